@@ -1,0 +1,60 @@
+"""The one exception for mistakes a user can mend, and the wrapper that shows it without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import sys
+from collections.abc import Callable, Iterable
+
+EXIT_OK = 0
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """A failure caused by input, settings or the machine, not by a defect.
+
+    The message says what is wrong, where (file, line, image id), what was expected, and what to do. Commands
+    print it as one `error:` line and end with exit code 2.
+    """
+
+
+def unknown_name(kind: str, name: str, legal: Iterable[str]) -> UserError:
+    """The error for a name outside a closed list: names the legal ones and suggests the nearest.
+
+    >>> print(unknown_name("method", "cutmx", ["cutmix", "mixup"]))
+    unknown method 'cutmx'; did you mean 'cutmix'? Legal: cutmix, mixup
+    """
+    names = sorted(legal)
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    return UserError(f"unknown {kind} '{name}'{hint} Legal: {', '.join(names) or '(none)'}")
+
+
+def describe_os_error(error: OSError) -> str:
+    """An operating-system failure in words that name the file and the remedy."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{where}; free some space or choose another --out, then run the command again"
+    if error.errno == errno.EACCES:
+        return f"permission denied{where}; choose a place you may write to, or mend its permissions"
+    return f"{error.strerror or error}{where}"
+
+
+def run_command(main: Callable[[], None]) -> int:
+    """Run a command's body and turn user errors into one line on stderr and exit code 2."""
+    try:
+        main()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return EXIT_OK
+    except OSError as error:
+        sys.stderr.write(f"error: {describe_os_error(error)}\n")
+        return EXIT_USER_ERROR
+    return EXIT_OK
