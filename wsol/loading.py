@@ -1,0 +1,225 @@
+"""From image files to batches of uint8 pixels, and the one place that knows ImageNet's mean and spread.
+
+Everything here is deterministic: a batch depends on the split, the indices and the view, never on the number
+of workers. Batches travel as uint8 (a quarter of the bytes of float32) and become float on the device.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+import numpy as np
+
+from wsol.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import torch
+
+    from wsol.manifest import Split
+
+# Mean and standard deviation of ImageNet's training pixels in [0, 1], as torchvision's weights expect them.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+VIEW_NAMES = ("resize", "center-crop")
+_CROP_MARGIN = 256 / 224  # the side before a crop, relative to the side after it
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def resize_rgb(rgb: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """Resize an image [H, W, 3] to [side, side, 3], aspect ignored.
+
+    Bilinear with antialiasing, by Pillow, whose integer arithmetic gives the same bytes on every machine. An
+    image that already has the size is returned as it is.
+    """
+    if rgb.shape[:2] == (side, side):
+        return rgb
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR))
+
+
+@dataclass(frozen=True)
+class EvalView:
+    """How an image is framed for evaluation.
+
+    `resize`: straight to size x size, aspect ignored (the reference protocol's frame). `center-crop`: resized
+    to round(size * 256 / 224) squared, then the centre size x size of that (CutMix 2019, appendix B). A point
+    x of an image of width w lands at `x * resized_side / w - crop_offset`, likewise y.
+    """
+
+    name: Literal["resize", "center-crop"]
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.name not in VIEW_NAMES:
+            raise unknown_name("view", self.name, VIEW_NAMES)
+        if self.size < 1:
+            raise ValueError(f"`size` must be at least 1 pixel, got {self.size}")
+
+    @property
+    def resized_side(self) -> int:
+        """Side of the square the whole image is resized to, before any crop."""
+        return self.size if self.name == "resize" else round(self.size * _CROP_MARGIN)
+
+    @property
+    def crop_offset(self) -> int:
+        """Pixels cut away at the left and at the top of the resized image (0 for `resize`)."""
+        return (self.resized_side - self.size) // 2
+
+    def apply(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Frame one image: uint8 [H, W, 3] to a new contiguous uint8 [3, size, size]."""
+        resized = resize_rgb(rgb, self.resized_side)
+        cut = slice(self.crop_offset, self.crop_offset + self.size)
+        return np.ascontiguousarray(resized[cut, cut].transpose(2, 0, 1))  # [3, size, size]
+
+
+@dataclass(frozen=True)
+class EvalBatch:
+    """Framed images: `indices` int64 [n] into the split, `images` uint8 [n, 3, S, S] by view name."""
+
+    indices: npt.NDArray[np.int64]
+    images: dict[str, torch.Tensor]
+
+
+def normalize_images(images: torch.Tensor) -> torch.Tensor:
+    """uint8 [N, 3, H, W] to float32, less ImageNet's mean, over its spread, on the tensor's device.
+
+    The memory layout (contiguous or channels_last) is kept.
+    """
+    import torch
+
+    scale, shift = _scale_and_shift(images.device)
+    return images.to(torch.float32).mul_(scale).add_(shift)
+
+
+@functools.lru_cache(maxsize=16)
+def _scale_and_shift(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The affine map of `normalize_images`, [1, 3, 1, 1] each; kept: a copy to a GPU makes the host wait."""
+    import torch
+
+    with torch.inference_mode(False):  # a later caller may train with them
+        scale = torch.tensor([1 / (255 * s) for s in IMAGENET_STD]).view(1, 3, 1, 1)
+        shift = torch.tensor([-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD)]).view(1, 3, 1, 1)
+        return scale.to(device), shift.to(device)
+
+
+class ImageReader:
+    """Reads and decodes the images of a split. Picklable and safe to fork, as `FileRoot` is."""
+
+    def __init__(self, split: Split, root: str) -> None:
+        from wsol.images import open_root
+
+        self.split = split
+        self.files = open_root(root)
+
+    def read(self, index: int) -> npt.NDArray[np.uint8]:
+        """The image at a row of the split, uint8 [H, W, 3]. A missing or corrupt file is a `UserError`."""
+        from wsol.images import decode_rgb
+
+        path = self.split.path(index)
+        return decode_rgb(self.files.read_bytes(path), path)
+
+
+def evaluation_batches(
+    split: Split,
+    root: str,
+    views: Sequence[EvalView],
+    *,
+    indices: Sequence[int] | npt.NDArray[np.int64] | None = None,
+    batch_size: int,
+    workers: int = 0,
+) -> Iterator[EvalBatch]:
+    """Framed images of a split, in the order of `indices` (default: all); the last batch may be smaller.
+
+    Each image is decoded once for all views. `workers` processes decode ahead; with 0 the caller does.
+    No indices give no batches. A missing or corrupt image raises `UserError` naming it.
+    """
+    names = [view.name for view in views]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"`views` must be one or more views of different names, got {names}")
+    rows = np.arange(len(split)) if indices is None else np.asarray(indices, np.int64)
+    job = _Frames(ImageReader(split, root), tuple(views))
+    chunks = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    return (EvalBatch(*found) for found in ordered_map(job, chunks, workers=workers))
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Work of one batch of `evaluation_batches`."""
+
+    reader: ImageReader
+    views: tuple[EvalView, ...]
+
+    def __call__(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], dict[str, torch.Tensor]]:
+        import torch
+
+        out = {v.name: np.empty((len(rows), 3, v.size, v.size), np.uint8) for v in self.views}
+        for i, row in enumerate(rows):
+            rgb = self.reader.read(int(row))
+            for view in self.views:
+                out[view.name][i] = view.apply(rgb)
+        return rows, {name: torch.from_numpy(stack) for name, stack in out.items()}
+
+
+def ordered_map(
+    job: Callable[[T], R], items: Sequence[T], *, workers: int = 0, pin_memory: bool = False
+) -> Iterator[R]:
+    """`job(item)` for every item, in order, computed ahead by `workers` processes (0: here).
+
+    With workers, the job and its results must be picklable; tensors in them travel through shared memory. A
+    `UserError` raised by the job arrives as it was, not wrapped in the worker's traceback.
+    """
+    if not len(items):
+        return
+    if workers == 0 and not pin_memory:
+        for item in items:
+            yield job(item)
+        return
+    from torch.utils.data import DataLoader
+
+    loader: DataLoader[R] = DataLoader(
+        _Jobs(job, items),  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=range(len(items)),
+        num_workers=workers,
+        pin_memory=pin_memory,
+        prefetch_factor=2 if workers else None,
+        collate_fn=_as_is,
+    )
+    for found in loader:
+        if isinstance(found, _Failure):
+            raise UserError(found.message)
+        yield found
+
+
+@dataclass(frozen=True)
+class _Failure:
+    message: str
+
+
+def _as_is(item: T) -> T:
+    return item
+
+
+class _Jobs(Generic[T, R]):
+    """A map-style dataset of jobs; failures a user can mend travel as values."""
+
+    def __init__(self, job: Callable[[T], R], items: Sequence[T]) -> None:
+        self.job = job
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> R | _Failure:
+        try:
+            return self.job(self.items[index])
+        except UserError as error:
+            return _Failure(str(error))

@@ -1,0 +1,1 @@
+"""Training: one typed config, the loop, checkpoints that survive, and several processes."""
