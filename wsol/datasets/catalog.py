@@ -1,0 +1,85 @@
+"""Datasets by name: a prepared manifest, the embedded one made on first use, or the line that prepares it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import wsol
+from wsol.datasets.cards import known_cards
+from wsol.errors import UserError, unknown_name
+from wsol.manifest import Manifest, load_manifest, write_manifest
+
+if TYPE_CHECKING:
+    from wsol.datasets.parts import PartsConfig
+
+EMBEDDED = "parts"
+
+
+def manifests_folder() -> Path:
+    """Where manifests live: `data_manifests/` under the current folder where there is one, else the project's
+    own."""
+    here = Path("data_manifests")
+    return here if here.is_dir() else Path(wsol.__file__).resolve().parents[1] / "data_manifests"
+
+
+def open_dataset(
+    name_or_folder: str | os.PathLike[str],
+    *,
+    data_root: str | os.PathLike[str] | None = None,
+    roles: Sequence[str] | None = None,
+) -> Manifest:
+    """The manifest of a folder, or of a name in `data_manifests/`.
+
+    `data_root` replaces the recorded place of the files; `roles` limits which splits are read. `parts` is
+    made on first use. A known dataset that is not prepared yet is a `UserError` with the line that prepares
+    it; an unknown name lists the legal ones.
+    """
+    name = os.fspath(name_or_folder)
+    folder = Path(name).expanduser()
+    if (folder / "manifest.yaml").is_file():
+        return load_manifest(folder, root=data_root, roles=roles)
+    by_name = manifests_folder() / name
+    if name == EMBEDDED:
+        return _open_parts(by_name, data_root, roles)
+    plain = name not in ("", ".", "..") and "/" not in name and os.sep not in name
+    if plain and (by_name / "manifest.yaml").is_file():
+        return load_manifest(by_name, root=data_root, roles=roles)
+    cards = known_cards(manifests_folder())
+    if plain and name in cards:
+        raise UserError(f"dataset '{name}' is not prepared yet; run `{cards[name].prepare}` first")
+    if folder.is_dir():
+        raise UserError(
+            f"folder '{name}' holds no manifest.yaml; make one with `python -m wsol.prepare NAME --source "
+            f"PATH --out {name}`"
+        )
+    prepared = {p.parent.name for p in manifests_folder().glob("*/manifest.yaml")}
+    raise unknown_name("dataset", name, {EMBEDDED, *cards, *prepared})
+
+
+def _open_parts(
+    folder: Path, data_root: str | os.PathLike[str] | None, roles: Sequence[str] | None
+) -> Manifest:
+    if (folder / "manifest.yaml").is_file():
+        manifest = load_manifest(folder, root=data_root, roles=roles)
+        if manifest.root is not None and Path(manifest.root).is_dir():
+            return manifest
+    prepare_parts(folder)
+    return load_manifest(folder, root=data_root, roles=roles)
+
+
+def prepare_parts(
+    folder: Path, config: PartsConfig | None = None, progress: Callable[[int, int], None] | None = None
+) -> Manifest:
+    """Make the embedded dataset's files in `data/parts-<hash>/` beside `data_manifests/` (nothing to do where
+    they are there already) and its manifest in `folder`."""
+    from wsol.datasets.parts import PartsConfig, config_hash, write_parts
+
+    config = config or PartsConfig()
+    digest = config_hash(config)
+    made = write_parts(config, manifests_folder().parent / "data" / f"parts-{digest[:12]}", progress)
+    manifest = made.with_root(Path(made.root or "").resolve())
+    write_manifest(manifest, folder, config_sha256=digest)
+    return manifest

@@ -1,0 +1,328 @@
+"""Bytes and pixels: one way into a dataset's files (a folder, or a .zip read in place) and one way to decode
+them.
+
+Decoding policy, stated once:
+
+- **EXIF orientation is not applied.** Pixels come as stored, because boxes and masks of every dataset here
+  refer to the stored image. `exif_orientation` lets the audit count the images that a viewer would show
+  turned.
+- CMYK and YCCK become RGB (Adobe's inverted inks included), palettes are looked up, grey is repeated, alpha
+  is dropped, 16-bit grey keeps its high byte (a mask's small non-zero values stay non-zero). Floating-point
+  images are refused.
+- A truncated or corrupt image is refused with its name; half an image is never scored.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wsol.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from PIL.Image import Image
+
+MAX_FILE_BYTES = 1 << 30
+"""Largest single file read into memory; a larger one in an archive is refused unread."""
+MAX_RATIO = 500
+"""Largest expansion of one archive member above `RATIO_FLOOR_BYTES`; more is taken for a bomb."""
+RATIO_FLOOR_BYTES = 16 << 20
+MAX_PIXELS = 178_956_970
+"""Largest image decoded; Pillow's own bound against decompression bombs."""
+EXIF_ORIENTATION_TAG = 0x0112
+
+
+def safe_relative(path: str) -> bool:
+    """Whether a path stays under the folder it is relative to, by its text alone.
+
+    >>> [safe_relative(p) for p in ("a/b.jpg", "../a", "/a", "a/../../b", "c:\\\\a", "")]
+    [True, False, False, False, False, False]
+    """
+    if not path or path[0] == "/" or "\\" in path or "\0" in path:
+        return False
+    return ".." not in path or ".." not in path.split("/")
+
+
+class FileRoot(ABC):
+    """Read-only access to a dataset's files by relative posix path. Picklable; never leaves its root.
+
+    `location` is the text that `open_root` takes back: the absolute folder, or `archive.zip/inner/folder`.
+    Symbolic links inside a folder that the user made are followed; archives never bring any.
+    """
+
+    location: str
+
+    @abstractmethod
+    def read_bytes(self, path: str) -> bytes:
+        """The whole file; `UserError` when it is missing, unreadable, or leaves the root."""
+
+    @abstractmethod
+    def exists(self, path: str) -> bool:
+        """Whether a file (not a folder) of that name is there; False for a path that leaves the root."""
+
+    @abstractmethod
+    def names(self, under: str = "") -> Iterator[str]:
+        """Relative paths of all files under a subfolder, streamed; archive order or sorted folder by
+        folder."""
+
+    @abstractmethod
+    def subfolder(self, path: str) -> FileRoot:
+        """The same files seen from a folder further down."""
+
+    def _refuse(self, path: str) -> UserError:
+        return UserError(f"path {path!r} leaves its dataset '{self.location}'; only paths inside it are read")
+
+
+class FolderRoot(FileRoot):
+    """A plain folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = os.fspath(folder.resolve())
+        self.location = self._folder
+
+    def read_bytes(self, path: str) -> bytes:
+        if not safe_relative(path):
+            raise self._refuse(path)
+        full = Path(self._folder) / path
+        try:
+            with full.open("rb") as stream:
+                if (size := os.fstat(stream.fileno()).st_size) > MAX_FILE_BYTES:
+                    raise UserError(
+                        f"'{full}' holds {size} bytes, more than the {MAX_FILE_BYTES} that are read"
+                    )
+                return stream.read()
+        except FileNotFoundError as error:
+            raise UserError(
+                f"file '{path}' is missing under '{self.location}'; complete the dataset, or pass the right "
+                f"--data-root"
+            ) from error
+        except OSError as error:
+            raise UserError(f"file '{full}' cannot be read: {error.strerror or error}") from error
+
+    def exists(self, path: str) -> bool:
+        # os.path, not pathlib: the audit asks a million times
+        return safe_relative(path) and os.path.isfile(f"{self._folder}/{path}")  # noqa: PTH113
+
+    def names(self, under: str = "") -> Iterator[str]:
+        if under and not safe_relative(under):
+            raise self._refuse(under)
+        start = f"{self._folder}/{under}".rstrip("/")
+        cut = len(self._folder) + 1
+        for folder, folders, files in os.walk(start, followlinks=True):
+            folders.sort()
+            base = f"{folder}/"[cut:]
+            for file in sorted(files):
+                yield base + file
+
+    def subfolder(self, path: str) -> FileRoot:
+        if not path:
+            return self
+        if not safe_relative(path):
+            raise self._refuse(path)
+        return FolderRoot(Path(self._folder) / path)
+
+
+class ZipRoot(FileRoot):
+    """A .zip read in place, or a folder inside it. Each process opens its own handle, so workers may fork."""
+
+    def __init__(self, archive: Path, inner: str = "") -> None:
+        self._archive = os.fspath(archive.resolve())
+        self._inner = f"{inner.strip('/')}/" if inner.strip("/") else ""
+        self.location = f"{self._archive}/{self._inner}".rstrip("/")
+        self._opened: tuple[int, zipfile.ZipFile] | None = None
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"archive": self._archive, "inner": self._inner}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(Path(state["archive"]), state["inner"])  # type: ignore[misc]
+
+    def _zip(self) -> zipfile.ZipFile:
+        # After a fork parent and child would share one file offset: a handle belongs to the process that
+        # opened it.
+        opened = self._opened
+        if opened is not None and opened[0] == os.getpid():
+            return opened[1]
+        with self._lock:
+            if self._opened is None or self._opened[0] != os.getpid():
+                self._opened = (os.getpid(), _open_zip(self._archive))
+            return self._opened[1]
+
+    def read_bytes(self, path: str) -> bytes:
+        if not safe_relative(path):
+            raise self._refuse(path)
+        archive = self._zip()
+        try:
+            info = archive.getinfo(self._inner + path)
+        except KeyError as error:
+            raise UserError(
+                f"file '{path}' is missing in '{self.location}'; complete the archive, or pass the right "
+                f"--data-root"
+            ) from error
+        check_member_size(info.file_size, info.compress_size, f"{self._archive}: {info.filename}")
+        try:
+            return archive.read(info)
+        except Exception as error:  # damaged archives make zipfile raise nearly anything
+            raise UserError(f"'{self._archive}': member '{info.filename}' cannot be read: {error}") from error
+
+    def exists(self, path: str) -> bool:
+        return safe_relative(path) and self._inner + path in self._zip().NameToInfo and path[-1] != "/"
+
+    def names(self, under: str = "") -> Iterator[str]:
+        if under and not safe_relative(under):
+            raise self._refuse(under)
+        prefix = self._inner + (f"{under.strip('/')}/" if under else "")
+        cut = len(self._inner)
+        for name in self._zip().NameToInfo:
+            if name.startswith(prefix) and name[-1] != "/":
+                yield name[cut:]
+
+    def subfolder(self, path: str) -> FileRoot:
+        if not path:
+            return self
+        if not safe_relative(path):
+            raise self._refuse(path)
+        inner = ZipRoot(Path(self._archive), self._inner + path)
+        inner._opened = self._opened
+        return inner
+
+
+def check_member_size(size: int, compressed: int, where: str) -> None:
+    """Refuse an archive member that is too large to read or expands like a bomb."""
+    if size > MAX_FILE_BYTES:
+        raise UserError(
+            f"{where} holds {size} bytes, more than the {MAX_FILE_BYTES} that are read; not opened"
+        )
+    if size > RATIO_FLOOR_BYTES and size > MAX_RATIO * max(compressed, 1):
+        raise UserError(f"{where} would expand {size // max(compressed, 1)} times, like a bomb; not opened")
+
+
+def _open_zip(path: str) -> zipfile.ZipFile:
+    try:
+        archive = zipfile.ZipFile(path)
+    except FileNotFoundError as error:
+        raise UserError(f"archive '{path}' is missing; pass the right --data-root or --source") from error
+    except PermissionError as error:
+        raise UserError(f"archive '{path}' cannot be read: permission denied") from error
+    except Exception as error:  # a damaged directory makes zipfile raise nearly anything
+        raise UserError(f"'{path}' is not a readable zip archive ({error}); download it again") from error
+    infos = archive.infolist()
+    for info in infos:
+        if not safe_relative(info.filename):
+            raise UserError(f"'{path}' names a file outside its folder ({info.filename!r}); refused")
+        if (info.external_attr >> 28) == 0xA:  # S_IFLNK in the upper half of a Unix mode
+            raise UserError(f"'{path}' holds a symbolic link ({info.filename!r}); refused")
+    if len(archive.NameToInfo) != len(infos):
+        seen: set[str] = set()
+        twice = next(i.filename for i in infos if i.filename in seen or seen.add(i.filename))  # type: ignore[func-returns-value]
+        raise UserError(
+            f"'{path}' holds {twice!r} more than once; refused, since it is unclear which one counts"
+        )
+    return archive
+
+
+def open_root(root: str | os.PathLike[str]) -> FileRoot:
+    """A dataset's files: a folder, a .zip, or a folder inside a .zip (`archive.zip/inner`), read in place."""
+    path = Path(root).expanduser()
+    if path.is_dir():
+        return FolderRoot(path)
+    for candidate in (path, *path.parents):
+        if candidate.is_file():
+            inner = path.relative_to(candidate).as_posix()
+            inner = "" if inner == "." else inner
+            if candidate.suffix.lower() != ".zip":
+                raise UserError(
+                    f"'{candidate}' is a file, but a folder or a .zip archive was expected; tar archives are "
+                    f"unpacked by "
+                    "`python -m wsol.prepare`"
+                )
+            if inner and not safe_relative(inner):
+                raise UserError(f"'{root}': the folder inside the archive may not leave it")
+            found = ZipRoot(candidate, inner)
+            found._zip()
+            if inner and next(found.names(), None) is None:
+                raise UserError(f"archive '{candidate}' holds no folder '{inner}'")
+            return found
+    raise UserError(f"'{root}' does not exist; pass the folder or .zip archive that holds the dataset")
+
+
+# --- pixels -------------------------------------------------------------------------------------------------
+
+
+def _open_image(data: bytes, where: str) -> Image:
+    from PIL import Image
+
+    try:
+        image = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise UserError(f"image '{where}' is larger than {MAX_PIXELS} pixels; not decoded") from error
+    except Exception as error:  # decoders raise nearly anything on broken bytes
+        kind = "empty" if not data else f"not a readable image ({len(data)} bytes)"
+        raise UserError(f"image '{where}' is {kind}; replace the file") from error
+    if image.width * image.height > MAX_PIXELS:
+        raise UserError(
+            f"image '{where}' is {image.width}x{image.height}, more than {MAX_PIXELS} pixels; not decoded"
+        )
+    return image
+
+
+def _convert(image: Image, mode: str, where: str) -> npt.NDArray[np.uint8]:
+    try:
+        image.load()
+        if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips it to white
+            values = np.asarray(image).astype(np.int64)
+            if values.min() < 0 or values.max() > 0xFFFF:
+                raise UserError(f"image '{where}' holds 32-bit values; convert it to 8 bits")
+            high = (values >> 8).astype(np.uint8)
+            if mode == "L":  # small instance numbers in a 16-bit mask must stay foreground
+                high[(values > 0) & (high == 0)] = 1
+            return np.repeat(high[..., None], 3, axis=2) if mode == "RGB" else high
+        elif image.mode == "F":
+            raise UserError(f"image '{where}' holds floating-point values; convert it to 8 bits")
+        elif image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")
+        return np.array(image if image.mode == mode else image.convert(mode))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"image '{where}' is truncated or corrupt ({error}); replace the file") from error
+
+
+def decode_rgb(data: bytes, where: str) -> npt.NDArray[np.uint8]:
+    """Decode an image to RGB, shape [H, W, 3], by this module's policy.
+
+    `where` (an image id or path) is quoted when the bytes are not a whole image; that is a `UserError`.
+    """
+    return _convert(_open_image(data, where), "RGB", where)
+
+
+def decode_grey(data: bytes, where: str) -> npt.NDArray[np.uint8]:
+    """Decode a mask or image to 8-bit grey, shape [H, W]; 1-bit masks become 0 and 255. Errors as
+    `decode_rgb`."""
+    return _convert(_open_image(data, where), "L", where)
+
+
+def image_size_wh(data: bytes, where: str) -> tuple[int, int]:
+    """Stored (width, height) from the header alone; the pixels are not decoded."""
+    with _open_image(data, where) as image:
+        return image.size
+
+
+def exif_orientation(data: bytes, where: str) -> int:
+    """EXIF orientation, 1 (upright) to 8; 1 where it is absent or unreadable. Nothing here applies it."""
+    with _open_image(data, where) as image:
+        try:
+            value = image.getexif().get(EXIF_ORIENTATION_TAG, 1)
+        except Exception:  # a broken EXIF block does not make the pixels unusable
+            return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
