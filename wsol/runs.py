@@ -1,0 +1,283 @@
+"""A run directory: what it holds, how it is written, and how it is found and opened again.
+
+    run.yaml                the record: status, resolved config, classifier, dataset, seeds, versions, timings
+    log.jsonl               one line an epoch
+    model.safetensors       the weights: of the last epoch once finished, of the last checkpoint before
+    checkpoints/            while unfinished: what `--resume` continues from (the newest and the one before)
+
+Every file is replaced in one step, so that a kill at any moment leaves a readable run.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from wsol.durable import write_durably
+from wsol.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from wsol.models import Classifier, ClassifierSpec
+
+SCHEMA = 1
+RECORD = "run.yaml"
+LOG = "log.jsonl"
+WEIGHTS = "model.safetensors"
+CHECKPOINTS = "checkpoints"
+RUNS = Path("runs")
+
+_TRAIN = "train one with `python train_cutmix.py`"
+_NEEDED = ("status", "config", "classifier", "dataset")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory and its record (the content of run.yaml, plain values only)."""
+
+    dir: Path
+    record: Mapping[str, Any]
+
+    @property
+    def status(self) -> str:
+        """`running` (or killed while it was), `interrupted` or `finished`."""
+        return str(self.record["status"])
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved training config, every default filled in."""
+        return dict(self.record["config"])
+
+    @property
+    def spec(self) -> ClassifierSpec:
+        """What `build_classifier` needs to build this run's network."""
+        from wsol.models import ClassifierSpec
+
+        return ClassifierSpec.from_dict(self.record["classifier"])
+
+    @property
+    def method(self) -> str:
+        """The regularizer's name."""
+        return str(self.record["config"]["method"])
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset in its manifest."""
+        return str(self.record["dataset"]["name"])
+
+    @property
+    def manifest_folder(self) -> str:
+        """What `open_dataset` takes to find the manifest again: the name or folder that was trained on."""
+        return str(self.record["dataset"]["manifest"])
+
+    @property
+    def data_root(self) -> str | None:
+        """Where the images were read from."""
+        root = self.record["dataset"]["root"]
+        return None if root is None else str(root)
+
+    @property
+    def manifest_hash(self) -> str:
+        """`Manifest.hash()` of the data trained on."""
+        return str(self.record["dataset"]["manifest_hash"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes the network knows, by label; with `--classes N` the manifest's first N."""
+        return tuple(str(c) for c in self.record["dataset"]["classes"])
+
+    @property
+    def weights(self) -> Path:
+        """The file of the weights; it exists from the first checkpoint on."""
+        return self.dir / WEIGHTS
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+
+def next_free_dir(method: str, root: str | os.PathLike[str] = RUNS) -> Path:
+    """Make and return `root/method-N` with the first free N; safe against other processes doing so."""
+    root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    number = 0
+    while True:
+        candidate = root / f"{method}-{number}"
+        try:
+            candidate.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return candidate
+
+
+def write_run(run: Run) -> Run:
+    """Write the record; returns the run for chaining."""
+    text = yaml.safe_dump({"schema": SCHEMA, **run.record}, sort_keys=False, allow_unicode=True, width=110)
+    write_durably(run.dir / RECORD, text)
+    return run
+
+
+def update_run(run: Run, **entries: Any) -> Run:
+    """Write the record with top-level entries changed or added; returns the new run."""
+    return write_run(replace(run, record={**run.record, **entries}))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run directory for this process; a `UserError` when another process trains in it.
+
+    The operating system frees the lock when the process ends, however it ends.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: no lock
+        yield
+        return
+    with (folder / ".lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another process is training in '{folder}'; wait for it, or choose another --out"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+
+
+# --- reading ------------------------------------------------------------------------------------------------
+
+
+def load_run(folder: str | os.PathLike[str]) -> Run:
+    """Open a run directory. A missing, foreign or unreadable record is a `UserError`."""
+    folder = Path(folder)
+    file = folder / RECORD
+    try:
+        record = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        state = f"holds no {RECORD}" if folder.is_dir() else "is not a directory"
+        raise UserError(
+            f"'{folder}' is not a run: it {state}; pass a directory under {RUNS}/, or {_TRAIN}"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"{file}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        found = record.get("schema") if isinstance(record, dict) else type(record).__name__
+        raise UserError(f"{file}: expected a run record of schema {SCHEMA}, got {found!r}")
+    missing = [key for key in _NEEDED if key not in record]
+    if missing:
+        raise UserError(f"{file}: entries {', '.join(missing)} are missing")
+    del record["schema"]
+    return Run(folder, record)
+
+
+def all_runs(root: str | os.PathLike[str] = RUNS) -> list[Run]:
+    """Every readable run under a folder, the one started last first; none when the folder is missing."""
+    found = []
+    for file in Path(root).glob(f"*/{RECORD}"):
+        try:
+            found.append(load_run(file.parent))
+        except UserError:
+            continue
+    return sorted(found, key=lambda run: (str(run.record.get("started", "")), run.dir.name), reverse=True)
+
+
+def newest_run(root: str | os.PathLike[str] = RUNS) -> Path:
+    """The directory of the finished run that started last; `UserError` when there is none."""
+    runs = all_runs(root)
+    for run in runs:
+        if run.status == "finished" and run.weights.is_file():
+            return run.dir
+    if runs:
+        raise UserError(
+            f"no run under '{root}' is finished (the newest, '{runs[0].dir}', is {runs[0].status}); "
+            f"continue it with `python train_cutmix.py --resume --out {runs[0].dir}`"
+        )
+    raise UserError(f"no runs under '{root}'; {_TRAIN}")
+
+
+def load_classifier(run: Run | str | os.PathLike[str], device: torch.device | str = "cpu") -> Classifier:
+    """The trained network of a run, in evaluation mode, on a device.
+
+    Missing or damaged weights, or weights of another network, are a `UserError`.
+    """
+    from wsol.models import build_classifier
+    from wsol.tensorfile import load_tensors
+
+    if not isinstance(run, Run):
+        run = load_run(run)
+    if not run.weights.is_file():
+        raise UserError(
+            f"run '{run.dir}' has no {WEIGHTS} yet (status: {run.status}); "
+            f"continue it with `python train_cutmix.py --resume --out {run.dir}`"
+        )
+    tensors, _ = load_tensors(run.weights)
+    model = build_classifier(run.spec)
+    load_state(model, tensors, f"{run.weights}")
+    return model.to(device).eval()
+
+
+def load_state(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], where: str) -> None:
+    """Copy tensors into a network, every one of them; a `UserError` names the first that is missing or
+    differs.
+    """
+    own = model.state_dict()
+    for name in sorted(set(own) | set(tensors)):
+        if name not in tensors or name not in own:
+            lacks = "lacks" if name in own else "holds an unknown"
+            raise UserError(f"{where} {lacks} '{name}': it belongs to another architecture")
+        if own[name].shape != tensors[name].shape:
+            raise UserError(
+                f"{where}: '{name}' has shape {tuple(tensors[name].shape)}, but the network expects "
+                f"{tuple(own[name].shape)}: it belongs to another architecture or number of classes"
+            )
+    model.load_state_dict(dict(tensors))
+
+
+# --- provenance ---------------------------------------------------------------------------------------------
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide numbers; those not installed are left out."""
+    found = {"python": platform.python_version()}
+    for name in ("wsol-eval", "torch", "torchvision", "timm", "numpy", "Pillow", "safetensors"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of this project's checkout and whether files differ from it; None outside a git checkout."""
+    here = Path(__file__).resolve().parent.parent
+
+    def ask(*arguments: str) -> str:
+        command = ["git", "-C", str(here), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        if not (here / ".git").exists():
+            return None
+        return {
+            "sha": ask("rev-parse", "HEAD"),
+            "dirty": bool(ask("status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def command_line() -> list[str]:
+    """The command as typed, without the interpreter."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]

@@ -1,0 +1,324 @@
+"""The one typed config of training: command line, YAML file and run record are views of it.
+
+Importable without torch, so that `--help` answers at once. Later sources override earlier ones: the defaults
+below, then a `--preset`, then a `--config` file, then flags.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from wsol.errors import UserError, unknown_name
+from wsol.regularizers import REGULARIZERS, Regularizer
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Every choice a training run makes. Validated on construction: an illegal value is a `UserError`."""
+
+    # --- data
+    dataset: str = "parts"
+    """Dataset: a name in data_manifests/ or a manifest folder. 'parts' is made on first use."""
+    data_root: str | None = None
+    """Folder or .zip of the images, where they are not where the manifest says."""
+    classes: int | None = None
+    """Train on the first N classes of the manifest only; labels stay as they are."""
+    size: int = 64
+    """Side of the network's input in pixels."""
+    train_resize: int | None = None
+    """Side that training images are resized to before the random crop (default: size * 256 / 224)."""
+    workers: int | None = None
+    """Processes that decode images (default: by the number of cores)."""
+    cache: Literal["auto", "on", "off"] = "auto"
+    """Keep decoded, resized uint8 images in data/cache; auto: when they take less than 2 GB."""
+
+    # --- network
+    arch: str = "resnet_small"
+    """Network: resnet_small, resnet18, resnet34, resnet50, vgg16_gap, or timm:NAME."""
+    output_stride: int = 8
+    """Input pixels per score map pixel; 8 gives an 8x8 map at 64 pixels, 28x28 at 224."""
+    pretrained: str | None = None
+    """Start from 'imagenet' weights, or from a .safetensors or .pth FILE (its head may differ)."""
+
+    # --- method
+    method: str = "cutmix"
+    """Regularizer: vanilla, cutmix, mixup, cutout or has."""
+    cutmix_alpha: float = 1.0
+    """CutMix: lambda ~ Beta(alpha, alpha)."""
+    cutmix_prob: float = 1.0
+    """CutMix: chance that a batch is mixed."""
+    cutmix_per_sample: bool = False
+    """CutMix: a box for each image instead of one for the batch."""
+    mixup_alpha: float = 1.0
+    """Mixup: lambda ~ Beta(alpha, alpha)."""
+    mixup_prob: float = 1.0
+    """Mixup: chance that a batch is mixed."""
+    cutout_side: float = 0.5
+    """Cutout: side of the square, as a share of the image's."""
+    cutout_side_px: int | None = None
+    """Cutout: side of the square in pixels, instead of --cutout-side."""
+    cutout_prob: float = 1.0
+    """Cutout: chance that an image is cut."""
+    has_grid: int = 4
+    """Hide-and-Seek: cells along a side."""
+    has_prob: float = 0.5
+    """Hide-and-Seek: chance that a cell is hidden."""
+
+    # --- optimization
+    preset: Literal["choe2020", "cutmix2019"] | None = None
+    """Published settings for dataset, arch and method (CUB, ImageNet); your own flags win over them."""
+    epochs: int = 20
+    """Passes over the training images; the last epoch's weights are the result."""
+    batch_size: int = 32
+    """Images per optimizer step, over all processes and accumulated parts together."""
+    accumulate: int = 1
+    """Split each step's batch into this many parts run one after another, to save memory."""
+    lr: float = 0.02
+    """Learning rate of the backbone."""
+    classifier_lr_ratio: float = 10.0
+    """Learning rate of the head, relative to --lr."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    nesterov: bool = True
+    """Nesterov's form of momentum."""
+    weight_decay: float = 1e-4
+    """Weight decay, on every parameter."""
+    schedule: Literal["step", "cosine"] = "cosine"
+    """step: times --decay-factor every --decay-every epochs; cosine: to zero, step by step."""
+    decay_every: int = 15
+    """Epochs between two decays of the step schedule."""
+    decay_factor: float = 0.1
+    """Factor of the step schedule."""
+    warmup_epochs: float = 0.0
+    """Epochs over which the learning rate first rises linearly; may be a fraction."""
+
+    # --- machine
+    seed: int = 0
+    """Seed of everything random: initial weights, order, crops and flips, regularizer."""
+    device: str = "auto"
+    """auto (the best present), cpu, cuda, cuda:N or mps."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Of the forward and backward pass; auto: bf16 where the GPU has it, else fp32."""
+    channels_last: bool | None = None
+    """Memory layout of the network (default: on for GPUs in bf16 or fp16)."""
+    compile: bool = False
+    """Compile the network with torch.compile: slow to start, faster on long runs."""
+    deterministic: bool = False
+    """Bit-identical weights for the same seed on the same machine; slower on GPUs."""
+
+    # --- run
+    validate_every: int = 1
+    """Epochs between two validations on train-fullsup; the last epoch is always validated."""
+    checkpoint_every_minutes: float = 10.0
+    """Save the state for --resume this often; it is also saved on Ctrl-C and SIGTERM."""
+    checkpoint_every_steps: int | None = None
+    """Save the state every so many steps as well."""
+    out: str | None = None
+    """Run directory to write (default: runs/METHOD-N with the first N that is free)."""
+    resume: bool = False
+    """Continue the run in --out (default: the newest unfinished one under runs/) exactly where it was."""
+    config: str | None = None
+    """YAML file with any of these settings (names with underscores); flags win over it."""
+
+    def __post_init__(self) -> None:
+        for name, low in _AT_LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not value >= low:
+                raise UserError(f"{_flag(name)} must be at least {low}, got {value}")
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise UserError(f"{_flag(name)} must be a number above 0, got {value}")
+        if self.train_resize is not None and self.train_resize < self.size:
+            raise UserError(f"--train-resize {self.train_resize} is smaller than --size {self.size}")
+        if self.batch_size % self.accumulate:
+            raise UserError(
+                f"--batch-size {self.batch_size} is not a multiple of --accumulate {self.accumulate}"
+            )
+        if self.nesterov and self.momentum == 0:
+            raise UserError("--nesterov needs a --momentum above 0; add --no-nesterov")
+        self.regularizer()
+
+    @property
+    def resize(self) -> int:
+        """Side that training images are resized to before the random crop."""
+        return round(self.size * 256 / 224) if self.train_resize is None else self.train_resize
+
+    def regularizer(self) -> Regularizer:
+        """The method with its hyper-parameters; a `UserError` for an unknown name or an illegal value."""
+        if self.method not in REGULARIZERS:
+            raise unknown_name("method", self.method, REGULARIZERS)
+        cls = REGULARIZERS[self.method]
+        prefix = f"{self.method}_"
+        chosen = {f.name: getattr(self, prefix + f.name) for f in fields(cls)}
+        return cls(**chosen)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by field name, as YAML and the run record hold them."""
+        return asdict(self)
+
+
+_AT_LEAST: dict[str, float] = {
+    "classes": 2,
+    "size": 32,
+    "workers": 0,
+    "output_stride": 1,
+    "epochs": 1,
+    "batch_size": 1,
+    "accumulate": 1,
+    "momentum": 0,
+    "weight_decay": 0,
+    "decay_every": 1,
+    "warmup_epochs": 0,
+    "seed": 0,
+    "validate_every": 1,
+    "checkpoint_every_steps": 1,
+}
+_POSITIVE = ("lr", "classifier_lr_ratio", "decay_factor", "checkpoint_every_minutes")
+
+# What may differ when a run is continued: nothing in here changes the weights that come out.
+MAY_CHANGE_ON_RESUME = frozenset(
+    {
+        "data_root",
+        "workers",
+        "cache",
+        "device",
+        "validate_every",
+        "checkpoint_every_minutes",
+        "checkpoint_every_steps",
+        "out",
+        "resume",
+        "config",
+    }
+)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+# --- command line -------------------------------------------------------------------------------------------
+
+
+def parse_config(argv: Sequence[str] | None = None, *, default: TrainConfig | None = None) -> TrainConfig:
+    """The config that a command line asks for. `--help` and misspelled flags end the program, as usual.
+
+    With `default`, its values stand where no flag is given, and neither preset nor file is read again.
+    """
+    import sys
+
+    import tyro
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    config = tyro.cli(
+        TrainConfig,
+        prog="train_cutmix.py",
+        description=_ABOUT,
+        default=_before_flags(arguments) if default is None else default,
+        args=arguments,
+    )
+    _refuse_idle_flags(arguments, config)
+    return config
+
+
+_ABOUT = """Train a classifier with CutMix or a rival, for weakly supervised localization.
+
+Without arguments: CutMix on the embedded dataset 'parts', on the best device present.
+Then: python -m eval.localize
+"""
+
+
+def _before_flags(arguments: Sequence[str]) -> TrainConfig:
+    """Defaults, under a preset, under a file. Looks ahead for the few flags that decide which."""
+    ahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in ("config", "preset", "dataset", "arch", "method"):
+        ahead.add_argument(f"--{name}")
+    try:
+        seen = {k: v for k, v in vars(ahead.parse_known_args(list(arguments))[0]).items() if v is not None}
+    except argparse.ArgumentError:  # a flag without its value: the real parser will say so
+        return TrainConfig()
+    values = load_config_file(seen["config"]) if "config" in seen else {}
+    preset = seen.get("preset", values.get("preset"))
+    if preset:
+        from wsol.training.presets import PRESETS, preset_values
+
+        if preset in PRESETS:  # else the real parser lists the legal ones
+            known = {**TrainConfig().to_dict(), **values, **seen}
+            values = {**preset_values(preset, known["dataset"], known["arch"], known["method"]), **values}
+    return TrainConfig(**values)
+
+
+def _refuse_idle_flags(arguments: Sequence[str], config: TrainConfig) -> None:
+    """A typed flag that would do nothing is a misunderstanding; in a file it may serve other methods."""
+    for argument in arguments:
+        flag = argument.split("=")[0].replace("_", "-").replace("--no-", "--")
+        other = flag[2:].split("-")[0]
+        if flag.startswith("--") and "-" in flag[2:] and other in REGULARIZERS and other != config.method:
+            raise UserError(
+                f"{flag} does nothing with --method {config.method}; leave it out, or use --method {other}"
+            )
+        if flag in ("--decay-every", "--decay-factor") and config.schedule != "step":
+            raise UserError(f"{flag} does nothing with --schedule {config.schedule}; add --schedule step")
+
+
+# --- YAML ---------------------------------------------------------------------------------------------------
+
+
+def load_config_file(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML file, checked against the config's types; only the keys the file holds.
+
+    A missing file, an unknown key (the nearest is named) or a value of the wrong type is a `UserError`.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"--config '{path}' does not exist") from error
+    except OSError as error:
+        raise UserError(f"--config '{path}' cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected lines like `method: cutmix`, got a {type(content).__name__}")
+    return check_settings(content, str(path))
+
+
+def check_settings(settings: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    """Settings by field name, each converted to its field's type; `where` (a file) begins the message."""
+    import pydantic
+
+    legal = {f.name for f in fields(TrainConfig)} - {"config", "resume"}
+    for key in settings:
+        if key not in legal:
+            near = difflib.get_close_matches(str(key).replace("-", "_"), sorted(legal), n=1, cutoff=0.5)
+            hint = f"; did you mean '{near[0]}'?" if near else f". Legal: {', '.join(sorted(legal))}"
+            raise UserError(f"{where}: unknown setting '{key}'{hint}")
+    try:
+        checked = pydantic.TypeAdapter(TrainConfig).validate_python(dict(settings))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "?"
+        raise UserError(f"{where}: {name}: {first['msg']}, got {first.get('input')!r:.60}") from error
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    return {key: getattr(checked, key) for key in settings}
+
+
+def config_from_record(record: Mapping[str, Any], where: str) -> TrainConfig:
+    """The config that a run record holds; settings that a newer version added take their defaults."""
+    settings = {k: v for k, v in record.items() if k not in ("config", "resume")}
+    return TrainConfig(**check_settings(settings, where))
+
+
+def default_of(name: str) -> Any:
+    """A field's default."""
+    field = next(f for f in fields(TrainConfig) if f.name == name)
+    return None if field.default is MISSING else field.default
