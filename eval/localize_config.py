@@ -1,0 +1,82 @@
+"""What `python -m eval.localize` can be asked, as one typed config. Importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class LocalizeConfig:
+    """Score localization under every protocol that applies, in one pass over the images.
+
+    With no arguments: the newest finished run under runs/, its dataset's test split. Results go to RUN/eval/ (or
+    --out): results.json, per-image records, raw maps at native resolution, pictures.
+    """
+
+    run: Annotated[Path | None, tyro.conf.Positional] = None
+    """A run directory made by train_cutmix.py (default: the newest finished one)."""
+
+    checkpoint: Path | None = None
+    """Weights trained elsewhere (.pth, .pt, .safetensors of a state_dict); needs --arch and --dataset."""
+    arch: str | None = None
+    """Architecture of --checkpoint: resnet18, resnet34, resnet50, vgg16_gap, or timm:NAME."""
+    input_size: int = 224
+    """Side of the network's input for --checkpoint."""
+    score_maps: Path | None = None
+    """Ready-made maps instead of a network: a folder of IMAGE_ID.npy, an .npz, an .h5, or raw maps that this command
+    kept earlier."""
+    map_values: Literal["normalized", "raw"] = "normalized"
+    """Whether --score-maps hold values already in [0, 1] or raw activations."""
+    map_size: Literal["resize", "refuse"] = "resize"
+    """What to do with a map whose size is not the frame's: resize and count it, or refuse."""
+    control: Literal["center_gaussian", "full_image"] | None = None
+    """Score only a control that needs no model (and no images)."""
+
+    dataset: Annotated[str | None, tyro.conf.arg(aliases=["--manifest"])] = None
+    """A prepared dataset by name, or a manifest folder (default: the run's own)."""
+    data_root: Path | None = None
+    """Where the dataset's files are, if not where they were when it was prepared."""
+    split: str = "test"
+    """The split to score: train-weaksup, train-fullsup or test."""
+    threshold_split: str | None = "train-fullsup"
+    """The split on which transferred thresholds are chosen; None leaves those protocols out."""
+    threshold_maps: Path | None = None
+    """Score maps of the threshold split, where --score-maps does not hold them too."""
+
+    protocols: tuple[str, ...] = ()
+    """Names of protocols, variants as NAME@max, NAME@pas, NAME@ivr, NAME@first_gt (default: all published ones)."""
+    protocol_file: Path | None = None
+    """Your own protocols in YAML, scored beside the published ones."""
+    normalizations: tuple[Literal["minmax", "max", "pas", "ivr"], ...] = ()
+    """Further normalisations to score every protocol under."""
+    first_gt: bool = False
+    """Also score every protocol with only the first ground-truth box of each image."""
+    ivr_fraction: float | None = None
+    """IVR's fraction instead of the released 0.45; choose it on train-fullsup."""
+
+    bootstrap: int = 1000
+    """Bootstrap resamples for the 95 % intervals; 0 for none."""
+    seed: int = 0
+    """Seed of the bootstrap and of the choice of pictures."""
+
+    out: Path | None = None
+    """Where results go (default: RUN/eval; beside --score-maps; else runs/eval-DATASET)."""
+    pictures: int = 24
+    """How many images to draw with map and boxes; 0 for none."""
+    keep_maps: bool = True
+    """Keep raw maps at native resolution, so that another protocol needs no forward pass."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the network's forward pass."""
+    batch_size: int = 64
+    """Images per forward pass (rounded down to a divisor of 512)."""
+    workers: int = 0
+    """Processes that decode images ahead."""
+    threads: int | None = None
+    """Threads of the box kernel (default: one per core)."""

@@ -1,0 +1,91 @@
+"""Fill a record store block by block: maps come from a source while the previous batch is being scored.
+
+Blocks that are already whole are left alone, so that a killed run continues. With several processes each takes every
+world-th block; blocks never depend on how many processes there are.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval.records import BLOCK, RecordStore
+from eval.scoring import RawBatch, Scorer, join
+from eval.sources.stored import StoredMaps
+
+if TYPE_CHECKING:
+    from eval.sources import MapSource
+
+_AHEAD = 4
+"""Batches that may wait for scoring; bounds memory when maps come faster than they are scored."""
+
+
+def measure(
+    store: RecordStore,
+    scorer: Scorer,
+    source: MapSource,
+    *,
+    keep: StoredMaps | None = None,
+    rank: int = 0,
+    world: int = 1,
+    advance: Callable[[int], None] = lambda images: None,
+) -> None:
+    """Write every missing block of `store` that belongs to this process.
+
+    `keep` stores raw maps as they come and gives those it already has instead of asking `source` again. `advance` is
+    told of images done.
+    """
+    missing = set(store.missing_blocks())
+    mine = [b for b in range(store.index.num_blocks) if b % world == rank]
+    advance(sum(len(store.block_range(b)) for b in mine if b not in missing))
+    todo = [b for b in mine if b in missing]
+    kept = [b for b in todo if keep is not None and keep.has(b)]
+    if keep is not None and kept:
+        _fill(store, scorer, keep, kept, None, advance)
+    fresh = [b for b in todo if b not in set(kept)]
+    if fresh:
+        _fill(store, scorer, source, fresh, keep, advance)
+
+
+def _fill(
+    store: RecordStore,
+    scorer: Scorer,
+    source: MapSource,
+    blocks: list[int],
+    keep: StoredMaps | None,
+    advance: Callable[[int], None],
+) -> None:
+    rows = np.concatenate([np.arange(store.block_range(b).start, store.block_range(b).stop) for b in blocks])
+    waiting: deque[Future[dict[str, Any]]] = deque()
+    done: dict[int, list[Future[dict[str, Any]]]] = {b: [] for b in blocks}
+    raw: dict[int, list[RawBatch]] = {b: [] for b in blocks}
+    seen = dict.fromkeys(blocks, 0)
+    with ThreadPoolExecutor(1, thread_name_prefix="score") as scoring:
+        writes: deque[Future[None]] = deque()
+
+        def finish(block: int) -> None:
+            if keep is not None:
+                keep.write(block, raw.pop(block))
+            store.write(block, join([f.result() for f in done.pop(block)]))
+            advance(len(store.block_range(block)))
+
+        for batch in source.batches(rows):
+            block = int(batch.rows[0]) // BLOCK
+            future = scoring.submit(scorer.score, batch)
+            waiting.append(future)
+            done[block].append(future)
+            if keep is not None:
+                raw[block].append(batch)
+            seen[block] += len(batch.rows)
+            if seen[block] == len(store.block_range(block)):
+                writes.append(scoring.submit(finish, block))
+            while len(waiting) > _AHEAD:
+                waiting.popleft().result()
+            while writes and writes[0].done():
+                writes.popleft().result()
+        while writes:
+            writes.popleft().result()

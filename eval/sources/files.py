@@ -1,0 +1,220 @@
+"""Other people's score maps: `<root>/<image_id>.npy` and its variants, one .npz, or one .h5, already in [0, 1].
+
+Both file namings in the wild are found (`val2/0/0.npy` and `val2/0/0.jpeg.npy` for `val2/0/0.jpeg`); float16, 32 and
+64 are read; a map of another size than the frame is resized to it and counted. A map that is missing, unreadable,
+holds NaN or leaves [0, 1] is scored as all zeros and counted: the denominator never shrinks.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from eval.records import BLOCK
+from eval.scoremaps import NORMALIZATIONS, MapStatus
+from eval.scoring import RawBatch, unpredicted
+from wsol.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from wsol.manifest import Split
+
+SizePolicy = Literal["resize", "refuse"]
+Values = Literal["normalized", "raw"]
+_MAX_MAP_BYTES = 1 << 30
+
+
+def spellings(image_id: str) -> tuple[str, ...]:
+    """Names under which an image's map may be stored, most specific first, without `.npy`."""
+    stem = str(PurePosixPath(image_id).with_suffix("")) if PurePosixPath(image_id).suffix else image_id
+    return (image_id, stem) if stem != image_id else (image_id,)
+
+
+class ScoreMapFiles:
+    """Maps of the whole image ("resize" frame) from a folder, an .npz or an .h5 file."""
+
+    frames = ("resize",)
+    input_size: int | None = None
+
+    def __init__(
+        self,
+        location: str | os.PathLike[str],
+        split: Split,
+        *,
+        values: Values = "normalized",
+        size_policy: SizePolicy = "resize",
+        frame_size: int = 224,
+    ) -> None:
+        self.location = Path(location)
+        self.split = split
+        self.values = values
+        self.size_policy = size_policy
+        self.frame_size = frame_size
+        self._read, self._names = _open_store(self.location)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "kind": "files",
+            "location": str(self.location),
+            "values": self.values,
+            "size_policy": self.size_policy,
+            "frames": ["resize"],
+        }
+
+    def unusable(self, normalization: str, frame: str) -> str | None:
+        if frame != "resize":
+            return f"score maps from files show the whole image, and this protocol needs the '{frame}' frame"
+        if self.values == "normalized" and not NORMALIZATIONS[normalization].affine_invariant:
+            return (
+                f"'{normalization}' normalisation needs raw maps, and these are taken as already normalised to [0, 1] "
+                "(say --map-values raw if they are not)"
+            )
+        return None
+
+    def missing_and_surplus(self) -> tuple[list[str], list[str]]:
+        """Image ids without a map, and map names that belong to no image of the split."""
+        names = set(self._names())
+        missing: list[str] = []
+        used: set[str] = set()
+        for image_id in self.split.image_ids:
+            name = next((s for s in spellings(image_id) if s in names), None)
+            if name is None:
+                missing.append(image_id)
+            else:
+                used.add(name)
+        return missing, sorted(names - used)
+
+    def batches(self, rows: npt.NDArray[np.int64], batch_size: int = 64) -> Iterator[RawBatch]:
+        if BLOCK % batch_size:
+            raise ValueError(f"batch_size must divide {BLOCK}")
+        for start in range(0, len(rows), batch_size):
+            some = rows[start : start + batch_size]
+            maps: list[npt.NDArray[np.floating] | None] = []
+            status = np.zeros(len(some), np.uint8)
+            for i, row in enumerate(some):
+                m, found = self._map(self.split.image_ids[int(row)])
+                maps.append(m)
+                status[i] = int(found)
+            yield RawBatch(some, {"resize": maps}, status, *unpredicted(len(some)))
+
+    def _map(self, image_id: str) -> tuple[npt.NDArray[np.floating] | None, MapStatus]:
+        m: npt.NDArray[Any] | None = None
+        for name in spellings(image_id):
+            try:
+                m = self._read(name)
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                return None, MapStatus.UNREADABLE
+            if m is not None:
+                break
+        if m is None:
+            return None, MapStatus.MISSING
+        if m.ndim == 3 and 1 in (m.shape[0], m.shape[-1]):
+            m = m.squeeze(0 if m.shape[0] == 1 else -1)
+        if m.ndim != 2 or m.dtype.kind not in "fiu" or m.size == 0:
+            return None, MapStatus.UNREADABLE
+        if m.dtype == np.uint8 and self.values == "normalized":
+            m = m / 255.0
+        if not np.isfinite(m).all():
+            return None, MapStatus.NAN
+        if self.values == "normalized" and not (m.min() >= 0 and m.max() <= 1):
+            return None, MapStatus.OUT_OF_RANGE
+        if m.shape != (self.frame_size, self.frame_size):
+            if self.size_policy == "refuse":
+                raise UserError(
+                    f"{self.location}: the map of '{image_id}' has size {m.shape[1]}x{m.shape[0]}, expected "
+                    f"{self.frame_size}x{self.frame_size}; --map-size resize would resize it"
+                )
+            return m, MapStatus.RESIZED
+        return m, MapStatus.OK
+
+
+def _open_store(
+    location: Path,
+) -> tuple[Callable[[str], npt.NDArray[Any] | None], Callable[[], Iterator[str]]]:
+    """(read a map by name or None, iterate all names) of a folder, .npz or .h5 file."""
+    if location.is_dir():
+        return _folder_store(location)
+    if not location.is_file():
+        raise UserError(
+            f"no score maps at '{location}': expected a folder of .npy files, an .npz, or an .h5 file"
+        )
+    if location.suffix == ".npz":
+        return _npz_store(location)
+    if location.suffix in (".h5", ".hdf5"):
+        return _h5_store(location)
+    raise UserError(f"'{location}': unknown kind of score map store; expected a folder, .npz, .h5 or .hdf5")
+
+
+def _folder_store(
+    root: Path,
+) -> tuple[Callable[[str], npt.NDArray[Any] | None], Callable[[], Iterator[str]]]:
+    top = root.resolve()
+
+    def read(name: str) -> npt.NDArray[Any] | None:
+        path = root / f"{name}.npy"
+        if not path.is_file():
+            return None
+        if top not in path.resolve().parents:
+            raise UserError(
+                f"the map of '{name}' lies outside '{root}'; links out of the folder are not followed"
+            )
+        if path.stat().st_size > _MAX_MAP_BYTES:
+            raise ValueError("too large for a score map")
+        return np.asarray(np.load(path, allow_pickle=False))
+
+    def names() -> Iterator[str]:
+        for folder, _, files in os.walk(root):
+            relative = Path(folder).relative_to(root)
+            for file in files:
+                if file.endswith(".npy"):
+                    yield (relative / file[: -len(".npy")]).as_posix()
+
+    return read, names
+
+
+def _npz_store(
+    path: Path,
+) -> tuple[Callable[[str], npt.NDArray[Any] | None], Callable[[], Iterator[str]]]:
+    try:
+        archive = np.load(path, allow_pickle=False)
+        members = {n.removesuffix(".npy") for n in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"'{path}' cannot be read as an .npz: {error}") from error
+
+    def read(name: str) -> npt.NDArray[Any] | None:
+        return np.asarray(archive[name]) if name in members else None
+
+    return read, lambda: iter(members)
+
+
+def _h5_store(
+    path: Path,
+) -> tuple[Callable[[str], npt.NDArray[Any] | None], Callable[[], Iterator[str]]]:
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError(f"reading '{path}' needs h5py: install the extra `stores`") from error
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read as HDF5: {error}") from error
+
+    def read(name: str) -> npt.NDArray[Any] | None:
+        node = file.get(name)
+        # an external link would lead out of the file
+        if node is None or not isinstance(node, h5py.Dataset) or node.file.filename != file.filename:
+            return None
+        return np.asarray(node[()])
+
+    def names() -> Iterator[str]:
+        found: list[str] = []
+        file.visititems(lambda name, node: found.append(name) if isinstance(node, h5py.Dataset) else None)
+        return iter(found)
+
+    return read, names

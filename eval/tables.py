@@ -1,0 +1,60 @@
+"""Terminal tables of results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def number(entry: Mapping[str, Any] | None) -> str:
+    """`value [low, high]`, or a dash where it could not be computed."""
+    if not entry:
+        return "–"
+    interval = entry.get("ci95")
+    return f"{entry['value']:.1f}" + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")
+
+
+def threshold_text(entry: Mapping[str, Any]) -> str:
+    """The threshold of a result: one tau, or one per IoU threshold."""
+    tau = entry.get("threshold")
+    if tau is None:
+        return ""
+    if isinstance(tau, Mapping):
+        return " / ".join(f"{t:.3f}" for t in tau.values())
+    return f"{tau:.3f}"
+
+
+def result_table(results: Mapping[str, Any]) -> Table:
+    """One row per protocol, the two controls beside it."""
+    from rich.table import Table
+
+    gaussian = results["controls"].get("center_gaussian", {})
+    full = results["controls"].get("full_image", {})
+    table = Table(
+        title=f"{results['dataset']}, {results['split']}: {results['counts']['scored']} images with boxes "
+        f"of {results['num_images']}; percent [95 % interval]",
+        title_justify="left",
+    )
+    table.add_column("protocol", no_wrap=True)
+    for name in ("value", "threshold", "how chosen", "centre Gaussian", "full image"):
+        table.add_column(name, justify="left" if name == "how chosen" else "right")
+    for name, entry in results["protocols"].items():
+        rule = entry["definition"]["threshold"]
+        chosen = {
+            "oracle": "best on this split",
+            "transferred": f"on {results.get('threshold_split')}",
+            "fixed": "fixed",
+            "none": "",
+        }[rule]
+        table.add_row(
+            name,
+            number(entry),
+            threshold_text(entry),
+            chosen,
+            number(gaussian.get(name)),
+            number(full.get(name)),
+        )
+    return table
