@@ -1,0 +1,1 @@
+"""Speed measurements, each a command: `python -m benchmarks.<name>`; ratios are taken within one run."""

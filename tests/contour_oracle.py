@@ -1,0 +1,87 @@
+"""The reference way to boxes, in plain OpenCV: one contour search per threshold. Slow; the oracle of the box
+kernel.
+
+Written from PROTOCOLS, section 1: `findContours` in tree mode, bounding rectangles, polygon areas. Nothing
+here knows about component trees.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+LEVELS = 256
+
+
+def oracle_boxes(score_u8: np.ndarray, level: int, rule: str) -> np.ndarray:
+    """Boxes of the foreground `score_u8 > level`, int32 [K, 4], in OpenCV's order of contours."""
+    height, width = score_u8.shape
+    _, foreground = cv2.threshold(score_u8, level, 255, cv2.THRESH_BINARY)
+    contours = cv2.findContours(foreground, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[-2]
+    if len(contours) == 0:
+        return np.zeros((1, 4), np.int32)
+    if rule == "largest":
+        contours = [max(contours, key=cv2.contourArea)]
+    boxes = []
+    for contour in contours:
+        x, y, w, h = cv2.boundingRect(contour)
+        boxes.append([x, y, min(x + w, width - 1), min(y + h, height - 1)])
+    return np.asarray(boxes, np.int32)
+
+
+def oracle_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
+    """Inclusive-end IoU, [N, 4] x [M, 4] -> [N, M]; independent of `eval.boxes`."""
+    a, b = boxes_a.astype(np.int64)[:, None], boxes_b.astype(np.int64)[None]
+    width = np.maximum(0, np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0]) + 1)
+    height = np.maximum(0, np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1]) + 1)
+    area_a = (a[..., 2] - a[..., 0] + 1) * (a[..., 3] - a[..., 1] + 1)
+    area_b = (b[..., 2] - b[..., 0] + 1) * (b[..., 3] - b[..., 1] + 1)
+    return (width * height) / (area_a + area_b - width * height)
+
+
+def oracle_levels(score_u8: np.ndarray, gt_boxes: np.ndarray) -> dict[str, np.ndarray]:
+    """What `best_iou_per_level` must return, by 256 contour searches (repeated foregrounds are computed
+    once)."""
+    out = {name: np.empty(LEVELS) for name in ("largest_any", "largest_first", "all_any", "all_first")}
+    out["largest_box"] = np.empty((LEVELS, 4), np.int32)
+    present = set(np.unique(score_u8).tolist())
+    for level in range(LEVELS):
+        if level > 0 and level not in present:  # same foreground as one level below
+            for array in out.values():
+                array[level] = array[level - 1]
+            continue
+        for rule in ("largest", "all"):
+            boxes = oracle_boxes(score_u8, level, rule)
+            iou = oracle_iou(boxes, gt_boxes)
+            out[f"{rule}_any"][level] = iou.max()
+            out[f"{rule}_first"][level] = iou[:, 0].max()
+            if rule == "largest":
+                out["largest_box"][level] = boxes[0]
+    return out
+
+
+def reference_loop(
+    score: np.ndarray, gt_boxes: np.ndarray, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The loop users run today: a [0, 1] map, every threshold, boxes by both rules and their best IoU.
+
+    One contour search per threshold serves both rules. Returns two float64 [T]: `largest` and `all`.
+    """
+    height, width = score.shape
+    score_u8 = (score * 255).astype(np.uint8)
+    top = score_u8.max()
+    largest, every = np.empty(len(thresholds)), np.empty(len(thresholds))
+    for index, threshold in enumerate(thresholds):
+        _, foreground = cv2.threshold(score_u8, int(threshold * top), 255, cv2.THRESH_BINARY)
+        contours = cv2.findContours(foreground, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)[-2]
+        boxes, best = [[0, 0, 0, 0]], 0
+        if len(contours):
+            best = max(range(len(contours)), key=lambda k: cv2.contourArea(contours[k]))
+            boxes = []
+            for contour in contours:
+                x, y, w, h = cv2.boundingRect(contour)
+                boxes.append([x, y, min(x + w, width - 1), min(y + h, height - 1)])
+        iou = oracle_iou(np.asarray(boxes), gt_boxes)
+        largest[index] = iou[best].max()
+        every[index] = iou.max()
+    return largest, every
