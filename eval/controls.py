@@ -93,6 +93,7 @@ class ControlBlock:
         self._records = records
         self._rows = rows
         self._by_name = {str(c): c for c in records.channels}
+        self._iou: dict[tuple[str, str, str], npt.NDArray[np.float32]] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in ("num_boxes", "label", "predicted", "top1", "top5", "index")
@@ -121,6 +122,21 @@ class ControlBlock:
         """Best IoU at every level, [n, 256]."""
         kind = self._by_name[channel]
         every, largest, _, _ = self._records.boxes(kind)
+        if all(len(boxes) == 1 for boxes in every):
+            contours = "largest"  # one contour at every level: both rules agree
+        key = (channel, contours, gt_boxes)
+        if key not in self._iou:
+            self._iou[key] = self._best_iou(kind, every, largest, contours, gt_boxes)
+        return self._iou[key]
+
+    def _best_iou(
+        self,
+        kind: Channel,
+        every: list[npt.NDArray[np.int64]],
+        largest: npt.NDArray[np.int64],
+        contours: str,
+        gt_boxes: str,
+    ) -> npt.NDArray[np.float32]:
         frame = Frame.of(kind.frame, kind.frame_size)
         truth, offsets = split_boxes(self._records.split, self._rows, frame)
         if gt_boxes == "first":
@@ -132,9 +148,8 @@ class ControlBlock:
             return best.astype(np.float32)
         filled = np.flatnonzero(np.diff(offsets) > 0)
         starts = offsets[:-1][filled]
-        if contours == "largest" or all(len(e) == 1 for e in every):
-            boxes = largest if contours == "largest" else np.concatenate(every)
-            best[filled] = np.maximum.reduceat(_inclusive_iou(truth, boxes), starts, axis=0)
+        if contours == "largest":
+            best[filled] = np.maximum.reduceat(_inclusive_iou(truth, largest), starts, axis=0)
         else:
             for level in range(LEVELS):
                 best[filled, level] = np.maximum.reduceat(_inclusive_iou(truth, every[level]).max(1), starts)

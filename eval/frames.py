@@ -39,9 +39,10 @@ class Frame:
         return self.size, self.size
 
     def boxes(
-        self, boxes_xyxy: npt.NDArray[np.float64], size_wh: tuple[int, int], image_id: str
+        self, boxes_xyxy: npt.NDArray[np.float64], size_wh: npt.ArrayLike, image_id: str
     ) -> npt.NDArray[np.int64]:
-        """Ground truth [M, 4] of an image of `size_wh` in the frame, as integers truncated towards zero.
+        """Ground truth [M, 4] in the frame, as integers truncated towards zero. `size_wh` is the image's (width,
+        height), or [M, 2] where the boxes belong to several images.
 
         In a crop, boxes are clipped to it; one wholly outside becomes a sliver at the edge, which nothing localises,
         so that the image stays in the denominator.
@@ -67,19 +68,18 @@ def split_boxes(
     split: Split, rows: npt.NDArray[np.int64], frame: Frame
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Ground truth of some rows in a frame: all boxes [M, 4] and where each row's begin, offsets [n + 1]."""
-    found: list[npt.NDArray[np.int64]] = []
-    for row in rows:
-        boxes = split.boxes(int(row))
-        if not len(boxes):
-            found.append(np.zeros((0, 4), np.int64))
-            continue
-        size = split.size_wh(int(row))
-        if size is None:
-            raise UserError(
-                f"image '{split.image_ids[int(row)]}' has boxes, but the manifest does not state its width and height; "
-                "prepare the dataset again with its image files in place"
-            )
-        found.append(frame.boxes(boxes, size, split.image_ids[int(row)]))
+    counts = np.diff(split.box_offsets)[rows]
     offsets = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum([len(f) for f in found], out=offsets[1:])
-    return (np.concatenate(found) if found else np.zeros((0, 4), np.int64)), offsets
+    np.cumsum(counts, out=offsets[1:])
+    if not offsets[-1]:
+        return np.zeros((0, 4), np.int64), offsets
+    picked = np.repeat(split.box_offsets[rows] - offsets[:-1], counts) + np.arange(offsets[-1])  # [M]
+    sizes = np.repeat(split.sizes_wh[rows], counts, axis=0)  # [M, 2]
+    unknown = np.flatnonzero(sizes.min(1) < 1)
+    if len(unknown):
+        owner = int(np.repeat(rows, counts)[unknown[0]])
+        raise UserError(
+            f"image '{split.image_ids[owner]}' has boxes, but the manifest does not state its width and height; "
+            "prepare the dataset again with its image files in place"
+        )
+    return frame.boxes(split.boxes_xyxy[picked], sizes, split.image_ids[int(rows[0])]), offsets

@@ -33,9 +33,14 @@ class ThresholdGrid:
     levels: npt.NDArray[np.uint8]
 
     @classmethod
-    def build(cls, protocol: Protocol, max_levels: Sequence[int]) -> ThresholdGrid:
-        """Grid for the largest values that really occur: equal columns are kept once."""
-        if protocol.threshold == "fixed":
+    def build(
+        cls, protocol: Protocol, max_levels: Sequence[int], given: Sequence[float] | None = None
+    ) -> ThresholdGrid:
+        """Grid for the largest values that really occur: equal columns are kept once. `given` taus (chosen
+        elsewhere) or a fixed one are the whole grid."""
+        if given is not None:
+            taus = np.unique(np.asarray(given, np.float64))
+        elif protocol.threshold == "fixed":
             taus = np.array([protocol.fixed_threshold], np.float64)
         else:
             taus = np.arange(0, 1, protocol.threshold_step)
@@ -198,7 +203,9 @@ def summarize(
         wanted.remove(protocol)
     sums = {
         p.name: _Sums(
-            ThresholdGrid.build(p, sorted(max_levels[str(p.channel)])) if p.metric == "box_accuracy" else None
+            ThresholdGrid.build(p, sorted(max_levels[str(p.channel)]), (thresholds or {}).get(p.name))
+            if p.metric == "box_accuracy"
+            else None
         )
         for p in wanted
     }

@@ -45,7 +45,7 @@ def _run(config: LocalizeConfig) -> None:
     from rich.console import Console
 
     path, results = localize(config)
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=140)
     from eval.tables import result_table
 
     console.print(result_table(results))

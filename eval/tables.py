@@ -14,7 +14,7 @@ def number(entry: Mapping[str, Any] | None) -> str:
     if not entry:
         return "–"
     interval = entry.get("ci95")
-    return f"{entry['value']:.1f}" + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")
+    return f"{entry['value']:.2f}" + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")
 
 
 def threshold_text(entry: Mapping[str, Any]) -> str:
