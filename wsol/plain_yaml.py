@@ -1,0 +1,51 @@
+"""YAML as plain data: mappings, lists, texts, numbers. What could surprise or blow up is refused by line."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+
+from wsol.errors import UserError
+
+MAX_BYTES = 64 << 20
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """SafeLoader without aliases (which can multiply without end) and without silently overwritten keys."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"line {event.start_mark.line + 1}: aliases (*name) are not used here")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        if isinstance(node, yaml.MappingNode):
+            seen: set[tuple[str, str]] = set()
+            for key, _ in node.value:
+                name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else ("", "")
+                if name in seen:
+                    raise yaml.YAMLError(f"line {key.start_mark.line + 1}: key '{key.value}' is given twice")
+                seen.add(name)
+        return super().construct_mapping(node, deep=deep)
+
+
+def load_yaml(text: str, where: str) -> Any:
+    """Parse YAML; every defect is a `UserError` naming `where` and, where the parser knows it, the line.
+
+    >>> load_yaml("a: 1", "x.yaml")
+    {'a': 1}
+    """
+    if len(text) > MAX_BYTES:
+        raise UserError(f"{where}: {len(text)} characters are more than a settings file holds")
+    try:
+        return yaml.load(text, _PlainLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{where}:{line}: not readable as YAML: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError, OverflowError, AttributeError, TypeError) as error:
+        raise UserError(f"{where}: not readable as YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise UserError(f"{where}: not readable as YAML: nested too deeply") from error
