@@ -353,5 +353,5 @@ def test_settings_are_frozen():
 
 
 def test_importing_names_and_settings_does_not_import_torch():
-    code = "import sys, wsol.regularizers as r; r.CutMix(); sys.exit({'torch', 'numpy'} & set(sys.modules) != set())"
+    code = "import sys, wsol.regularizers as r; r.CutMix(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -80,7 +80,7 @@ def mixed_cross_entropy(logits: Tensor, mixed: MixedBatch) -> Tensor:
 
 
 def hidden(images: Tensor, masks: Tensor) -> Tensor:
-    """A copy of `images` [N, 3, H, W] with the pixels under `masks` [N, 1, H, W] set to 0, the mean colour."""
+    """A copy of `images` [N, 3, H, W] with the pixels under `masks` [N, 1, H, W] at 0, the mean colour."""
     return images.clone().masked_fill_(masks, 0.0)  # clone keeps the memory format, masked_fill does not
 
 

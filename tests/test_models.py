@@ -1,0 +1,530 @@
+"""Classifiers: geometry, strides recorded, weights from files in every common layout, and clear refusals."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from wsol.errors import UserError
+from wsol.models import (
+    ARCHS,
+    ClassifierSpec,
+    build_classifier,
+    default_output_stride,
+    evaluation_mode,
+    load_external_classifier,
+    load_pretrained,
+)
+from wsol.models.checkpoint_files import read_state_dict
+from wsol.models.pretrained import our_names
+from wsol.models.strides import stages_to_unstride
+
+SMALL = ClassifierSpec("resnet_small", 5, 8, 32)
+
+
+def images(n: int, side: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn((n, 3, side, side), generator=torch.Generator().manual_seed(seed))
+
+
+def randomized(net: nn.Module, seed: int = 0) -> nn.Module:
+    """Every tensor of the network random, running statistics included, so that a missed one shows."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in net.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(
+                torch.rand(value.shape, generator=generator) * 0.1 + (0.5 if "running_var" in name else 0.0)
+            )
+    return net.eval()
+
+
+@pytest.fixture
+def resnet18_file(tmp_path):
+    net = randomized(torchvision.models.resnet18(weights=None, num_classes=6))
+    torch.save(net.state_dict(), tmp_path / "resnet18.pth")
+    return net, tmp_path / "resnet18.pth"
+
+
+# ---- geometry ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "stride", "plan", "side", "changes"),
+    [
+        ("resnet_small", 64, 8, "auto", 8, []),
+        ("resnet_small", 32, 4, "auto", 8, ["layer3: stride 2 -> 1"]),
+        ("resnet_small", 65, 8, "auto", 9, []),
+        ("resnet18", 64, 32, "auto", 2, []),
+        ("resnet18", 224, 16, "auto", 14, ["layer4: stride 2 -> 1"]),
+        ("resnet18", 64, 8, "late", 8, ["layer4: stride 2 -> 1", "layer3: stride 2 -> 1"]),
+        ("resnet18", 64, 8, "auto", 8, ["maxpool: stride 2 -> 1", "layer4: stride 2 -> 1"]),
+        (
+            "resnet18",
+            32,
+            4,
+            "stem",
+            8,
+            ["maxpool: stride 2 -> 1", "layer4: stride 2 -> 1", "conv1: stride 2 -> 1"],
+        ),
+        ("resnet18", 50, 4, "late", 13, [f"layer{i}: stride 2 -> 1" for i in (4, 3, 2)]),
+        ("resnet50", 64, 8, "late", 8, ["layer4: stride 2 -> 1", "layer3: stride 2 -> 1"]),
+        ("vgg16_gap", 64, 16, "auto", 4, ["pool5: dropped"]),
+        ("vgg16_gap", 32, 8, "auto", 4, ["pool5: dropped", "pool4: dropped"]),
+        ("vgg16_gap", 32, 4, "auto", 8, ["pool5: dropped", "pool4: dropped", "pool3: dropped"]),
+    ],
+)
+def test_output_stride_gives_the_map_and_says_what_changed(arch, size, stride, plan, side, changes):
+    model = build_classifier(ClassifierSpec(arch, 3, stride, size, plan), seed=0).eval()
+    with torch.inference_mode():
+        logits, features = model.forward_features(images(2, size))
+    assert features.shape == (2, model.head.in_features, side, side)
+    assert logits.shape == (2, 3)
+    assert model.describe()["stride_changes"] == changes
+    assert model.describe()["output_stride"] == stride
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("plan", ["late", "stem"])
+@pytest.mark.parametrize("stride", [4, 8, 16, 32])
+def test_plans_turn_the_right_number_of_strides(arch, plan, stride):
+    names = stages_to_unstride(32, stride, plan)
+    assert 2 ** len(names) == 32 // stride
+    assert names[:1] == {"late": ("layer4",), "stem": ("maxpool",)}[plan][: len(names)]
+
+
+def test_stride_one_without_dilation_keeps_the_old_cells():
+    """Turning layer4's stride to 1 keeps, at every other cell of its first convolution, what it gave before."""
+    coarse = build_classifier(ClassifierSpec("resnet18", 3, 32, 128), seed=4).eval().backbone
+    fine = build_classifier(ClassifierSpec("resnet18", 3, 16, 128), seed=4).eval().backbone
+    x = torch.randn((1, 256, 8, 8), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(fine.layer4[0].conv1(x)[..., ::2, ::2], coarse.layer4[0].conv1(x))
+    assert {m.dilation for m in fine.modules() if isinstance(m, nn.Conv2d)} == {(1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "stride"),
+    [
+        ("resnet50", 224, 16),
+        ("resnet18", 128, 16),
+        ("resnet18", 64, 8),
+        ("resnet18", 32, 4),
+        ("resnet_small", 224, 8),
+        ("resnet_small", 64, 8),
+        ("resnet_small", 32, 4),
+        ("vgg16_gap", 224, 16),
+        ("vgg16_gap", 64, 8),
+        ("timm:resnet50", 224, 32),
+        ("timm:resnet50", 64, 8),
+    ],
+)
+def test_default_stride_gives_at_least_eight_by_eight(arch, size, stride):
+    assert default_output_stride(arch, size) == stride
+    assert ClassifierSpec(arch, 2, stride, size).output_stride == stride
+
+
+def test_the_small_network_fits_a_cpu():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = build_classifier(ClassifierSpec("resnet_small", 12, 8, 64)).eval()
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(images(1, 64))
+    assert counter.get_total_flops() / 2 < 0.07e9  # multiply-adds
+
+
+def test_native_resnet_equals_torchvision(resnet18_file):
+    net, path = resnet18_file
+    model = load_external_classifier(path, "resnet18", input_size=64)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(images(2, 64)), net(images(2, 64)))
+
+
+def test_logits_are_float32_and_exact_under_autocast():
+    model = build_classifier(SMALL, seed=0).eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
+        logits, features = model.forward_features(images(4, 32))
+    assert features.dtype == torch.bfloat16
+    assert logits.dtype == torch.float32
+    by_hand = model.head(features.float().mean((2, 3)))
+    torch.testing.assert_close(logits, by_hand.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_seed_decides_the_weights_and_leaves_the_global_generator_alone():
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    a, b, c = (build_classifier(SMALL, seed=seed).state_dict() for seed in (7, 7, 8))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not torch.equal(a["backbone.conv1.weight"], c["backbone.conv1.weight"])
+
+
+def test_evaluation_mode_restores_each_module():
+    model = build_classifier(SMALL).train()
+    model.backbone.bn1.eval()
+    with pytest.raises(RuntimeError, match="inside"), evaluation_mode(model):
+        assert not any(module.training for module in model.modules())
+        raise RuntimeError("inside")
+    assert model.training
+    assert not model.backbone.bn1.training
+
+
+# ---- specs ---------------------------------------------------------------------------------------
+
+
+def test_spec_survives_the_run_record_and_holds_the_plan_it_chose():
+    spec = ClassifierSpec("resnet18", 40, 8, 64)
+    assert spec.stride_plan == "stem"
+    assert ClassifierSpec("resnet18", 40, 16, 224).stride_plan == "late"
+    assert ClassifierSpec.from_dict(spec.to_dict()) == spec
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        pytest.param(
+            lambda: ClassifierSpec("resnet81", 2, 8, 64), "did you mean 'resnet18'", id="unknown network"
+        ),
+        pytest.param(
+            lambda: ClassifierSpec("timm:", 2, 8, 64), "needs a network's name", id="timm without name"
+        ),
+        pytest.param(lambda: ClassifierSpec("resnet18", 0, 8, 64), "num_classes", id="no class"),
+        pytest.param(
+            lambda: ClassifierSpec("resnet18", 2, 5, 64), "choose one of 4, 8, 16, 32", id="odd stride"
+        ),
+        pytest.param(
+            lambda: ClassifierSpec("vgg16_gap", 2, 32, 64), "choose one of 4, 8, 16", id="vgg stride"
+        ),
+        pytest.param(lambda: ClassifierSpec("resnet18", 2, 8, 31), "at least 32", id="input too small"),
+        pytest.param(lambda: ClassifierSpec("resnet18", 2, 32, 32), "map of one cell", id="one cell"),
+        pytest.param(
+            lambda: ClassifierSpec("resnet18", 2, 8, 64, "both"), "Legal: auto, late, stem", id="plan"
+        ),
+        pytest.param(
+            lambda: ClassifierSpec.from_dict({"arch": "resnet18"}), "missing fields", id="half a record"
+        ),
+        pytest.param(
+            lambda: ClassifierSpec.from_dict({**SMALL.to_dict(), "depth": 3}),
+            "unknown fields",
+            id="extra field",
+        ),
+    ],
+)
+def test_specs_that_cannot_be_built_are_user_errors(make, match):
+    with pytest.raises(UserError, match=match):
+        make()
+
+
+def test_names_and_specs_do_not_import_torch():
+    code = "import sys, wsol.models as m; m.ClassifierSpec('resnet18', 2, 8, 64); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---- weights from files --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param(lambda s: s, id="bare"),
+        pytest.param(lambda s: {"state_dict": s, "epoch": 3, "arch": "resnet18"}, id="under state_dict"),
+        pytest.param(lambda s: {"model": s, "optimizer": {"state": {}}}, id="under model"),
+        pytest.param(lambda s: {f"module.{k}": v for k, v in s.items()}, id="DataParallel"),
+        pytest.param(
+            lambda s: {"state_dict": {f"module._orig_mod.{k}": v for k, v in s.items()}},
+            id="compiled and parallel",
+        ),
+        pytest.param(lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}}, id="Lightning"),
+        pytest.param(
+            lambda s: {k: v[..., None, None] if k == "fc.weight" else v for k, v in s.items()},
+            id="head as a 1x1 conv",
+        ),
+        pytest.param(
+            lambda s: {k: v for k, v in s.items() if "num_batches" not in k},
+            id="before BatchNorm had counters",
+        ),
+    ],
+)
+def test_every_common_layout_loads_whole(wrap, resnet18_file, tmp_path):
+    net, _ = resnet18_file
+    torch.save(wrap(net.state_dict()), tmp_path / "wrapped.pth")
+    model = load_external_classifier(tmp_path / "wrapped.pth", "resnet18", input_size=64)
+    assert model.spec.num_classes == 6
+    assert model.spec.output_stride == 32
+    assert not model.training
+    assert model.load_report.missing == model.load_report.unexpected == ()
+    assert not model.load_report.head_reinitialised
+    with torch.inference_mode():
+        torch.testing.assert_close(model(images(1, 64)), net(images(1, 64)))
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip format", "format before torch 1.6"])
+def test_both_torch_file_formats_load(legacy, resnet18_file, tmp_path):
+    net, _ = resnet18_file
+    torch.save(net.state_dict(), tmp_path / "file.pth", _use_new_zipfile_serialization=not legacy)
+    assert load_external_classifier(tmp_path / "file.pth", "resnet18").spec.num_classes == 6
+
+
+def test_safetensors_load(resnet18_file, tmp_path):
+    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+    net, path = resnet18_file
+    safetensors.save_file(net.state_dict(), tmp_path / "file.safetensors")
+    from_safetensors = read_state_dict(tmp_path / "file.safetensors")
+    assert all(torch.equal(value, from_safetensors[name]) for name, value in read_state_dict(path).items())
+
+
+def test_our_own_checkpoint_comes_back(tmp_path):
+    model = randomized(build_classifier(SMALL))
+    torch.save({"model": model.state_dict()}, tmp_path / "own.pth")
+    again = load_external_classifier(tmp_path / "own.pth", "resnet_small", input_size=32)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_names_are_mapped():
+    state = {
+        "fc.weight": torch.zeros(2, 3),
+        "fc.bias": torch.zeros(2),
+        "layer1.0.conv1.weight": torch.zeros(1),
+    }
+    assert list(our_names(state, "resnet18")) == [
+        "head.weight",
+        "head.bias",
+        "backbone.layer1.0.conv1.weight",
+    ]
+    assert list(our_names({"backbone.x": torch.zeros(1), "head.bias": torch.zeros(2)}, "resnet18")) == [
+        "backbone.x",
+        "head.bias",
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["", "file:"])
+def test_fine_tuning_takes_the_body_and_reports_the_new_head(prefix, resnet18_file):
+    net, path = resnet18_file
+    model = build_classifier(ClassifierSpec("resnet18", 10, 8, 64), pretrained=f"{prefix}{path}", seed=0)
+    report = model.load_report
+    assert report.head_reinitialised
+    assert report.source_classes == 6
+    assert report.missing == ("head.weight", "head.bias")
+    assert report.unexpected == ("head.bias", "head.weight")
+    assert report.loaded == len(net.state_dict()) - 2
+    assert torch.equal(model.backbone.conv1.weight, net.conv1.weight)
+    assert model.head.weight.shape == (10, 512)
+    assert model.describe()["pretrained"]["head_reinitialised"] is True
+
+
+def test_fine_tuning_keeps_a_head_that_fits(resnet18_file):
+    net, path = resnet18_file
+    model = build_classifier(ClassifierSpec("resnet18", 6, 8, 64), pretrained=str(path))
+    assert not model.load_report.head_reinitialised
+    assert torch.equal(model.head.weight, net.fc.weight)
+
+
+def test_vgg16_gap_takes_torchvisions_convolutions(tmp_path):
+    convs = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"])
+    state = {f"features.{name}": value for name, value in randomized(convs).state_dict().items()}
+    state |= {"classifier.0.weight": torch.zeros(4, 8), "classifier.6.weight": torch.zeros(1000, 4)}
+    torch.save(state, tmp_path / "vgg16.pth")
+    model = build_classifier(
+        ClassifierSpec("vgg16_gap", 3, 8, 32), pretrained=str(tmp_path / "vgg16.pth")
+    ).eval()
+    assert model.load_report.missing == tuple(
+        n for n in model.state_dict() if n.startswith(("backbone.conv6", "head."))
+    )
+    assert len(model.load_report.unexpected) == 2
+    last = model.backbone.features[28]  # conv5_3: behind the dropped poolings, under its own name
+    assert torch.equal(last.weight, state["features.28.weight"])
+    with pytest.raises(UserError, match="no head"):
+        load_pretrained(model, tmp_path / "vgg16.pth", allow_new_head=False)
+    with pytest.raises(UserError, match="vgg16_gap"):
+        load_external_classifier(tmp_path / "vgg16.pth", "vgg16")
+
+
+# ---- refusals ------------------------------------------------------------------------------------
+
+
+class Payload:
+    """An object whose unpickling would run code."""
+
+    def __reduce__(self):
+        return (print, ("code from a checkpoint ran",))
+
+
+def write(path, kind: str, state: dict[str, torch.Tensor]) -> None:
+    match_all = {
+        "code": lambda: torch.save({"state_dict": state, "args": Payload()}, path),
+        "object": lambda: torch.save(
+            {"state_dict": state, "config": ClassifierSpec("resnet18", 2, 8, 64)}, path
+        ),
+        "garbage": lambda: path.write_bytes(b"this is no checkpoint" * 50),
+        "empty": lambda: path.write_bytes(b""),
+        "html": lambda: path.write_text("<!DOCTYPE html><html>404</html>"),
+        "cut": lambda: (torch.save(state, path), path.write_bytes(path.read_bytes()[:20_000])),
+        "no weights": lambda: torch.save({"epoch": 3, "best": 0.5}, path),
+        "a list": lambda: torch.save([1, 2], path),
+        "nan": lambda: torch.save({**state, "conv1.weight": state["conv1.weight"] * float("nan")}, path),
+    }
+    match_all[kind]()
+
+
+@pytest.mark.parametrize(
+    ("kind", "match"),
+    [
+        ("code", "could run code"),
+        ("object", "could run code"),
+        ("garbage", "cannot be read"),
+        ("empty", "cannot be read"),
+        ("html", "cannot be read"),
+        ("cut", "cannot be read"),
+        ("no weights", "top level has: epoch, best"),
+        ("a list", "holds a list"),
+        ("nan", "NaN or infinite values in 1 tensors"),
+    ],
+)
+def test_unusable_files_are_user_errors(kind, match, resnet18_file, tmp_path, capfd):
+    net, _ = resnet18_file
+    write(tmp_path / "bad.pth", kind, net.state_dict())
+    with pytest.raises(UserError, match=match) as caught:
+        load_external_classifier(tmp_path / "bad.pth", "resnet18")
+    assert "bad.pth" in str(caught.value)
+    assert "code from a checkpoint ran" not in capfd.readouterr().out
+
+
+def test_a_cut_safetensors_file_is_a_user_error(tmp_path):
+    (tmp_path / "bad.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{}")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_state_dict(tmp_path / "bad.safetensors")
+
+
+def test_missing_files_and_folders_are_user_errors(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        read_state_dict(tmp_path / "none.pth")
+    with pytest.raises(UserError, match="is a folder"):
+        read_state_dict(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "match"),
+    [
+        pytest.param(
+            lambda s: None, {"num_classes": 7}, "a head for 6 classes, expected 7", id="class count"
+        ),
+        pytest.param(lambda s: s.pop("fc.weight"), {"num_classes": 6}, "no head", id="head missing"),
+        pytest.param(
+            lambda s: s.pop("fc.weight"), {}, "class count is unknown", id="head missing, count unknown"
+        ),
+        pytest.param(lambda s: s.pop("conv1.weight"), {}, "lacks 1 tensors", id="a layer missing"),
+        pytest.param(
+            lambda s: s.update({"layer1.2.conv1.weight": torch.zeros(1)}),
+            {},
+            "also has 1",
+            id="deeper network",
+        ),
+        pytest.param(
+            lambda s: s.update({"conv1.weight": torch.zeros(64, 3, 3, 3)}),
+            {},
+            r"shape \(64, 3, 3, 3\)",
+            id="shape",
+        ),
+    ],
+)
+def test_evaluation_refuses_weights_that_do_not_fit(change, options, match, resnet18_file, tmp_path):
+    state = dict(resnet18_file[0].state_dict())
+    change(state)
+    torch.save(state, tmp_path / "changed.pth")
+    with pytest.raises(UserError, match=match):
+        load_external_classifier(tmp_path / "changed.pth", "resnet18", **options)
+
+
+def test_a_refused_file_leaves_the_model_as_it_was(resnet18_file):
+    model = build_classifier(ClassifierSpec("resnet34", 6, 8, 64), seed=0)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(UserError, match="Choose the architecture"):
+        load_pretrained(model, resnet18_file[1], allow_new_head=True)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.load_report is None
+
+
+def test_without_network_the_message_says_what_to_do(monkeypatch):
+    def no_network(arch):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr("wsol.models.pretrained.torchvision_weights", no_network)
+    with pytest.raises(UserError, match="give its path instead of 'imagenet'"):
+        build_classifier(ClassifierSpec("resnet18", 2, 8, 64), pretrained="imagenet")
+    with pytest.raises(UserError, match="no ImageNet weights"):
+        build_classifier(SMALL, pretrained="imagenet")
+
+
+def test_imagenet_weights_keep_the_head_of_a_thousand_classes_only(monkeypatch):
+    net = randomized(torchvision.models.resnet18(weights=None))
+    monkeypatch.setattr("wsol.models.pretrained.torchvision_weights", lambda arch: net.state_dict())
+    same = build_classifier(ClassifierSpec("resnet18", 1000, 16, 224), pretrained="imagenet")
+    other = build_classifier(ClassifierSpec("resnet18", 200, 16, 224), pretrained="imagenet")
+    assert (same.load_report.head_reinitialised, other.load_report.head_reinitialised) == (False, True)
+    assert same.load_report.source == "torchvision IMAGENET1K_V1"
+
+
+@pytest.mark.parametrize("arch", [name for name, arch in ARCHS.items() if arch.imagenet])
+def test_torchvision_offers_the_weights_we_name(arch):
+    assert "IMAGENET1K_V1" in torchvision.models.get_model_weights(arch.removesuffix("_gap")).__members__
+
+
+# ---- timm ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def timm():
+    return pytest.importorskip("timm", reason="timm is not installed")
+
+
+def test_timm_network_equals_itself_taken_apart(timm, tmp_path):
+    net = randomized(timm.create_model("regnetx_002", num_classes=4))
+    torch.save(net.state_dict(), tmp_path / "regnet.pth")
+    model = load_external_classifier(tmp_path / "regnet.pth", "timm:regnetx_002", input_size=64)
+    assert model.spec.num_classes == 4
+    assert model.spec.output_stride == 32
+    with torch.inference_mode():
+        torch.testing.assert_close(model(images(1, 64)), net(images(1, 64)))
+        assert model.features(images(1, 64)).shape == (1, 368, 2, 2)
+
+
+def test_timm_names_of_a_resnet_load_into_ours(timm, tmp_path):
+    net = randomized(timm.create_model("resnet18", num_classes=4))
+    torch.save(net.state_dict(), tmp_path / "timm.pth")
+    model = load_external_classifier(tmp_path / "timm.pth", "resnet18", input_size=64)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(images(1, 64)), net(images(1, 64)))
+
+
+def test_timm_stride_is_asked_of_timm_and_recorded(timm):
+    model = build_classifier(ClassifierSpec("timm:resnet18", 3, 8, 64), seed=0).eval()
+    assert model.features(images(1, 64)).shape == (1, 512, 8, 8)
+    assert "dilates" in model.describe()["stride_changes"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "match"),
+    [
+        pytest.param("timm:convnext_atto", 32, "no class activation map", id="norm between pooling and head"),
+        pytest.param(
+            "timm:mobilenetv3_small_050", 32, "no class activation map", id="layer behind the pooling"
+        ),
+        pytest.param("timm:test_vit", 32, "no class activation map|does not take", id="tokens, no map"),
+        pytest.param("timm:resnet81", 32, "unknown timm network 'resnet81'", id="unknown name"),
+        pytest.param("timm:resnet18", 5, "output stride", id="odd stride"),
+    ],
+)
+def test_timm_networks_without_a_classic_cam_are_refused(timm, name, stride, match):
+    with pytest.raises(UserError, match=match):
+        build_classifier(ClassifierSpec(name, 3, stride, 160))
+
+
+def test_without_timm_the_message_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(UserError, match="pip install"):
+        build_classifier(ClassifierSpec("timm:resnet18", 3, 32, 64))

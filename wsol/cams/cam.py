@@ -1,0 +1,87 @@
+"""Class activation maps (Zhou et al., CVPR 2016, arXiv 1512.04150, section 2), in the forward pass.
+
+The map of class k is M(y, x) = sum over channels c of weight[k, c] * features[c, y, x]: raw, without ReLU,
+bias or normalisation. Its mean over the cells plus the head's bias is the logit of k.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wsol.models.classifier import Classifier
+from wsol.models.mode import evaluation_mode
+
+
+@dataclass(frozen=True)
+class CamBatch:
+    """Logits [N, K] and the raw maps [N, h, w] (or [N, M, h, w]) of `class_ids` [N] ([N, M]), on one
+    device.
+    """
+
+    logits: Tensor
+    maps: Tensor
+    class_ids: Tensor
+
+
+def class_activation_maps(features: Tensor, weight: Tensor, class_ids: Tensor) -> Tensor:
+    """Raw maps [N, h, w] of one class per image, or [N, M, h, w] of M classes per image.
+
+    `features` is the final map [N, C, h, w], `weight` the head's [K, C], `class_ids` integer [N] or [N, M],
+    in [0, K). Computed and returned in float32 (float64 for float64 features), under autocast too: rounding
+    to half precision would tie cells that differ. N = 0 gives an empty batch of maps. Raises TypeError or
+    ValueError for kinds, shapes or ids that do not fit.
+
+    >>> features = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[0.0, 1.0], [0.0, 1.0]]]])
+    >>> class_activation_maps(features, torch.tensor([[1.0, -10.0]]), torch.tensor([0])).tolist()
+    [[[1.0, -8.0], [3.0, -6.0]]]
+    """
+    class_ids = checked_class_ids(class_ids, features.shape[0], weight.shape[0]).to(features.device)
+    if features.ndim != 4 or weight.ndim != 2 or features.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"`features` [N, C, h, w] and `weight` [K, C] do not fit: "
+            f"{tuple(features.shape)}, {tuple(weight.shape)}"
+        )
+    exact = torch.promote_types(features.dtype, torch.float32)
+    with torch.autocast(features.device.type, enabled=False):
+        rows = weight.to(exact)[class_ids]  # [N, C] or [N, M, C]
+        pattern = "nchw,nc->nhw" if class_ids.ndim == 1 else "nchw,nmc->nmhw"
+        return torch.einsum(pattern, features.to(exact), rows)
+
+
+def checked_class_ids(class_ids: Tensor, num_images: int, num_classes: int) -> Tensor:
+    """`class_ids` as int64 after checks: integer, [N] or [N, M], each in [0, K); TypeError or ValueError
+    else.
+    """
+    if class_ids.is_floating_point() or class_ids.is_complex() or class_ids.dtype == torch.bool:
+        raise TypeError(f"`class_ids` must be integers, got {class_ids.dtype}")
+    if class_ids.ndim not in (1, 2) or class_ids.shape[0] != num_images:
+        raise ValueError(
+            f"`class_ids` must have shape [{num_images}] or [{num_images}, M], got {tuple(class_ids.shape)}"
+        )
+    if class_ids.numel():
+        low, high = (int(bound) for bound in class_ids.aminmax())
+        if low < 0 or high >= num_classes:
+            raise ValueError(f"`class_ids` must lie in [0, {num_classes}), got values from {low} to {high}")
+    return class_ids.to(torch.int64)
+
+
+def extract_cams(model: Classifier, images: Tensor, class_ids: Tensor | None = None) -> CamBatch:
+    """Logits and raw class activation maps of a batch in one forward pass, without gradients.
+
+    `images` is float [N, 3, S, S], normalised; it and `class_ids` ([N], or [N, M] for several classes per
+    image) are moved to the model's device, where the result stays. `class_ids` None takes each image's
+    predicted class. The model is in evaluation mode meanwhile; every module's own mode is restored, on
+    errors as well. Raises TypeError or ValueError for class ids that do not fit.
+    """
+    if class_ids is not None:  # before the pass, and where the ids are: no waiting for the device
+        class_ids = checked_class_ids(class_ids, images.shape[0], model.head.out_features)
+    device = model.head.weight.device
+    with evaluation_mode(model), torch.inference_mode():
+        logits, features = model.forward_features(images.to(device, non_blocking=True))
+        if class_ids is None:
+            class_ids = logits.argmax(1)
+        class_ids = class_ids.to(device, non_blocking=True)
+        return CamBatch(logits, class_activation_maps(features, model.head.weight, class_ids), class_ids)

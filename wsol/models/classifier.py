@@ -1,0 +1,60 @@
+"""A classifier whose score maps come for free: backbone, global average pooling, one linear head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from wsol.models.spec import ClassifierSpec
+
+if TYPE_CHECKING:
+    from wsol.models.pretrained import LoadReport
+
+
+class Classifier(nn.Module):
+    """Images float [N, 3, S, S] (normalised) -> logits [N, K]; the final map [N, C, h, w] on request.
+
+    `head` is the only step behind the pooling, so the class activation map of class k is the head's k-th
+    row applied at every cell, and its mean over the cells plus the bias is the logit. Pooling and head run
+    in float32 under autocast, which costs nothing and keeps that identity. `load_report` says where the
+    weights came from (None: random). `stride_changes` lists in words what was done to reach the output
+    stride.
+    """
+
+    load_report: LoadReport | None = None
+
+    def __init__(
+        self, spec: ClassifierSpec, backbone: nn.Module, channels: int, stride_changes: tuple[str, ...]
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.stride_changes = stride_changes
+        self.backbone = backbone
+        self.head = nn.Linear(channels, spec.num_classes)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+
+    def features(self, images: Tensor) -> Tensor:
+        """The final map [N, C, h, w]."""
+        return self.backbone(images)
+
+    def forward_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [N, K] and the final map [N, C, h, w] they were pooled from, in one pass."""
+        features = self.features(images)
+        with torch.autocast(features.device.type, enabled=False):
+            pooled = features.mean((2, 3), dtype=self.head.weight.dtype)  # [N, C, h, w] -> [N, C]
+            return self.head(pooled), features
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.forward_features(images)[0]
+
+    def describe(self) -> dict[str, Any]:
+        """What a run or a result records about its network, as plain values."""
+        return {
+            **self.spec.to_dict(),
+            "stride_changes": list(self.stride_changes),
+            "parameters": sum(p.numel() for p in self.parameters()),
+            "pretrained": self.load_report.to_dict() if self.load_report else None,
+        }
