@@ -1,0 +1,115 @@
+"""Protocols as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eval.protocols import PROTOCOLS, Protocol, differences, load_protocols, protocol_named, select
+from wsol.errors import UserError
+
+
+def test_published_names_are_all_there() -> None:
+    assert set(PROTOCOLS) >= {
+        "maxboxacc",
+        "maxboxacc_v2",
+        "pxap",
+        "gt_known_fixed",
+        "top1_loc",
+        "top5_loc",
+        "cutmix2019",
+        "cam2016",
+        "maxboxacc_transferred",
+        "maxboxacc_v2_transferred",
+    }
+    assert all(p.source for p in PROTOCOLS.values()), "every protocol names its source"
+
+
+def test_definitions_that_papers_state() -> None:
+    v2 = PROTOCOLS["maxboxacc_v2"]
+    assert (v2.contours, v2.iou_thresholds, v2.threshold) == ("all", (0.3, 0.5, 0.7), "oracle")
+    cutmix = PROTOCOLS["cutmix2019"]
+    assert (cutmix.frame, cutmix.normalization, cutmix.fixed_threshold) == ("center-crop", "max", 0.15)
+    assert (cutmix.iou_comparison, cutmix.class_gate) == (">", "top1")
+
+
+def test_variants_change_one_field_and_their_name() -> None:
+    p = protocol_named("maxboxacc@ivr@first_gt")
+    assert (p.name, p.normalization, p.gt_boxes) == ("maxboxacc@ivr@first_gt", "ivr", "first")
+    assert differences(PROTOCOLS["maxboxacc"].definition(), p.definition()) == [
+        "normalization: 'minmax' / 'ivr'",
+        "gt_boxes: 'any' / 'first'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("maxboxac", "did you mean 'maxboxacc'"),
+        ("maxboxacc@minmx", "did you mean 'minmax'"),
+    ],
+)
+def test_unknown_names_suggest_the_nearest(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        protocol_named(name)
+
+
+def test_select_adds_normalisations_and_first_boxes_once() -> None:
+    names = [
+        p.name for p in select(["maxboxacc", "cam2016"], normalizations=["max", "minmax"], first_gt=True)
+    ]
+    assert names == [
+        "maxboxacc",
+        "cam2016",
+        "maxboxacc@max",
+        "maxboxacc@first_gt",
+        "cam2016@first_gt",
+        "maxboxacc@max@first_gt",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("fixed_threshold", {"threshold": "fixed"}),
+        ("fixed_threshold", {"fixed_threshold": 0.2}),
+        ("iou_thresholds", {"iou_thresholds": ()}),
+        ("iou_thresholds", {"iou_thresholds": (0.0,)}),
+        ("threshold_step", {"threshold_step": 0.0}),
+        ("frame_size", {"frame_size": 0}),
+        ("class_gate", {"metric": "mask_iou", "class_gate": "top1"}),
+    ],
+)
+def test_contradictions_are_refused(field: str, values: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=field):
+        Protocol("mine", **values)  # type: ignore[arg-type]
+
+
+def test_a_protocol_of_ones_own_from_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "strict:\n  based_on: maxboxacc_v2\n  iou_thresholds: [0.9]\nhalf:\n  based_on: strict\n  gt_boxes: first\n"
+    )
+    found = load_protocols(file)
+    assert found["strict"].contours == "all"
+    assert found["half"].iou_thresholds == (0.9,)
+    assert found["half"].gt_boxes == "first"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a mapping"),
+        ("a: 3", "must be a mapping of fields"),
+        ("a: {iou_treshold: 3}", "did you mean 'iou_thresholds'"),
+        ("a: {contours: widest}", "contours"),
+        ("a: {based_on: nothing}", "unknown protocol 'nothing'"),
+        ("a: [", "not readable as YAML"),
+    ],
+)
+def test_broken_protocol_files_name_the_file(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_protocols(file)
