@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from tests.dataset_trees import tiny_files, write_tree
 from wsol.datasets.tiny_imagenet import parse_boxes, parse_val_annotations, read_tiny_imagenet
 from wsol.errors import UserError
 from wsol.images import decode_rgb, open_root
-
-WNIDS = ("n03000000", "n01000000")
-
-
-def jpeg() -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", (64, 64), (90, 120, 60)).save(stream, "JPEG")
-    return stream.getvalue()
-
-
-def tiny_files(per_class: int = 6) -> dict[str, bytes]:
-    files = {
-        "wnids.txt": "".join(f"{w}\n" for w in WNIDS).encode(),
-        "words.txt": b"n01000000\tbird, fowl\nn09999999\tnot here\n",
-        "val/val_annotations.txt": b"val_0.JPEG\tn03000000\t1\t2\t63\t40\n"
-        b"val_1.JPEG\tn01000000\t0\t0\t5\t5\n",
-        "val/images/val_0.JPEG": jpeg(),
-        "val/images/val_1.JPEG": jpeg(),
-        "test/images/test_0.JPEG": jpeg(),
-    }
-    for wnid in WNIDS:
-        rows = []
-        for i in range(per_class):
-            rows.append(f"{wnid}_{i}.JPEG\t{i}\t{i + 1}\t{i + 20}\t{i + 30}\n")
-            files[f"train/{wnid}/images/{wnid}_{i}.JPEG"] = jpeg()
-        files[f"train/{wnid}/{wnid}_boxes.txt"] = "".join(rows).encode()
-    return files
-
-
-def write_tree(folder: Path, files: dict[str, bytes]) -> Path:
-    for name, data in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return folder
 
 
 def test_parse_boxes_keeps_the_order_of_the_corners() -> None:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar, cast
 
 import tyro
 import tyro.conf
 import tyro.extras
 
+from wsol.datasets.parts_config import PartsConfig
 from wsol.errors import UserError, run_command, unknown_name
 from wsol.manifest import Manifest
 
+if TYPE_CHECKING:
+    from wsol.audit import Audit
+    from wsol.datasets.file_facts import Progress
+
 T = TypeVar("T")
 Optional = Annotated[T | None, tyro.conf.DisallowNone]  # shown as `--out PATH`, not as `--out {None}|PATH`
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]  # `--force` alone, without `--no-force`
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,15 @@ class Common:
     """Folder or archive that holds the dataset."""
     out: Optional[Path] = None
     """Folder of the manifest. Default: data_manifests/NAME."""
+    check: Flag = False
+    """Audit the manifest that is there already against its files; write nothing."""
+    verify: Literal["names", "headers", "pixels"] = "headers"
+    """How closely files are looked at: listed, opened (a seeded sample of very large splits), or decoded one
+    by one."""
+    clip_boxes: Flag = False
+    """Clip boxes that reach over their image's edge, and say how many, instead of refusing them."""
+    force: Flag = False
+    """Write the manifest although the audit found errors; they stay on record in it."""
 
 
 class Command(Protocol):
@@ -35,12 +52,19 @@ class Command(Protocol):
 
     @property
     def source(self) -> Path | None: ...
-
     @property
     def out(self) -> Path | None: ...
+    @property
+    def check(self) -> bool: ...
+    @property
+    def verify(self) -> Literal["names", "headers", "pixels"]: ...
+    @property
+    def clip_boxes(self) -> bool: ...
+    @property
+    def force(self) -> bool: ...
 
     def read(self, source: Path) -> Manifest:
-        """Read the dataset; `source` is an existing path."""
+        """Read the dataset (`source` has no meaning for an embedded one)."""
         ...
 
 
@@ -88,9 +112,24 @@ class WsolMetadata(Common):
         )
 
 
-COMMANDS: dict[str, type[Command]] = {
+@dataclass(frozen=True)
+class Parts(Common):
+    """The embedded dataset, composed from a seed in seconds; needs no --source."""
+
+    config: Annotated[PartsConfig, tyro.conf.arg(name="")] = field(default_factory=PartsConfig)
+    """Knobs of the composition."""
+
+    def read(self, source: Path) -> Manifest:
+        from wsol.datasets.catalog import make_parts
+
+        with progress_bars() as progress:
+            return make_parts(self.config, lambda done, total: progress("composing", done, total))
+
+
+COMMANDS: dict[str, Callable[..., Command]] = {
     "tiny-imagenet": TinyImageNet,
     "wsol-metadata": WsolMetadata,
+    "parts": Parts,
 }
 """NAME -> its options."""
 
@@ -110,17 +149,174 @@ def parse(arguments: Sequence[str]) -> tuple[str, Command]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; `arguments` default to the process's own."""
     from wsol.datasets.catalog import manifests_folder
-    from wsol.manifest import write_manifest
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     name, options = parse(given)
-    if options.source is None:
+    if options.check:
+        check(options.out or manifests_folder() / default_folder(name, options), options)
+        return
+    if options.source is None and name != "parts":
         raise UserError(f"--source is missing: `python -m wsol.prepare {name} --source PATH`")
-    manifest = options.read(options.source)
-    out = options.out or manifests_folder() / name
-    prepared = shlex.join(["python", "-m", "wsol.prepare", *given])
-    write_manifest(manifest, out, source=str(options.source), prepared_by=prepared)
-    sys.stdout.write(f"manifest: {out}\n")
+    out = options.out or manifests_folder() / default_folder(name, options)
+    prepare(
+        name, options, options.source or Path(), out, shlex.join(["python", "-m", "wsol.prepare", *given])
+    )
+
+
+def default_folder(name: str, options: Command) -> str:
+    """Name of the folder in data_manifests/ that a command writes to unless told otherwise."""
+    dataset = getattr(options, "dataset_folder", None)
+    return f"{dataset.lower()}-boxes" if dataset else name
+
+
+def prepare(name: str, options: Command, source: Path, out: Path, command: str) -> None:
+    """Read, audit, show, and write a manifest with its audit and contact sheet."""
+    from wsol.audit import audit_manifest, check_archive, plural
+    from wsol.datasets.cards import find_card
+    from wsol.datasets.columns import with_sizes, with_splits
+    from wsol.datasets.file_facts import inspect_files
+    from wsol.images import open_root
+    from wsol.manifest import write_manifest
+
+    card = find_card(out, name)
+    manifest = options.read(source)
+    facts = None
+    if manifest.root is not None:
+        with progress_bars() as progress:
+            facts = inspect_files(
+                manifest, open_root(manifest.root), verify=options.verify, progress=progress
+            )
+        filled, notes = {}, []
+        for role, split in manifest.splits.items():
+            filled[role], clipped = with_sizes(split, facts.splits[role].sizes_wh, clip=options.clip_boxes)
+            if clipped:
+                notes.append(f"{role}: {clipped} boxes were clipped to their image")
+        manifest = with_splits(manifest, filled, notes)
+    audit = audit_manifest(
+        manifest, card=card, facts=facts, subset=getattr(options, "classes", None) is not None
+    )
+    audit = audit.with_findings(check_archive(source, card))
+    show(manifest, audit, str(out))
+    if audit.errors and not options.force:
+        raise UserError(
+            f"the audit found {plural(len(audit.errors), 'error')}, see above; no manifest was written. Mend "
+            f"the "
+            f"dataset, or "
+            "pass --force to write it with the errors on record"
+        )
+    extra = {"card": card.name} if card else {}
+    findings = [str(f) for f in audit.findings]
+    write_manifest(manifest, out, source=str(source), prepared_by=command, **extra, audit=findings)
+    write_audit(audit, out)
+    write_sheet(manifest, out)
+    sys.stdout.write(f"manifest: {out}  (audit.json, contact_sheet.png beside it)\n")
+
+
+def check(folder: Path, options: Command) -> None:
+    """Audit an existing manifest against its files; errors end with a `UserError`."""
+    from wsol.audit import Finding, audit_manifest, plural
+    from wsol.datasets.cards import find_card
+    from wsol.datasets.file_facts import inspect_files
+    from wsol.images import open_root
+    from wsol.manifest import load_manifest, read_head, split_hash
+
+    manifest = load_manifest(folder)
+    head = read_head(folder)
+    facts = None
+    if manifest.root is not None:
+        with progress_bars() as progress:
+            facts = inspect_files(
+                manifest, open_root(manifest.root), verify=options.verify, progress=progress
+            )
+    audit = audit_manifest(manifest, card=find_card(folder, str(head.get("card", ""))), facts=facts)
+    edited = [
+        Finding(
+            "warning",
+            "edited",
+            "rows differ from those that were prepared (checksum in manifest.yaml)",
+            1,
+            role,
+        )
+        for role, split in manifest.splits.items()
+        if head["splits"][role].get("sha256") not in (None, split_hash(split))
+    ]
+    audit = audit.with_findings(edited)
+    show(manifest, audit, str(folder))
+    if audit.errors:
+        raise UserError(f"the audit of '{folder}' found {plural(len(audit.errors), 'error')}, see above")
+
+
+# --- output -------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Progress on stderr: one bar for each thing that is reported; nothing where stderr is not a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    with Bars(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done)
+
+        yield report
+
+
+def show(manifest: Manifest, audit: Audit, where: str) -> None:
+    """The summary table and the findings, on stdout. `several` and `no truth` count images, `median box` is
+    the share of the image's area."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from wsol.audit import plural
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    table = Table(
+        title=f"{manifest.dataset}, {plural(len(manifest.classes), 'class')}",
+        box=box.SIMPLE,
+        padding=(0, 1),
+        title_justify="left",
+    )
+    table.add_column("split", no_wrap=True)
+    for column in ("images", "classes", "boxes", "several", "no truth", "masks", "box area"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for s in audit.splits:
+        counts = (s.images, s.classes, s.boxes, s.several_boxes, s.without_truth, s.masks)
+        share = "" if s.median_box_share is None else f"{100 * s.median_box_share:.0f} %"
+        table.add_row(s.split, *(f"{n:,}" for n in counts), share)
+    console.print(table)
+    colours = {"error": "bold red", "warning": "yellow", "note": "dim"}
+    for finding in audit.findings:
+        console.print(Text(str(finding), style=colours[finding.severity]), soft_wrap=True)
+    if not audit.findings:
+        console.print("audit: nothing to report")
+
+
+def write_audit(audit: Audit, out: Path) -> None:
+    """audit.json beside the manifest."""
+    import json
+
+    text = json.dumps(audit.to_dict(), indent=2, ensure_ascii=False)
+    scratch = out / ".audit.json.writing"
+    scratch.write_text(text + "\n", encoding="utf-8")
+    scratch.replace(out / "audit.json")
+
+
+def write_sheet(manifest: Manifest, out: Path) -> None:
+    """contact_sheet.png beside the manifest."""
+    from wsol.contact_sheet import draw_contact_sheet
+    from wsol.images import open_root
+
+    root = open_root(manifest.root) if manifest.root is not None else None
+    scratch = out / ".contact_sheet.writing.png"
+    draw_contact_sheet(manifest, root).save(scratch)
+    scratch.replace(out / "contact_sheet.png")
 
 
 if __name__ == "__main__":

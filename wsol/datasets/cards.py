@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+import wsol
 from wsol.errors import UserError
 from wsol.manifest import SPLIT_ROLES
+from wsol.plain_yaml import load_yaml
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Expected counts of one split; None where the source states none."""
+    """Expected counts of one split; None where the source states none. `images_per_class` stands for datasets
+    of which people hold subsets."""
 
     images: int | None = None
     boxes: int | None = None
+    images_per_class: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,7 @@ _KEYS = (
 
 def parse_card(text: str, where: str) -> Card:
     """Read a card's YAML; `UserError` names the file and the key that is wrong."""
-    try:
-        data: Any = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not readable as YAML: {' '.join(str(error).split())}") from error
+    data = load_yaml(text, where)
     if not isinstance(data, dict):
         raise UserError(f"{where}: expected a mapping with name, title and prepare")
     for key in ("name", "title", "prepare"):
@@ -72,14 +71,20 @@ def parse_card(text: str, where: str) -> Card:
     )
 
 
+_COUNTS = ("images", "boxes", "images_per_class")
+_EXPECTED_ROLES = (*SPLIT_ROLES, "train")  # `train`: both training splits together
+
+
 def _expected(data: Any, where: str) -> dict[str, Expected]:
     found: dict[str, Expected] = {}
     for role, counts in _mapping(data, where, "expected").items():
-        if role not in SPLIT_ROLES:
-            raise UserError(f"{where}: expected: unknown split '{role}'; legal: {', '.join(SPLIT_ROLES)}")
+        if role not in _EXPECTED_ROLES:
+            raise UserError(f"{where}: expected: unknown split '{role}'; legal: {', '.join(_EXPECTED_ROLES)}")
         counts = _mapping(counts, where, f"expected.{role}")
-        if extra := sorted(str(k) for k in counts if k not in ("images", "boxes")):
-            raise UserError(f"{where}: expected.{role}: unknown key '{extra[0]}'; legal: images, boxes")
+        if extra := sorted(str(k) for k in counts if k not in _COUNTS):
+            raise UserError(
+                f"{where}: expected.{role}: unknown key '{extra[0]}'; legal: {', '.join(_COUNTS)}"
+            )
         found[role] = Expected(
             **{str(k): _count(v, where, f"expected.{role}.{k}") for k, v in counts.items()}
         )
@@ -128,3 +133,16 @@ def known_cards(manifests: Path) -> dict[str, Card]:
         if card is not None:
             cards[file.parent.name] = card
     return cards
+
+
+def project_cards_folder() -> Path:
+    """The project's own data_manifests/, where the committed cards are."""
+    return Path(wsol.__file__).resolve().parents[1] / "data_manifests"
+
+
+def find_card(folder: Path, name: str) -> Card | None:
+    """The card beside a manifest, else the project's card of that folder's name, else of `name`."""
+    for place in (folder, project_cards_folder() / folder.name, project_cards_folder() / name):
+        if place.name and (card := read_card(place)) is not None:
+            return card
+    return None

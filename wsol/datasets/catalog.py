@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import wsol
-from wsol.datasets.cards import known_cards
+from wsol.datasets.cards import known_cards, project_cards_folder
 from wsol.errors import UserError, unknown_name
 from wsol.manifest import Manifest, load_manifest, write_manifest
 
@@ -22,7 +21,7 @@ def manifests_folder() -> Path:
     """Where manifests live: `data_manifests/` under the current folder where there is one, else the project's
     own."""
     here = Path("data_manifests")
-    return here if here.is_dir() else Path(wsol.__file__).resolve().parents[1] / "data_manifests"
+    return here if here.is_dir() else project_cards_folder()
 
 
 def open_dataset(
@@ -66,20 +65,17 @@ def _open_parts(
         manifest = load_manifest(folder, root=data_root, roles=roles)
         if manifest.root is not None and Path(manifest.root).is_dir():
             return manifest
-    prepare_parts(folder)
+    write_manifest(make_parts(), folder)
     return load_manifest(folder, root=data_root, roles=roles)
 
 
-def prepare_parts(
-    folder: Path, config: PartsConfig | None = None, progress: Callable[[int, int], None] | None = None
+def make_parts(
+    config: PartsConfig | None = None, progress: Callable[[int, int], None] | None = None
 ) -> Manifest:
-    """Make the embedded dataset's files in `data/parts-<hash>/` beside `data_manifests/` (nothing to do where
-    they are there already) and its manifest in `folder`."""
+    """The embedded dataset; its files are made in `data/parts-<hash>/` beside `data_manifests/` unless they
+    are there already. `progress(done, total)` is called as pictures are finished."""
     from wsol.datasets.parts import PartsConfig, config_hash, write_parts
 
     config = config or PartsConfig()
-    digest = config_hash(config)
-    made = write_parts(config, manifests_folder().parent / "data" / f"parts-{digest[:12]}", progress)
-    manifest = made.with_root(Path(made.root or "").resolve())
-    write_manifest(manifest, folder, config_sha256=digest)
-    return manifest
+    folder = manifests_folder().parent / "data" / f"parts-{config_hash(config)[:12]}"
+    return write_parts(config, folder, progress).with_root(folder.resolve())

@@ -1,0 +1,58 @@
+"""Small datasets in their own layouts on disk, built fresh by each test."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def picture(size_wh: tuple[int, int] = (64, 64), form: str = "JPEG", seed: int = 0) -> bytes:
+    """An encoded image; other seeds give other bytes."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size_wh[1], size_wh[0], 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, form)
+    return stream.getvalue()
+
+
+def mask(size_wh: tuple[int, int], box: tuple[int, int, int, int], value: int = 255) -> bytes:
+    """An encoded 8-bit PNG mask: `value` inside the half-open box, 0 elsewhere."""
+    pixels = np.zeros((size_wh[1], size_wh[0]), np.uint8)
+    x0, y0, x1, y1 = box
+    pixels[y0:y1, x0:x1] = value
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+TINY_WNIDS = ("n03000000", "n01000000")
+
+
+def tiny_files(per_class: int = 6) -> dict[str, bytes]:
+    """Tiny ImageNet with two classes."""
+    files = {
+        "wnids.txt": "".join(f"{w}\n" for w in TINY_WNIDS).encode(),
+        "words.txt": b"n01000000\tbird, fowl\nn09999999\tnot here\n",
+        "val/val_annotations.txt": b"val_0.JPEG\tn03000000\t1\t2\t63\t40\n"
+        b"val_1.JPEG\tn01000000\t0\t0\t5\t5\n",
+        "val/images/val_0.JPEG": picture(seed=900),
+        "val/images/val_1.JPEG": picture(seed=901),
+        "test/images/test_0.JPEG": picture(seed=902),
+    }
+    for k, wnid in enumerate(TINY_WNIDS):
+        rows = []
+        for i in range(per_class):
+            rows.append(f"{wnid}_{i}.JPEG\t{i}\t{i + 1}\t{i + 20}\t{i + 30}\n")
+            files[f"train/{wnid}/images/{wnid}_{i}.JPEG"] = picture(seed=100 * k + i)
+        files[f"train/{wnid}/{wnid}_boxes.txt"] = "".join(rows).encode()
+    return files
+
+
+def write_tree(folder: Path, files: dict[str, bytes]) -> Path:
+    """Write files by relative path; returns the folder."""
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder

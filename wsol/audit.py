@@ -1,0 +1,306 @@
+"""The audit: is this manifest what it claims to be? Expected counts, files, boxes, masks, doubles, labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from wsol.datasets.cards import Card, Expected
+from wsol.datasets.file_facts import FileFacts
+from wsol.manifest import Manifest, Split
+
+Severity = Literal["error", "warning", "note"]
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the audit noticed. `error`: the manifest should not be used as it is. `warning`: look at it
+    before you trust a number. `note`: worth knowing."""
+
+    severity: Severity
+    check: str
+    message: str
+    count: int = 1
+    split: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {f'{self.split}: ' if self.split else ''}{self.message}"
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """One line of the summary table. Counts of images, except `boxes` and `masks`; `median_box_share` is the
+    median box area over image area, None where no size is known."""
+
+    split: str
+    images: int
+    classes: int
+    boxes: int
+    without_truth: int
+    several_boxes: int
+    masks: int
+    median_box_share: float | None
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Everything noticed, worst first, and one summary a split."""
+
+    findings: tuple[Finding, ...]
+    splits: tuple[SplitSummary, ...]
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.severity == "error")
+
+    def with_findings(self, more: Iterable[Finding]) -> Audit:
+        """The same audit with further findings."""
+        return Audit(_worst_first((*self.findings, *more)), self.splits)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for audit.json."""
+        return asdict(self)
+
+
+def audit_manifest(
+    manifest: Manifest, *, card: Card | None = None, facts: FileFacts | None = None, subset: bool = False
+) -> Audit:
+    """Audit a manifest. `card` brings the expected counts, `facts` what its files are (None: files not looked
+    at). `subset` says that only some classes were asked for, so that fewer than expected are no error."""
+    findings: list[Finding] = []
+    if card is not None:
+        findings.extend(_check_counts(manifest, card, subset))
+    for role, split in manifest.splits.items():
+        findings.extend(_check_truth(manifest, role, split))
+    findings.extend(_check_between_splits(manifest))
+    if facts is not None:
+        findings.extend(_check_files(manifest, facts))
+    return Audit(_worst_first(findings), tuple(_summary(role, s) for role, s in manifest.splits.items()))
+
+
+def _worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda f: ("error", "warning", "note").index(f.severity)))
+
+
+# --- counts -------------------------------------------------------------------------------------------------
+
+
+def _check_counts(manifest: Manifest, card: Card, subset: bool) -> Iterator[Finding]:
+    found = len(manifest.classes)
+    if card.num_classes is not None and found != card.num_classes:
+        if found < card.num_classes and (subset or _per_class_only(card)):
+            yield Finding("note", "classes", f"a subset: {found} of {card.num_classes} classes")
+        else:
+            yield Finding("error", "classes", f"{found} classes, but {card.title} has {card.num_classes}")
+    for role, expected in card.expected.items():
+        images, boxes = _totals(manifest, role)
+        if images is None:
+            continue
+        wanted = expected.images
+        if expected.images_per_class is not None:
+            wanted = expected.images_per_class * found
+        if wanted is not None and images != wanted and not (subset and images < wanted):
+            yield Finding(
+                "error", "counts", f"{images} images, but {wanted} are expected", abs(images - wanted), role
+            )
+        if expected.boxes is not None and boxes != expected.boxes and not (subset and boxes < expected.boxes):
+            off = abs(boxes - expected.boxes)
+            yield Finding("error", "counts", f"{boxes} boxes, but {expected.boxes} are expected", off, role)
+
+
+def _per_class_only(card: Card) -> bool:
+    return bool(card.expected) and all(e.images is None and e.boxes is None for e in card.expected.values())
+
+
+def _totals(manifest: Manifest, role: str) -> tuple[int | None, int]:
+    """Images and boxes of a split; `train` means both training splits together (a hold-out moves images
+    between)."""
+    roles = ("train-weaksup", "train-fullsup") if role == "train" else (role,)
+    there = [manifest.splits[r] for r in roles if r in manifest.splits]
+    if not there:
+        return None, 0
+    return sum(len(s) for s in there), sum(len(s.boxes_xyxy) for s in there)
+
+
+# --- rows ---------------------------------------------------------------------------------------------------
+
+
+def _check_truth(manifest: Manifest, role: str, split: Split) -> Iterator[Finding]:
+    if not len(split):
+        yield Finding("error", "empty", "holds no image", 1, role)
+        return
+    present = np.bincount(split.labels, minlength=len(manifest.classes))
+    empty = np.flatnonzero(present == 0)
+    if len(empty):
+        names = _few(manifest.classes[k] for k in empty)
+        severity: Severity = "error" if role == "train-weaksup" else "warning"
+        yield Finding(
+            severity, "classes", f"{_have(len(empty), 'class')} no image: {names}", len(empty), role
+        )
+    counts = np.diff(split.box_offsets)
+    if role != "train-weaksup":
+        bare = [i for i in np.flatnonzero(counts == 0).tolist() if i not in split.masks]
+        if bare:
+            names = _few(split.image_ids[i] for i in bare)
+            message = f"{_have(len(bare), 'image')} neither box nor mask: {names}"
+            yield Finding("warning", "no truth", message, len(bare), role)
+    if not len(split.boxes_xyxy):
+        return
+    owner = np.repeat(np.arange(len(split)), counts)
+    boxes = split.boxes_xyxy
+    flat = np.flatnonzero((boxes[:, 0] == boxes[:, 2]) | (boxes[:, 1] == boxes[:, 3]))
+    if len(flat):
+        names = _few(dict.fromkeys(split.image_ids[i] for i in owner[flat]))
+        if manifest.corners == "inclusive":
+            message = f"{_are(len(flat), 'box')} one pixel wide or high: {names}"
+        else:
+            message = f"{_have(len(flat), 'box')} no area: {names}"
+        yield Finding("warning", "zero area", message, len(flat), role)
+    keyed = np.column_stack([owner, boxes])
+    doubled = len(keyed) - len(np.unique(keyed, axis=0))
+    if doubled:
+        yield Finding(
+            "warning", "doubles", f"{_are(doubled, 'box')} listed twice for one image", doubled, role
+        )
+
+
+def _check_between_splits(manifest: Manifest) -> Iterator[Finding]:
+    roles = list(manifest.splits)
+    paths = {r: set(s.image_ids if s.paths is None else s.paths) for r, s in manifest.splits.items()}
+    for role, split in manifest.splits.items():
+        twice = len(split) - len(paths[role])
+        if twice:
+            yield Finding(
+                "error", "doubles", f"{_are(twice, 'file')} listed under two image ids", twice, role
+            )
+    for a, first in enumerate(roles):
+        for second in roles[a + 1 :]:
+            shared = paths[first] & paths[second]
+            if shared:
+                message = f"{_are(len(shared), 'file')} also in {second}: {_few(sorted(shared))}"
+                yield Finding("error", "leak", message, len(shared), first)
+
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def _check_files(manifest: Manifest, facts: FileFacts) -> Iterator[Finding]:
+    for role, missing in facts.missing.items():
+        if missing:
+            message = f"{_are(len(missing), 'file')} missing: {_few(missing)}"
+            yield Finding("error", "missing", message, len(missing), role)
+    if facts.surplus:
+        message = f"{_are(len(facts.surplus), 'image file')} in no split: {_few(facts.surplus)}"
+        yield Finding("note", "surplus", message, len(facts.surplus))
+    for role, found in facts.splits.items():
+        split = manifest.splits[role]
+        if found.unreadable:
+            message = f"{plural(len(found.unreadable), 'image')} cannot be read: {_few(found.unreadable.values(), 1)}"
+            yield Finding("error", "unreadable", message, len(found.unreadable), role)
+        stated, real = split.sizes_wh, found.sizes_wh
+        wrong = np.flatnonzero((stated[:, 0] > 0) & (real[:, 0] > 0) & (stated != real).any(1))
+        if len(wrong):
+            i = int(wrong[0])
+            one = f"'{split.image_ids[i]}' is {real[i, 0]}x{real[i, 1]}, stated {stated[i, 0]}x{stated[i, 1]}"
+            message = f"{_are(len(wrong), 'image')} not of the stated size: {one}"
+            yield Finding("error", "sizes", message, len(wrong), role)
+        if found.turned:
+            names = _few(split.image_ids[i] for i in found.turned)
+            message = (
+                f"{_have(len(found.turned), 'image')} an EXIF rotation, which is not applied; their boxes "
+                f"must "
+                f"refer to "
+                f"the stored pixels: {names}"
+            )
+            yield Finding("warning", "rotation", message, len(found.turned), role)
+        if found.bad_masks:
+            message = f"{_have(len(found.bad_masks), 'image')} bad masks: {_few(found.bad_masks.values(), 1)}"
+            yield Finding("error", "masks", message, len(found.bad_masks), role)
+        if facts.verify != "names" and found.opened < len(split) - len(facts.missing.get(role, ())):
+            message = (
+                f"{found.opened} of {len(split)} images were opened, a seeded sample (--verify pixels: all)"
+            )
+            yield Finding("note", "sampled", message, found.opened, role)
+    across = [(a, b) for a, b in facts.doubles if a[0] != b[0]]
+    within = [(a, b) for a, b in facts.doubles if a[0] == b[0]]
+    for pairs, where in ((across, "across splits"), (within, "of the same split")):
+        if pairs:
+            some = "; ".join(f"{a[0]} '{a[1]}' = {b[0]} '{b[1]}'" for a, b in pairs[:EXAMPLES])
+            message = f"{_are(len(pairs), 'image')} byte-identical to another {where}: {some}"
+            yield Finding("warning", "doubles", message, len(pairs))
+
+
+def check_archive(file: Path, card: Card | None) -> list[Finding]:
+    """Compare an archive's digest with the card's, where the card knows the file's name."""
+    wanted = card.checksums.get(file.name) if card is not None else None
+    if wanted is None or not file.is_file():
+        return []
+    digest = hashlib.md5(usedforsecurity=False) if len(wanted) == 32 else hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    found = digest.hexdigest()
+    if found == wanted:
+        return [Finding("note", "checksum", f"{file.name}: the published {digest.name} checksum agrees")]
+    return [
+        Finding(
+            "error",
+            "checksum",
+            f"{file.name}: {digest.name} is {found}, published is {wanted}; the download is incomplete or "
+            f"was repacked",
+        )
+    ]
+
+
+# --- summary ------------------------------------------------------------------------------------------------
+
+
+def _summary(role: str, split: Split) -> SplitSummary:
+    counts = np.diff(split.box_offsets)
+    sizes = np.repeat(split.sizes_wh, counts, axis=0).astype(np.float64)
+    known = sizes[:, 0] > 0
+    boxes = split.boxes_xyxy[known]
+    shares = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / sizes[known].prod(1)
+    masked = np.zeros(len(split), bool)
+    masked[list(split.masks)] = True
+    return SplitSummary(
+        split=role,
+        images=len(split),
+        classes=len(np.unique(split.labels)),
+        boxes=len(split.boxes_xyxy),
+        without_truth=int(((counts == 0) & ~masked).sum()),
+        several_boxes=int((counts > 1).sum()),
+        masks=sum(len(m) for m in split.masks.values()),
+        median_box_share=float(np.median(shares)) if len(shares) else None,
+    )
+
+
+def plural(count: int, noun: str) -> str:
+    """
+    >>> plural(1, "class"), plural(2000, "class"), plural(0, "box")
+    ('1 class', '2,000 classes', '0 boxes')
+    """
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "x")) else "s"
+    return f"{count:,} {noun}{ending}"
+
+
+def _are(count: int, noun: str) -> str:
+    return f"{plural(count, noun)} {'is' if count == 1 else 'are'}"
+
+
+def _have(count: int, noun: str) -> str:
+    return f"{plural(count, noun)} {'has' if count == 1 else 'have'}"
+
+
+def _few(items: Iterable[str], count: int = EXAMPLES) -> str:
+    some: Sequence[str] = list(items)
+    return ", ".join(some[:count]) + (", ..." if len(some) > count else "")
+
+
+__all__ = ["Audit", "Expected", "Finding", "SplitSummary", "audit_manifest", "check_archive", "plural"]
