@@ -145,17 +145,21 @@ def _from_workers(config: PartsConfig, root: Path, workers: int) -> _Batches:
     processes: list[subprocess.Popen[str]] = []
 
     def listen(process: subprocess.Popen[str]) -> None:
-        for line in process.stdout or ():
-            inbox.put((process, [_Row(*fields) for fields in json.loads(line)]))
+        # A worker that was stopped leaves half a line; the exit code tells the rest.
+        with contextlib.suppress(ValueError):
+            for line in process.stdout or ():
+                inbox.put((process, [_Row(*fields) for fields in json.loads(line)]))
         inbox.put((process, []))  # no worker sends an empty batch: this one is at its end
 
+    listeners: list[threading.Thread] = []
     try:
         for worker in range(workers):
             process = _start_worker(
                 {"config": asdict(config), "root": str(root), "worker": worker, "workers": workers}
             )
             processes.append(process)
-            threading.Thread(target=listen, args=(process,), daemon=True).start()
+            listeners.append(threading.Thread(target=listen, args=(process,), daemon=True))
+            listeners[-1].start()
         running = workers
         while running:
             process, batch = inbox.get()
@@ -167,7 +171,12 @@ def _from_workers(config: PartsConfig, root: Path, workers: int) -> _Batches:
     finally:
         for process in processes:
             process.kill()
-            process.communicate()
+            process.wait()
+        for listener in listeners:
+            listener.join()
+        for pipe in (pipe for process in processes for pipe in (process.stdout, process.stderr)):
+            if pipe is not None:
+                pipe.close()
 
 
 def _start_worker(task: dict[str, Any]) -> subprocess.Popen[str]:
@@ -186,7 +195,6 @@ def _start_worker(task: dict[str, Any]) -> subprocess.Popen[str]:
     assert process.stdin is not None
     process.stdin.write(json.dumps(task))
     process.stdin.close()
-    process.stdin = None  # so that communicate() does not touch it again
     return process
 
 
