@@ -72,3 +72,16 @@ def test_masks_are_resized_by_opencvs_nearest_first() -> None:
     expected = cv2.resize(mask, (224, 224), interpolation=cv2.INTER_NEAREST) > 0.5
     np.testing.assert_array_equal(resize_mask(mask, (224, 224)), expected)
     assert resize_mask(np.ones((4, 4), np.uint8), (2, 2)).all(), "any non-zero grey counts"
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from([0.001, 0.003, 0.01, 0.07, 0.3, 0.5]), st.integers(0, 2**32 - 1))
+def test_bins_equal_a_search_over_the_edges(step: float, seed: int) -> None:
+    edges = histogram_edges(step)
+    rng = np.random.default_rng(seed)
+    on_edges = rng.choice(edges[:-2], 40)
+    near = np.clip(np.concatenate([np.nextafter(on_edges, 0), on_edges, np.nextafter(on_edges, 1)]), 0, 1)
+    scores = np.concatenate([near, rng.random(40), [0.0, 1.0]])[None]
+    inside, _ = score_histograms(scores, np.ones(scores.shape, bool), None, edges)
+    expected = np.bincount(np.searchsorted(edges, scores.ravel(), side="right") - 1, minlength=len(edges) - 1)
+    np.testing.assert_array_equal(inside, expected)

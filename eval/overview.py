@@ -1,0 +1,104 @@
+"""`python -m eval.overview RUN...`: one line per scored run, and the controls below, in one table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from wsol.errors import UserError, run_command
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS = (
+    ("gt_known_fixed", "GT-known\n(fixed 0.2)"),
+    ("top1_loc", "Top-1 Loc\n(fixed 0.2)"),
+    ("maxboxacc", "MaxBoxAcc\n(oracle)"),
+    ("maxboxacc_v2", "MaxBoxAccV2\n(oracle)"),
+    ("maxboxacc_v2_transferred", "MaxBoxAccV2\n(transferred)"),
+)
+
+
+@dataclass(frozen=True)
+class OverviewConfig:
+    """Print scored runs side by side. Thresholds picked on the scored split ("oracle") and on train-fullsup
+    ("transferred") stand in columns of their own."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run directories scored by eval.localize, or folders that hold a results.json."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    config = tyro.cli(OverviewConfig, args=arguments, prog="python -m eval.overview")
+
+    def body() -> None:
+        from rich.console import Console
+
+        console = Console() if sys.stdout.isatty() else Console(width=150)
+        console.print(overview_table([(folder.name, load(folder)) for folder in config.runs]))
+
+    return run_command(body)
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """results.json of a run directory or of a results folder."""
+    from eval.results import RESULTS, read_results
+
+    return read_results(folder / "eval" if (folder / "eval" / RESULTS).is_file() else folder)
+
+
+def overview_table(named: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+    """The table for (name, results) pairs of one dataset and split."""
+    from rich.table import Table
+
+    from eval.tables import number
+
+    def cell(entry: Mapping[str, Any] | None) -> str:
+        return number(entry).replace(" [", "\n[")
+
+    if not named:
+        raise UserError("name at least one scored run")
+    first = named[0][1]
+    for name, results in named[1:]:
+        for key in ("dataset", "split", "num_images"):
+            if results[key] != first[key]:
+                raise UserError(
+                    f"'{named[0][0]}' and '{name}' were scored on different data ({key}: {first[key]} and "
+                    f"{results[key]}); an overview needs one split"
+                )
+    parts = [k for k in first.get("energy", {}) if k in ("object", "head")]
+    table = Table(
+        title=f"{first['dataset']}, {first['split']}, {first['num_images']} images: percent [95 % interval]",
+        title_justify="left",
+    )
+    table.add_column("run", no_wrap=True)
+    table.add_column("classification\ntop-1", justify="right")
+    for _, heading in COLUMNS:
+        table.add_column(heading, justify="right")
+    for part in parts:
+        words = "deciding part\n(head)" if part == "head" else "whole object"
+        table.add_column(f"map energy on\n{words}", justify="right")
+    for name, results in named:
+        energy = results.get("energy", {})
+        table.add_row(
+            name,
+            cell(results["classification"].get("top1")),
+            *(cell(results["protocols"].get(key)) for key, _ in COLUMNS),
+            *(cell(energy.get(part)) for part in parts),
+        )
+    table.add_section()
+    for key, words in (("center_gaussian", "centre Gaussian"), ("full_image", "full image")):
+        entries = first["controls"].get(key)
+        if entries:
+            table.add_row(words, "–", *(cell(entries.get(k)) for k, _ in COLUMNS), *("–" for _ in parts))
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
