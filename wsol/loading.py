@@ -7,6 +7,7 @@ of workers. Batches travel as uint8 (a quarter of the bytes of float32) and beco
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
@@ -192,6 +193,7 @@ def ordered_map(
         pin_memory=pin_memory,
         prefetch_factor=2 if workers else None,
         collate_fn=_as_is,
+        worker_init_fn=_leave_signals_to_the_parent,
     )
     for found in loader:
         if isinstance(found, _Failure):
@@ -202,6 +204,12 @@ def ordered_map(
 @dataclass(frozen=True)
 class _Failure:
     message: str
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal's group; only the parent knows what is worth finishing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _as_is(item: T) -> T:

@@ -212,7 +212,7 @@ def load_classifier(run: Run | str | os.PathLike[str], device: torch.device | st
 
     Missing or damaged weights, or weights of another network, are a `UserError`.
     """
-    from wsol.models import build_classifier
+    from wsol.models import build_classifier, load_state
     from wsol.tensorfile import load_tensors
 
     if not isinstance(run, Run):
@@ -224,25 +224,8 @@ def load_classifier(run: Run | str | os.PathLike[str], device: torch.device | st
         )
     tensors, _ = load_tensors(run.weights)
     model = build_classifier(run.spec)
-    load_state(model, tensors, f"{run.weights}")
+    load_state(model, tensors, str(run.weights), allow_new_head=False)
     return model.to(device).eval()
-
-
-def load_state(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], where: str) -> None:
-    """Copy tensors into a network, every one of them; a `UserError` names the first that is missing or
-    differs.
-    """
-    own = model.state_dict()
-    for name in sorted(set(own) | set(tensors)):
-        if name not in tensors or name not in own:
-            lacks = "lacks" if name in own else "holds an unknown"
-            raise UserError(f"{where} {lacks} '{name}': it belongs to another architecture")
-        if own[name].shape != tensors[name].shape:
-            raise UserError(
-                f"{where}: '{name}' has shape {tuple(tensors[name].shape)}, but the network expects "
-                f"{tuple(own[name].shape)}: it belongs to another architecture or number of classes"
-            )
-    model.load_state_dict(dict(tensors))
 
 
 # --- provenance ---------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsol.errors import UserError, unknown_name
+from wsol.models.names import check_arch, default_output_stride
 from wsol.regularizers import REGULARIZERS, Regularizer
 
 
@@ -40,8 +41,10 @@ class TrainConfig:
     # --- network
     arch: str = "resnet_small"
     """Network: resnet_small, resnet18, resnet34, resnet50, vgg16_gap, or timm:NAME."""
-    output_stride: int = 8
-    """Input pixels per score map pixel; 8 gives an 8x8 map at 64 pixels, 28x28 at 224."""
+    output_stride: int | None = None
+    """Input pixels per score map pixel (default: the coarsest that gives a map of 8x8 or more)."""
+    stride_plan: Literal["auto", "late", "stem"] = "auto"
+    """Which strides give way to reach it: late stages, or a ResNet's first pooling (small images)."""
     pretrained: str | None = None
     """Start from 'imagenet' weights, or from a .safetensors or .pth FILE (its head may differ)."""
 
@@ -105,7 +108,7 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Of the forward and backward pass; auto: bf16 where the GPU has it, else fp32."""
     channels_last: bool | None = None
-    """Memory layout of the network (default: on for GPUs in bf16 or fp16)."""
+    """Memory layout of the network, a matter of speed (default: on, but for Apple's GPUs)."""
     compile: bool = False
     """Compile the network with torch.compile: slow to start, faster on long runs."""
     deterministic: bool = False
@@ -142,7 +145,15 @@ class TrainConfig:
             )
         if self.nesterov and self.momentum == 0:
             raise UserError("--nesterov needs a --momentum above 0; add --no-nesterov")
+        check_arch(self.arch)
         self.regularizer()
+
+    @property
+    def stride(self) -> int:
+        """The output stride, the default filled in."""
+        if self.output_stride is not None:
+            return self.output_stride
+        return default_output_stride(self.arch, self.size)
 
     @property
     def resize(self) -> int:
@@ -181,9 +192,11 @@ _AT_LEAST: dict[str, float] = {
 }
 _POSITIVE = ("lr", "classifier_lr_ratio", "decay_factor", "checkpoint_every_minutes")
 
-# What may differ when a run is continued: nothing in here changes the weights that come out.
+# What may differ when a run is continued: nothing in here changes what is computed, up to a device's rounding
+# (`accumulate` may, as long as processes x accumulate stays).
 MAY_CHANGE_ON_RESUME = frozenset(
     {
+        "accumulate",
         "data_root",
         "workers",
         "cache",

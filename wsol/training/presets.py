@@ -14,15 +14,16 @@ from wsol.errors import UserError, unknown_name
 PRESETS: dict[str, str] = {
     "choe2020": (
         "Choe et al., CVPR 2020 (arXiv 2001.07437) and its code: nesterov SGD, momentum 0.9, head lr x10, "
-        "batch 32, x0.1 every 15 (CUB, 50 epochs) or 3 epochs (ImageNet, OpenImages, 10 epochs). Learning rates "
-        "and CutMix settings from forks' scripts that appear to copy the authors' search results: those of "
-        "`vanilla` on CUB agree with the README of Kim et al., ICCV 2021 (arXiv 2107.13221), those of CutMix are "
-        "unconfirmed"
+        "batch 32, x0.1 every 15 (CUB, 50 epochs) or 3 epochs (ImageNet, OpenImages, 10 epochs). Learning "
+        "rates and CutMix settings from forks' scripts that appear to copy the authors' search results: "
+        "those of `vanilla` on CUB agree with the README of Kim et al., ICCV 2021 (arXiv 2107.13221), "
+        "those of CutMix are unconfirmed"
     ),
     "cutmix2019": (
-        "Yun et al., ICCV 2019 (arXiv 1905.04899), appendix B: SGD, momentum 0.9, weight decay 1e-4; CUB 600 "
-        "epochs, batch 32, x0.1 every 150; ImageNet 20 epochs, batch 256, x0.1 every 6; 14x14 maps. Not stated "
-        "there: nesterov (taken as off), the chance of mixing, settings of Mixup and Cutout (our defaults)"
+        "Yun et al., ICCV 2019 (arXiv 1905.04899), appendix B: SGD, momentum 0.9, weight decay 1e-4; CUB "
+        "600 epochs, batch 32, x0.1 every 150; ImageNet 20 epochs, batch 256, x0.1 every 6; 14x14 maps. "
+        "Not stated there: nesterov (taken as off), the chance of mixing, settings of Mixup and Cutout "
+        "(our defaults)"
     ),
 }
 

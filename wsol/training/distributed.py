@@ -1,0 +1,115 @@
+"""One or several processes, started by torchrun: who is who, and the few things they must agree on.
+
+The batch size is of the whole job. Each step's batch is cut into equal parts, `processes x accumulate` of
+them; each part draws its own regularizer, and batch normalization sees one part at a time. So P processes
+compute what one process computes with `--accumulate P`, up to rounding.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among its peers."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files and the output."""
+        return self.rank == 0
+
+
+def world_from_environment() -> World:
+    """What torchrun says in the environment; alone without it."""
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        return World()
+    return World(
+        int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0"))
+    )
+
+
+@contextmanager
+def joined(world: World, device: torch.device) -> Iterator[None]:
+    """Connect the processes while the body runs (nothing to do for one); NCCL between GPUs, gloo for the
+    rest.
+    """
+    if world.size == 1:
+        yield
+        return
+    import torch
+    from torch import distributed
+
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group("cuda:nccl,cpu:gloo" if device.type == "cuda" else "gloo")
+    try:
+        yield
+        distributed.barrier()
+    finally:
+        distributed.destroy_process_group()
+
+
+def total(world: World, values: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over all processes, on the same device; a new tensor."""
+    if world.size == 1:
+        return values.clone()
+    from torch import distributed
+
+    result = values.clone()
+    distributed.all_reduce(result)
+    return result
+
+
+def any_of(world: World, flags: list[bool]) -> list[bool]:
+    """For each flag, whether it is raised in any process."""
+    if world.size == 1:
+        return flags
+    import torch
+    from torch import distributed
+
+    raised = torch.tensor(flags, dtype=torch.int32)
+    distributed.all_reduce(raised, distributed.ReduceOp.MAX)
+    return [bool(flag) for flag in raised.tolist()]
+
+
+def from_first(world: World, value: Any) -> Any:
+    """The first process's value, in every process."""
+    if world.size == 1:
+        return value
+    from torch import distributed
+
+    holder = [value]
+    distributed.broadcast_object_list(holder, src=0, device=None)
+    return holder[0]
+
+
+def gather(world: World, tensor: torch.Tensor) -> list[torch.Tensor]:
+    """Every process's tensor (CPU, equal shapes), by rank, in every process."""
+    if world.size == 1:
+        return [tensor]
+    import torch
+    from torch import distributed
+
+    parts = [torch.empty_like(tensor) for _ in range(world.size)]
+    distributed.all_gather(parts, tensor)
+    return parts
+
+
+def wait_for_all(world: World) -> None:
+    """Return when every process has come here."""
+    if world.size > 1:
+        from torch import distributed
+
+        distributed.barrier()

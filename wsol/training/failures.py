@@ -1,0 +1,42 @@
+"""Failures of the machine in the middle of a run, as one line that says what is kept and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from wsol.errors import UserError, describe_os_error
+from wsol.training.resuming import resume_command
+
+if TYPE_CHECKING:
+    from wsol.training.loop import Trainer
+
+
+@contextmanager
+def explained(trainer: Trainer) -> Iterator[None]:
+    """Turn running out of memory or disk while a run trains into a `UserError` with the remedy."""
+    import torch
+
+    folder, config = trainer.job.folder, trainer.job.config
+    again = f"then continue with `{resume_command(folder)}`"
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"out of GPU memory at step {trainer.position.step}; start again with --accumulate "
+            f"{2 * config.accumulate} (the same batch in smaller parts), a smaller --batch-size or --size, or free "
+            f"the GPU of other programs and {again.removeprefix('then ')}"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{describe_os_error(error)}. Training stopped at step {trainer.position.step}; the last checkpoint is "
+            f"whole: free space, {again}"
+        ) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):
+            raise UserError(
+                f"out of memory at step {trainer.position.step}; start again with --accumulate "
+                f"{2 * config.accumulate} or a smaller --batch-size, or free memory and {again.removeprefix('then ')}"
+            ) from error
+        raise

@@ -1,0 +1,96 @@
+"""What the run computes on: device, precision, memory layout, determinism."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from wsol.errors import UserError
+from wsol.training.pixels import usable_cores
+
+if TYPE_CHECKING:
+    import torch
+
+    from wsol.training.config import TrainConfig
+
+
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device of a name: `auto` is a CUDA GPU (the process's own under torchrun), Apple's GPU, or the CPU.
+
+    A device that is not there, or no device at all, is a `UserError`.
+    """
+    import torch
+
+    cuda = torch.cuda.is_available()
+    mps = torch.backends.mps.is_available()
+    if name == "auto":
+        name = "cuda" if cuda else "mps" if mps else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"unknown --device '{name}'; legal: auto, cpu, cuda, cuda:N, mps") from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"--device {name} is not supported; legal: auto, cpu, cuda, cuda:N, mps")
+    if device.type == "cuda" and not cuda:
+        raise UserError("--device cuda: no CUDA device is usable here; use --device auto or cpu")
+    if device.type == "mps" and not mps:
+        raise UserError("--device mps: Apple's GPU is not usable here; use --device auto or cpu")
+    if device.type == "cuda":
+        index = local_rank if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            raise UserError(f"--device cuda:{index}: only {torch.cuda.device_count()} CUDA devices are here")
+        return torch.device("cuda", index)
+    return device
+
+
+def settle(config: TrainConfig, device: torch.device) -> TrainConfig:
+    """The config with everything filled in that depends on the machine, as the run record holds it."""
+    import torch
+
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
+    if precision == "fp16" and device.type != "cuda":
+        raise UserError(f"--precision fp16 needs a CUDA device, not {device.type}; use bf16 or fp32")
+    channels_last = config.channels_last
+    if channels_last is None:
+        channels_last = device.type != "mps"
+    workers = config.workers
+    if workers is None:
+        spare = usable_cores() if device.type == "cuda" else usable_cores() // 2
+        workers = max(1, min(spare, 16))
+    return replace(
+        config,
+        precision=precision,
+        channels_last=channels_last,
+        workers=workers,
+        device=device.type,
+        train_resize=config.resize,
+        output_stride=config.stride,
+    )
+
+
+def make_deterministic() -> None:
+    """Ask torch for kernels that give the same bits each time; an operation without one raises."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when first used
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
+def describe_device(device: torch.device) -> dict[str, Any]:
+    """What a record says about the device: its name, and on a CPU the threads, since sums depend on their
+    number.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return {"type": "cuda", "name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    return {
+        "type": device.type,
+        "name": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+    }

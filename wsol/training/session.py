@@ -1,0 +1,179 @@
+"""From a config to a finished run directory: open the data, choose the directory, build, train, record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wsol.durable import remove_unfinished
+from wsol.errors import UserError
+from wsol.models import ClassifierSpec, build_classifier
+from wsol.runs import RECORD, Run, locked, update_run, write_run
+from wsol.training.chance import network_seed
+from wsol.training.config import TrainConfig, config_from_record, parse_config
+from wsol.training.distributed import World, from_first, joined, wait_for_all, world_from_environment
+from wsol.training.failures import explained
+from wsol.training.loop import Job, Stopped, Trainer
+from wsol.training.machine import describe_device, make_deterministic, pick_device, settle
+from wsol.training.material import Data, open_data, open_images
+from wsol.training.progress import Reporter, duration, reporter
+from wsol.training.record import new_record, now
+from wsol.training.resuming import (
+    choose_folder,
+    continued_config,
+    find_checkpoint,
+    refuse_used,
+    remove_checkpoints,
+    resume_command,
+    run_to_resume,
+)
+from wsol.training.stopping import StopRequest
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training command ended: its run, and the exit code (0 finished, 130 Ctrl-C, 143 SIGTERM)."""
+
+    run: Run
+    exit_code: int
+
+
+def train(config: TrainConfig, arguments: Sequence[str] = (), report: Reporter | None = None) -> Outcome:
+    """Train as a config says, or continue a run. Errors that a user can mend are `UserError`.
+
+    `arguments` is the command line, needed to tell which settings were asked for when a run is continued.
+    """
+    world = world_from_environment()
+    report = report or reporter(first=world.first)
+    resumed = run_to_resume(config) if config.resume else None
+    if resumed is not None:
+        if resumed.status == "finished":
+            report.line(f"run '{resumed.dir}' is finished; nothing to do")
+            return Outcome(resumed, 0)
+        recorded = config_from_record(resumed.config, str(resumed.dir / RECORD))
+        config = continued_config(parse_config(arguments, default=recorded), recorded, world)
+    elif config.out is not None:
+        refuse_used(Path(config.out))
+    device = pick_device(config.device, world.local_rank)
+    if config.deterministic:
+        make_deterministic()
+    config = settle(config, device)
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
+        stack.enter_context(joined(world, device))
+        data = open_data(config)
+        if resumed is not None and resumed.manifest_hash != data.manifest.hash():
+            raise UserError(
+                f"dataset '{config.dataset}' has changed since run '{resumed.dir}' began (its hash differs), "
+                "so that run cannot be continued; start a new one"
+            )
+        job = _build(config, data, resumed, device, world, report, stop)
+        return _run(job, data, resumed, stack)
+
+
+def _build(
+    config: TrainConfig,
+    data: Data,
+    resumed: Run | None,
+    device: torch.device,
+    world: World,
+    report: Reporter,
+    stop: StopRequest,
+) -> Job:
+    """Network and images, checked; no directory has been made yet, so a mistake leaves nothing behind."""
+    spec = ClassifierSpec(config.arch, len(data.classes), config.stride, config.size, config.stride_plan)
+    pretrained = config.pretrained if resumed is None else None  # a checkpoint has the weights
+    model = build_classifier(spec, pretrained=pretrained, seed=network_seed(config.seed))
+    images = open_images(data.train, data.root, config.resize, config, world, report)
+    validation = None
+    if data.validation is not None:
+        validation = open_images(data.validation, data.root, config.size, config, world, report)
+    job = Job(config, Path(), model, images, validation, device, world, report, stop)
+    job.steps_per_epoch  # noqa: B018  (refuses a batch that does not fit)
+    return job
+
+
+def _run(job: Job, data: Data, resumed: Run | None, stack: ExitStack) -> Outcome:
+    """Choose the directory, train in it, and record how it ended."""
+    config, world, report = job.config, job.world, job.report
+    record = new_record(config, data, job.model, job.device, world)
+    folder = Path(from_first(world, str(choose_folder(config, resumed)) if world.first else ""))
+    job = replace(job, folder=folder, config=replace(config, out=str(folder)))
+    if world.first:
+        stack.enter_context(locked(folder))
+        remove_unfinished(folder)
+    run = Run(folder, {**record, "config": {**record["config"], "out": str(folder)}})
+    if resumed is not None:
+        run = Run(folder, {**resumed.record, "status": "running"})
+    checkpoint = find_checkpoint(folder, report.line, world) if resumed is not None else None
+    if world.first:
+        write_run(run)
+    trainer = Trainer(job)
+    if checkpoint is not None:
+        trainer.restore(checkpoint)
+    _announce(trainer, data)
+    with explained(trainer):
+        try:
+            line = trainer.run()
+        except Stopped:
+            return _interrupted(run, trainer)
+        if world.first:
+            run = update_run(
+                run,
+                status="finished",
+                finished=now(),
+                seconds=round(trainer.position.seconds, 1),
+                result={"weights": "last epoch", **line},
+                best_on_validation=trainer.position.best,
+            )
+            remove_checkpoints(folder)
+    wait_for_all(world)
+    _conclude(run, trainer)
+    return Outcome(run, 0)
+
+
+def _interrupted(run: Run, trainer: Trainer) -> Outcome:
+    position, stop = trainer.position, trainer.job.stop
+    if trainer.job.world.first:
+        progress = {"epoch": position.epoch + 1, "step": position.step}
+        run = update_run(run, status="interrupted", progress=progress, seconds=round(position.seconds, 1))
+    trainer.job.report.line(
+        f"interrupted in epoch {position.epoch + 1} at step {position.step}, saved; continue with "
+        f"`{resume_command(run.dir)}`"
+    )
+    return Outcome(run, stop.exit_code if stop.asked else 1)
+
+
+def _announce(trainer: Trainer, data: Data) -> None:
+    job, config, position = trainer.job, trainer.job.config, trainer.position
+    spec = job.model.spec
+    side = -(-spec.input_size // spec.output_stride)
+    machine = describe_device(job.device)
+    where = f"{job.device.type}, {machine['threads']} threads" if "threads" in machine else machine["name"]
+    several = f", {job.world.size} processes" if job.world.size > 1 else ""
+    validation = f"{len(data.validation):,} to validate" if data.validation else "none to validate"
+    report = job.report
+    report.line(
+        f"{config.method} on {data.manifest.dataset}: {len(data.classes)} classes, "
+        f"{len(data.train):,} training images, {validation}"
+    )
+    report.line(
+        f"{config.arch} at {spec.input_size} pixels, {side}x{side} maps, {config.epochs} epochs of "
+        f"{job.steps_per_epoch} steps of {config.batch_size} images, {config.precision} on {where}{several}"
+    )
+    begun = f", continuing in epoch {position.epoch + 1} at step {position.step}" if position.step else ""
+    report.line(f"run directory: {job.folder}{begun}")
+
+
+def _conclude(run: Run, trainer: Trainer) -> None:
+    report = trainer.job.report
+    found = (run.record.get("result") or {}).get("validation")
+    validation = f", validation top-1 {found['top1']:.1f} % on {found['images']:,} images" if found else ""
+    report.line(f"finished in {duration(trainer.position.seconds)}{validation} (the last epoch's weights)")
+    report.line(f"results: {run.dir}; next: python -m eval.localize {run.dir}")
