@@ -263,6 +263,12 @@ def test_every_common_layout_loads_whole(wrap, resnet18_file, tmp_path):
         torch.testing.assert_close(model(images(1, 64)), net(images(1, 64)))
 
 
+def test_an_external_network_asked_for_a_stride_follows_the_reference_at_any_size(resnet18_file):
+    for size in (64, 224):
+        model = load_external_classifier(resnet18_file[1], "resnet18", input_size=size, output_stride=16)
+        assert model.describe()["stride_changes"] == ["layer4: stride 2 -> 1"]
+
+
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip format", "format before torch 1.6"])
 def test_both_torch_file_formats_load(legacy, resnet18_file, tmp_path):
     net, _ = resnet18_file

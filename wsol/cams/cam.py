@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wsol.models.classifier import Classifier
-from wsol.models.mode import evaluation_mode
+from wsol.models.mode import evaluation_mode, without_autocast
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def class_activation_maps(features: Tensor, weight: Tensor, class_ids: Tensor) -
             f"{tuple(features.shape)}, {tuple(weight.shape)}"
         )
     exact = torch.promote_types(features.dtype, torch.float32)
-    with torch.autocast(features.device.type, enabled=False):
+    with without_autocast(features.device):
         rows = weight.to(exact)[class_ids]  # [N, C] or [N, M, C]
         pattern = "nchw,nc->nhw" if class_ids.ndim == 1 else "nchw,nmc->nmhw"
         return torch.einsum(pattern, features.to(exact), rows)

@@ -46,14 +46,14 @@ def load_external_classifier(
     num_classes: int | None = None,
     input_size: int = 224,
     output_stride: int | None = None,
-    stride_plan: str = "auto",
+    stride_plan: str = "late",
 ) -> Classifier:
     """Somebody's checkpoint as a classifier in evaluation mode, on the CPU, with every weight in place.
 
-    `arch` is one of `ARCHS` or `timm:NAME`; `num_classes` None takes the count from the file's head. The
-    network's own output stride is kept unless another is asked for: if it was trained with layer4 at stride
-    1, say 16. Raises UserError for an unreadable file, another class count, or weights that are not this
-    architecture's.
+    `arch` is one of `ARCHS` or `timm:NAME`; `num_classes` None takes the count from the file's head. The network's
+    own output stride is kept unless another is asked for: say 16 if it was trained with layer4 at stride 1. Strides
+    are turned late stages first, as the reference does, at any input size. Raises UserError for an unreadable file,
+    another class count, or weights that are not this architecture's.
     """
     if arch == "vgg16":
         raise UserError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
+from wsol.models.mode import without_autocast
 from wsol.models.spec import ClassifierSpec
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Classifier(nn.Module):
     def forward_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [N, K] and the final map [N, C, h, w] they were pooled from, in one pass."""
         features = self.features(images)
-        with torch.autocast(features.device.type, enabled=False):
+        with without_autocast(features.device):
             pooled = features.mean((2, 3), dtype=self.head.weight.dtype)  # [N, C, h, w] -> [N, C]
             return self.head(pooled), features
 
