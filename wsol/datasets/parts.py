@@ -45,10 +45,10 @@ __all__ = [
 ]
 
 # Raise this whenever the same config gives other pixels, so that folders made before are not taken for new ones.
-RENDERER_VERSION = 1
+RENDERER_VERSION = 2
 _NOTES = (
     "composed from a seed; shows mechanisms, is no evidence about photographs",
-    "textures: public-domain photographs carried by scikit-image",
+    "textures: free photographs (CC0 or public domain) carried by scikit-image",
     "part mask value k is part_names[k - 1]; the head decides the class",
 )
 

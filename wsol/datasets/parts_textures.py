@@ -1,7 +1,7 @@
-"""Textures for the `parts` dataset, cut from public-domain photographs that scikit-image carries in its wheel.
+"""Textures for the `parts` dataset, cut from free photographs that scikit-image carries in its wheel.
 
 Sources and terms, as scikit-image states them: brick, grass, gravel (CC0Textures.com, CC0); coffee (Rachel Michetti,
-CC0); chelsea (Stefan van der Walt, CC0); coins, moon, ihc (no known copyright restrictions); hubble_deep_field and
+CC0); chelsea (Stefan van der Walt, CC0); coins, ihc (no known copyright restrictions); hubble_deep_field and
 rocket (NASA, SpaceX; public domain); retina (Haggstrom 2014, CC0); camera (Lav Varshney, CC0). Faces and people are
 cut away. Nothing is downloaded: the files are read from the installed package.
 """
@@ -51,7 +51,7 @@ GROUNDS: dict[str, Ground] = {
     "red_brick": Ground("brick.png", ramp=((40, 10, 5), (235, 165, 140))),
     "wood": Ground("coffee.png", (0.74, 0.0, 1.0, 1.0)),
     "stars": Ground("hubble_deep_field.jpg"),
-    "moon": Ground("moon.png", ramp=((15, 14, 18), (235, 228, 215))),
+    "skyline": Ground("camera.png", (0.62, 0.3, 1.0, 0.78), ramp=((40, 36, 48), (238, 226, 210))),
     "dusk": Ground("rocket.jpg", (0.0, 0.0, 0.66, 0.9)),
     "tissue": Ground("ihc.png"),
     "coins": Ground("coins.png", ramp=((12, 16, 22), (225, 215, 190))),
@@ -59,12 +59,12 @@ GROUNDS: dict[str, Ground] = {
     "hay": Ground("grass.png", ramp=((60, 35, 10), (250, 225, 150))),
     "sand": Ground("gravel.png", ramp=((110, 75, 45), (250, 225, 175))),
     "paving": Ground("brick.png", ramp=((20, 26, 32), (205, 215, 220))),
-    "fur": Ground("chelsea.png", (0.1, 0.0, 0.6, 0.42)),
-    "park": Ground("camera.png", (0.0, 0.7, 1.0, 1.0), ramp=((25, 35, 18), (200, 215, 150))),
+    "fur": Ground("chelsea.png", (0.05, 0.6, 0.5, 1.0)),
+    "park": Ground("camera.png", (0.74, 0.66, 1.0, 1.0), ramp=((25, 35, 18), (200, 215, 150))),
     "scree": Ground("gravel.png", ramp=((15, 28, 45), (175, 205, 225))),
 }
 
-_FUR = ("chelsea.png", (0.12, 0.0, 0.62, 0.4))
+_FUR = ("chelsea.png", (0.2, 0.0, 0.75, 0.25))
 _SCALES = ("ihc.png", (0.0, 0.0, 0.5, 0.5))
 _PEBBLE = ("gravel.png", (0.0, 0.0, 1.0, 1.0))
 _SHAG = ("grass.png", (0.0, 0.0, 1.0, 1.0))
@@ -119,14 +119,14 @@ def _read(file: str) -> npt.NDArray[np.uint8]:
         )
     path = Path(spec.origin).parent / "data" / file
     try:
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB)
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error):
         image = None
     if image is None:
         raise UserError(
             f"the photograph '{path}' is missing or unreadable: reinstall scikit-image (0.22 or newer)"
         )
-    return np.asarray(image, np.uint8)
+    return np.ascontiguousarray(image[..., ::-1], np.uint8)  # OpenCV reads BGR
 
 
 def _cut(
