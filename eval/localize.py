@@ -55,7 +55,12 @@ def _run(config: LocalizeConfig) -> None:
 
 
 def localize(config: LocalizeConfig) -> tuple[Path, dict[str, Any]]:
-    """Score a subject as configured. Returns the path of results.json and its content."""
+    """Score what the config names. Returns the path of results.json and its content."""
+    return score_subject(config, _subject(config))
+
+
+def score_subject(config: LocalizeConfig, subject: Subject) -> tuple[Path, dict[str, Any]]:
+    """Score any source of maps as configured. Returns the path of results.json and its content."""
     from eval.protocols import load_protocols, select
 
     extra = load_protocols(config.protocol_file) if config.protocol_file else {}
@@ -68,7 +73,6 @@ def localize(config: LocalizeConfig) -> tuple[Path, dict[str, Any]]:
     )
     if config.protocols:
         protocols = (*protocols, *(p for p in extra.values() if p.name not in {q.name for q in protocols}))
-    subject = _subject(config)
     test = subject.manifest.split(config.split)
     role = _threshold_role(config, subject.manifest, protocols)
     stores: dict[str, RecordStore] = {}
