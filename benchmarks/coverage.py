@@ -1,0 +1,162 @@
+"""How often a 95 % interval misses zero although two methods do not differ: the comparison's statistics, simulated.
+
+    python -m benchmarks.coverage                    2,000 simulations of every kind, about five minutes on one core
+    python -m benchmarks.coverage --simulations 200
+
+Each simulation draws two methods' records of the same images from one model (images differ in difficulty, methods
+share it, so decisions are correlated), runs the evaluation's own `summarize` and the comparison's own
+`paired_difference`, and asks whether the interval holds the true difference, 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eval.comparison.paired import Sampled, paired_difference
+from eval.localization import Summary, summarize
+from eval.protocols import PROTOCOLS, Protocol
+from eval.records import BLOCK, LEVELS, RecordIndex
+
+SINGLE = PROTOCOLS["gt_known_fixed"]
+MAXIMUM = PROTOCOLS["maxboxacc"]
+MEAN_OF_MAXIMA = PROTOCOLS["maxboxacc_v2"]
+
+
+class SimulatedBlock:
+    """Records of some images, given as IoU at every level."""
+
+    def __init__(self, iou: npt.NDArray[np.float32], channel: str) -> None:
+        n = len(iou)
+        self._iou = iou
+        self._arrays: dict[str, npt.NDArray[Any]] = {
+            "num_boxes": np.ones(n, np.int32),
+            "top1": np.ones(n, np.int8),
+            f"{channel}.max_level": np.full(n, LEVELS - 1, np.uint8),
+        }
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._arrays
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self._arrays[name]
+
+    def iou(self, channel: str, contours: str, gt_boxes: str) -> npt.NDArray[np.float32]:
+        return self._iou
+
+
+class SimulatedRecords:
+    """Records in memory; serves wherever a record store is read."""
+
+    def __init__(self, iou: npt.NDArray[np.float32]) -> None:
+        channel = str(MAXIMUM.channel)
+        self.index = RecordIndex("simulated", "test", "", len(iou), (channel,), False, ())
+        self._iou, self._channel = iou, channel
+
+    def block_range(self, block: int) -> range:
+        return range(block * BLOCK, min((block + 1) * BLOCK, self.index.num_images))
+
+    def blocks(self) -> Iterator[SimulatedBlock]:
+        for b in range(self.index.num_blocks):
+            rows = self.block_range(b)
+            yield SimulatedBlock(self._iou[rows.start : rows.stop], self._channel)
+
+
+def draw_iou(
+    difficulty: npt.NDArray[np.float64], rng: np.random.Generator, *, width: float = 60, skill: float = 0.0
+) -> npt.NDArray[np.float32]:
+    """IoU [N, 256] of one method: a peak at a level of its own for every image, high where the image is easy.
+
+    `width` of the peak in levels: wide gives a flat accuracy curve, narrow a sharp one. `skill` shifts the IoU.
+    """
+    n = len(difficulty)
+    peak = 0.62 + 0.16 * (0.7 * difficulty + 0.7 * rng.normal(size=n)) + skill
+    centre = 90 + 25 * rng.normal(size=n)
+    distance = np.abs(np.arange(LEVELS)[None, :] - centre[:, None]) / width
+    return np.clip(peak[:, None] - 0.25 * distance**2, 0, 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table: what is simulated, and under which protocol."""
+
+    name: str
+    protocol: Protocol
+    images: int = 300
+    seeds: int = 1
+    seed_spread: float = 0.0
+
+
+CASES: tuple[Case, ...] = (
+    Case("single threshold", SINGLE),
+    Case("maximum over thresholds", MAXIMUM),
+    Case("mean of three maxima", MEAN_OF_MAXIMA),
+    Case("maximum, 1,000 images", MAXIMUM, images=1000),
+    Case("single threshold, 3 seeds that differ", SINGLE, seeds=3, seed_spread=0.05),
+    Case("maximum, 2 seeds that differ", MAXIMUM, seeds=2, seed_spread=0.05),
+)
+
+
+def misses_zero(case: Case, rng: np.random.Generator, *, resamples: int, seed: int) -> bool | None:
+    """Simulate once; None where the interval is undefined."""
+    difficulty = rng.normal(size=case.images)
+
+    def method() -> Sampled:
+        found = []
+        for _ in range(case.seeds):
+            iou = draw_iou(
+                difficulty, rng, skill=rng.normal(0, case.seed_spread) if case.seed_spread else 0.0
+            )
+            outcome = summarize(SimulatedRecords(iou), [case.protocol], resamples=resamples, seed=seed)
+            summary = outcome[case.protocol.name]
+            assert isinstance(summary, Summary)
+            found.append(summary)
+        return Sampled.of([s.value for s in found], [s.resampled for s in found])
+
+    ci = paired_difference(method(), method(), by_seed=True, seed=seed).ci95
+    return None if ci is None else not ci[0] <= 0 <= ci[1]
+
+
+def miss_rate(
+    case: Case,
+    simulations: int,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    tick: Callable[[], None] = lambda: None,
+) -> float:
+    """Share of simulations, in percent, whose interval misses zero; 5 is nominal."""
+    rng = np.random.default_rng([seed, case.images, case.seeds])
+    missed = 0
+    for number in range(simulations):
+        missed += bool(misses_zero(case, rng, resamples=resamples, seed=seed * 1_000_003 + number))
+        tick()
+    return 100 * missed / simulations
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--simulations", type=int, default=2000)
+    parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    noise = 100 * 1.96 * np.sqrt(0.05 * 0.95 / options.simulations)
+    print(f"{options.simulations} simulations: a correct interval misses in 5 % +/- {noise:.1f}")
+    for case in CASES:
+        start = time.perf_counter()
+        rate = miss_rate(case, options.simulations, resamples=options.resamples, seed=options.seed)
+        took = time.perf_counter() - start
+        print(f"{case.name:40s} {case.images:5d} images  {rate:5.2f} %  ({took:.0f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()

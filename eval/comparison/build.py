@@ -1,0 +1,242 @@
+"""The whole comparison as plain data: what compare.json holds, and every table, figure and page is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval.comparison.drivers import Analysis, analyse
+from eval.comparison.evaluated import Evaluated, Unavailable, open_manifest
+from eval.comparison.paired import POWER, Difference, Sampled, mcnemar_exact, paired_difference
+from eval.comparison.pairing import Pairing, comparable_protocols, pair, require_same_images
+from eval.comparison.pairing import group as group_runs
+from eval.comparison.per_image import PerImage, per_image
+from eval.comparison.published import published_for
+from eval.comparison.verdicts import ALPHA, headline, judge
+from eval.localization import Summary
+from eval.protocols import Protocol
+
+if TYPE_CHECKING:
+    from wsol.manifest import Manifest, Split
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison: `content` is compare.json; the rest lets the page draw pictures without re-reading."""
+
+    content: dict[str, Any]
+    pairings: tuple[Pairing, ...]
+    summaries: dict[str, dict[str, Summary]]
+    """By run folder, then protocol."""
+    manifest: tuple[Manifest, Split] | Unavailable
+    decisions: dict[tuple[str, str], PerImage] = field(default_factory=dict)
+    """By run folder and protocol."""
+
+
+def compare_runs(
+    runs: Sequence[Evaluated],
+    *,
+    baseline: str | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    dataset: str | None = None,
+    data_root: str | None = None,
+    threads: int | None = None,
+    advance: Callable[[int], None] = lambda images: None,
+) -> Comparison:
+    """Compare every method with the baseline, protocol by protocol, and say what drives each difference.
+
+    Raises `UserError` where the runs were scored on different images, or leave nothing to compare.
+    """
+    require_same_images(runs)
+    pairings = pair(group_runs(runs), baseline)
+    protocols, refused = comparable_protocols(runs)
+    if not protocols:
+        from wsol.errors import UserError
+
+        reasons = "; ".join(f"{k}: {v}" for k, v in refused.items()) or "nothing was scored"
+        raise UserError(f"no protocol is comparable between these runs ({reasons})")
+    used = list({str(r.folder): r for p in pairings for r in (*p.baseline, *p.other)}.values())
+    manifest = open_manifest(runs[0], dataset, data_root)
+    summaries: dict[str, dict[str, Summary]] = {}
+    decisions: dict[tuple[str, str], PerImage] = {}
+    boxes = [p for p in protocols if p.metric == "box_accuracy"]
+    for run in used:
+        summaries[str(run.folder)] = run.summaries(protocols, resamples=resamples, seed=seed)
+        for p in boxes:
+            decisions[str(run.folder), p.name] = per_image(run.store, p, run.thresholds(p.name))
+        advance(run.store.index.num_images)
+    differences = {
+        (pairing.name, p.name): _difference(pairing, summaries, p.name, seed)
+        for pairing in pairings
+        for p in protocols
+    }
+    judged = judge({"\n".join(k): d for k, d in differences.items()})
+    entries = []
+    for pairing in pairings:
+        mine = {p.name: differences[pairing.name, p.name] for p in protocols}
+        analysis = analyse(
+            pairing,
+            protocols,
+            mine,
+            summaries,
+            decisions,
+            manifest,
+            resamples=resamples,
+            seed=seed,
+            threads=threads,
+            advance=advance,
+        )
+        verdicts = {n: judged[f"{pairing.name}\n{n}"] for n in mine}
+        entries.append(
+            {
+                "name": pairing.name,
+                "baseline": pairing.baseline_method,
+                "other": pairing.other_method,
+                "by_seed": pairing.by_seed,
+                "seeds": [r.seed for r in pairing.other] if pairing.by_seed else None,
+                "runs": {
+                    "baseline": [_about(r) for r in pairing.baseline],
+                    "other": [_about(r) for r in pairing.other],
+                },
+                "left_out": list(pairing.left_out),
+                "headline": headline(pairing.other_method, pairing.baseline_method, verdicts),
+                "caveats": _caveats(pairing),
+                "protocols": {
+                    p.name: _entry(pairing, p, mine[p.name], verdicts[p.name], decisions) for p in protocols
+                },
+                **_analysis_json(analysis),
+            }
+        )
+    first = runs[0]
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "dataset": first.dataset,
+        "split": first.split,
+        "split_hash": first.store.index.split_hash,
+        "num_images": first.store.index.num_images,
+        "comparisons": entries,
+        "not_compared": refused,
+        "settings": {
+            "resamples": resamples,
+            "seed": seed,
+            "confidence": 0.95,
+            "alpha": ALPHA,
+            "power": POWER,
+            "correction": f"Holm, over {len(differences)} differences",
+        },
+    }
+    return Comparison(content, tuple(pairings), summaries, manifest, decisions)
+
+
+def _difference(
+    pairing: Pairing, summaries: dict[str, dict[str, Summary]], name: str, seed: int
+) -> Difference:
+    def sampled(runs: Sequence[Evaluated]) -> Sampled:
+        found = [summaries[str(r.folder)][name] for r in runs]
+        return Sampled.of([s.value for s in found], [s.resampled for s in found])
+
+    return paired_difference(
+        sampled(pairing.baseline), sampled(pairing.other), by_seed=pairing.by_seed, seed=seed
+    )
+
+
+def _about(run: Evaluated) -> dict[str, Any]:
+    return {"name": run.name, "seed": run.seed, "folder": str(run.folder), "arch": run.arch}
+
+
+def _entry(
+    pairing: Pairing,
+    protocol: Protocol,
+    difference: Difference,
+    verdict: Any,
+    decisions: dict[tuple[str, str], PerImage],
+) -> dict[str, Any]:
+    name = protocol.name
+    found: dict[str, Any] = {
+        **difference.as_json(),
+        "adjusted_p": verdict.adjusted_p,
+        "verdict": verdict.verdict,
+        "thresholds": {
+            "baseline": [list(r.thresholds(name)) for r in pairing.baseline],
+            "other": [list(r.thresholds(name)) for r in pairing.other],
+        },
+        "published": published_for(
+            name,
+            pairing.baseline_method,
+            pairing.other_method,
+            pairing.baseline[0].dataset,
+            pairing.baseline[0].arch,
+        ),
+        "definition": protocol.definition(),
+    }
+    if protocol.metric == "box_accuracy" and (
+        pairing.by_seed or len(pairing.baseline) == len(pairing.other) == 1
+    ):
+        found["mcnemar"] = [
+            {
+                "seed": a.seed if pairing.by_seed else None,
+                "iou": iou,
+                **mcnemar_exact(
+                    decisions[str(a.folder), name].hit[:, k], decisions[str(b.folder), name].hit[:, k]
+                ),
+            }
+            for a, b in zip(pairing.baseline, pairing.other)
+            for k, iou in enumerate(protocol.iou_thresholds)
+        ]
+    return found
+
+
+def _caveats(pairing: Pairing) -> list[str]:
+    """What the numbers do not show, in words."""
+    a, b = len(pairing.baseline), len(pairing.other)
+    lines = []
+    if min(a, b) == 1:
+        lines.append(
+            "One training run per method: the intervals cover the choice of test images, not the chance of training. "
+            "Another seed may give another sign; train several seeds to judge the methods rather than these runs."
+            if a == b == 1
+            else "One method has a single training run, so its chance of training is not in the intervals."
+        )
+    elif min(a, b) < 5:
+        lines.append(
+            f"{min(a, b)} seeds per method: the spread between seeds is estimated from few runs and widens the "
+            "intervals accordingly (Student t)."
+        )
+    if not pairing.by_seed and max(a, b) > 1:
+        lines.append("The methods have no training seed in common: runs are not paired by seed.")
+    lines.append(
+        "Protocols marked 'oracle' choose their threshold on the images that they score: an upper bound, taken anew in "
+        "every bootstrap resample."
+    )
+    if pairing.baseline[0].dataset == "parts":
+        lines.append(
+            "'parts' is composed from a seed to show mechanisms; it is no evidence about photographs."
+        )
+    return lines
+
+
+def _analysis_json(analysis: Analysis) -> dict[str, Any]:
+    return {
+        "drivers": _plain(analysis.found),
+        "not_analysed": analysis.missing,
+        "main_protocol": analysis.main_protocol,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """NaN and infinity as None: they are no numbers in JSON."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,133 @@
+"""The comparison's figures as PNG and PDF files: differences by protocol, and accuracy over the threshold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from eval.comparison.build import Comparison
+
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#767676"
+"""Okabe and Ito's blue and vermilion: told apart in every common kind of colour blindness, and by lightness."""
+_WORD = {"higher": "▲ higher", "lower": "▼ lower", "no detectable difference": "no detectable difference"}
+
+
+def write_figures(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write every figure as PNG and PDF; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files: list[Path] = []
+    for i, entry in enumerate(comparison.content["comparisons"]):
+        tail = "" if len(comparison.content["comparisons"]) == 1 else f"-{i + 1}"
+        files += _save(_differences(entry, comparison.content), folder / f"differences{tail}")
+        curves = _curves(comparison, i)
+        if curves is not None:
+            files += _save(curves, folder / f"curves{tail}")
+    return files
+
+
+def _save(figure: Figure, stem: Path) -> list[Path]:
+    files = []
+    for suffix in (".png", ".pdf"):
+        file = stem.with_suffix(suffix)
+        scratch = file.with_name(f".{file.name}.unfinished")
+        # a PDF without its date is the same file for the same numbers
+        metadata = {"CreationDate": None} if suffix == ".pdf" else None
+        figure.savefig(scratch, format=suffix[1:], metadata=metadata)
+        files.append(scratch.replace(file))
+    return files
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _differences(entry: dict[str, Any], content: dict[str, Any]) -> Figure:
+    names = list(entry["protocols"])
+    figure = _new_figure(7.2, 1.3 + 0.34 * len(names))
+    ax = figure.subplots()
+    for y, name in enumerate(names):
+        p = entry["protocols"][name]
+        colour = {"higher": BLUE, "lower": ORANGE}.get(p["verdict"], GREY)
+        if p["ci95"]:
+            ax.plot(p["ci95"], [y, y], color=colour, lw=2.2, solid_capstyle="butt")
+        ax.plot([p["difference"]], [y], "o", color=colour, ms=5.5, mec="white", mew=0.8)
+        # every interval's end is labelled, so that colour is never the only sign
+        right = p["ci95"][1] if p["ci95"] else p["difference"]
+        ax.annotate(
+            _WORD.get(p["verdict"], p["verdict"]) if p["verdict"] != "no detectable difference" else "",
+            (right, y),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7.5,
+            color=colour,
+        )
+    ax.axvline(0, color="black", lw=0.8)
+    ax.set_yticks(range(len(names)), names, fontsize=8.5, parse_math=False)
+    ax.invert_yaxis()
+    ax.margins(x=0.14)
+    ax.set_xlabel("difference in percentage points, 95 % interval", fontsize=8.5)
+    ax.tick_params(axis="x", labelsize=8)
+    ax.grid(axis="x", color="#dddddd", lw=0.6)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.set_title(
+        f"{entry['other']} minus {entry['baseline']}, {content['dataset']} {content['split']} "
+        f"({content['num_images']} images)",
+        fontsize=9.5,
+        loc="left",
+        parse_math=False,
+    )
+    return figure
+
+
+def _curves(comparison: Comparison, number: int) -> Figure | None:
+    pairing = comparison.pairings[number]
+    names = [
+        n
+        for n in ("maxboxacc", "maxboxacc_v2")
+        if all(n in comparison.summaries[str(r.folder)] for r in (*pairing.baseline, *pairing.other))
+    ]
+    if not names:
+        return None
+    figure = _new_figure(3.9 * len(names), 3.1)
+    axes = figure.subplots(1, len(names), squeeze=False)[0]
+    for ax, name in zip(axes, names):
+        for runs, colour, style in ((pairing.baseline, BLUE, "--"), (pairing.other, ORANGE, "-")):
+            for i, run in enumerate(runs):
+                s = comparison.summaries[str(run.folder)][name]
+                assert s.taus is not None
+                assert s.curves is not None
+                for k, (curve, tau) in enumerate(zip(s.curves, s.thresholds)):
+                    label = run.method if i == k == 0 else None
+                    ax.step(s.taus, curve, where="post", color=colour, ls=style, lw=1.4, label=label)
+                    ax.plot([tau], [curve.max()], "o", color=colour, ms=4, mec="white", mew=0.7)
+                if len(s.curves) > 1 and i == 0:
+                    for key, curve in zip(s.per_iou, s.curves):
+                        ax.annotate(
+                            f"IoU {key}",
+                            (s.taus[len(s.taus) // 3], curve[len(s.taus) // 3]),
+                            fontsize=7,
+                            color=colour,
+                        )
+        ax.set_title(name, fontsize=9.5, loc="left", parse_math=False)
+        ax.set_xlabel("threshold", fontsize=8.5)
+        ax.set_ylabel("images localised, percent", fontsize=8.5)
+        ax.set_xlim(0, 1)
+        ax.set_ylim(0, 100)
+        ax.tick_params(labelsize=8)
+        ax.grid(color="#e4e4e4", lw=0.6)
+        ax.spines[["top", "right"]].set_visible(False)
+        legend = ax.legend(frameon=False, fontsize=8)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    return figure

@@ -1,0 +1,74 @@
+"""The same maps under min-max, max, PaS and IVR: does the sign of the difference depend on the normalisation?
+
+Kim et al. (ICCV 2021, arXiv 2107.13221) print CutMix 0.30 points below CAM under min-max and 2.51 above it under IVR.
+Raw maps are re-scored without a forward pass; the records are kept beside the run's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from eval.comparison.evaluated import Evaluated, Unavailable
+from eval.localization import Summary
+from eval.protocols import Protocol, protocol_named
+from eval.scoremaps import NORMALIZATIONS
+
+if TYPE_CHECKING:
+    from wsol.manifest import Manifest, Split
+
+BASES = ("maxboxacc", "maxboxacc_v2")
+
+
+def normalization_protocols() -> dict[str, dict[str, Protocol]]:
+    """For each base protocol the variant of every normalisation."""
+    return {
+        base: {n: protocol_named(base if n == "minmax" else f"{base}@{n}") for n in NORMALIZATIONS}
+        for base in BASES
+    }
+
+
+def normalized_summaries(
+    run: Evaluated,
+    manifest: Manifest,
+    split: Split,
+    *,
+    resamples: int,
+    seed: int,
+    threads: int | None = None,
+    advance: Callable[[int], None] = lambda images: None,
+) -> dict[str, Summary] | Unavailable:
+    """Summaries of every base protocol under every normalisation, by protocol name."""
+    from eval.measure import measure
+    from eval.records import RecordIndex, RecordStore
+    from eval.scoring import Scorer
+
+    wanted = [p for variants in normalization_protocols().values() for p in variants.values()]
+    channels = list(dict.fromkeys(p.channel for p in wanted))
+    there = [c for c in channels if str(c) in run.store.index.channels]
+    missing = [c for c in channels if c not in there]
+    found = run.summaries([p for p in wanted if p.channel in there], resamples=resamples, seed=seed)
+    if missing:
+        source = run.maps()
+        if isinstance(source, Unavailable):
+            return source
+        index = run.store.index
+        store = RecordStore.create(
+            run.folder / "records" / f"{run.split}-normalizations",
+            RecordIndex(
+                index.dataset,
+                index.split,
+                index.split_hash,
+                index.num_images,
+                tuple(str(c) for c in missing),
+                False,
+                (),
+                source.describe(),
+            ),
+        )
+        scorer = Scorer(split, tuple(missing), input_size=source.input_size, threads=threads)
+        measure(store, scorer, source, advance=advance)
+        found |= run.summaries(
+            [p for p in wanted if p.channel in missing], resamples=resamples, seed=seed, store=store
+        )
+    return found

@@ -1,0 +1,115 @@
+"""The comparison as CSV and as a LaTeX table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from eval.comparison.terminal import signed
+
+_COLUMNS = (
+    "comparison",
+    "protocol",
+    "baseline",
+    "other",
+    "difference",
+    "ci95_low",
+    "ci95_high",
+    "p_value",
+    "adjusted_p",
+    "mcnemar_p",
+    "minimal_detectable_difference",
+    "verdict",
+)
+
+
+def csv_text(content: Mapping[str, Any]) -> str:
+    """One line per comparison and protocol, full precision; empty where undefined. `mcnemar_p` only where there is
+    one test (one pair of runs, one IoU threshold)."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for entry in content["comparisons"]:
+        for name, p in entry["protocols"].items():
+            tests = p.get("mcnemar", [])
+            ci = p["ci95"] or (None, None)
+            writer.writerow(
+                [
+                    _cell(entry["name"]),
+                    _cell(name),
+                    p["baseline"],
+                    p["other"],
+                    p["difference"],
+                    *ci,
+                    p["p_value"],
+                    p["adjusted_p"],
+                    tests[0]["p_value"] if len(tests) == 1 else None,
+                    p["minimal_detectable_difference"],
+                    p["verdict"],
+                ]
+            )
+    return stream.getvalue()
+
+
+def _cell(text: str) -> str:
+    """A name that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in "=+-@\t\r" else text
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
+def latex_escape(text: str) -> str:
+    """Text in which no character has a meaning to LaTeX."""
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+def latex_text(content: Mapping[str, Any]) -> str:
+    """A booktabs table per comparison; differences with a corrected verdict are bold."""
+    tables = []
+    for entry in content["comparisons"]:
+        rows = []
+        for name, p in entry["protocols"].items():
+            value = f"${signed(p['difference'])}$"
+            if p["verdict"] in ("higher", "lower"):
+                value = rf"$\mathbf{{{signed(p['difference'])}}}$"
+            ci = "--" if not p["ci95"] else f"$[{signed(p['ci95'][0], 1)}, {signed(p['ci95'][1], 1)}]$"
+            rows.append(
+                f"{latex_escape(name)} & {p['baseline']:.2f} & {p['other']:.2f} & {value} & {ci} \\\\"
+            )
+        base, other = latex_escape(entry["baseline"]), latex_escape(entry["other"])
+        data, split = latex_escape(content["dataset"]), latex_escape(content["split"])
+        tables.append(
+            "\n".join(
+                [
+                    "% needs \\usepackage{booktabs}",
+                    r"\begin{table}",
+                    r"\centering",
+                    r"\begin{tabular}{lrrrr}",
+                    r"\toprule",
+                    rf"Protocol & {base} & {other} & Difference & 95\,\% interval \\",
+                    r"\midrule",
+                    *rows,
+                    r"\bottomrule",
+                    r"\end{tabular}",
+                    rf"\caption{{{other} against {base} on {data} ({split}, {content['num_images']} images), percent. "
+                    rf"Paired bootstrap over images, {content['settings']['resamples']} resamples; bold: corrected "
+                    rf"$p < {content['settings']['alpha']}$ ({latex_escape(content['settings']['correction'])}).}}",
+                    r"\end{table}",
+                ]
+            )
+        )
+    return "\n\n".join(tables) + "\n"
