@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from eval.sources import MapSource
     from wsol.manifest import Manifest, Split
     from wsol.runs import Run
+    from wsol.training.distributed import World
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import tyro
 
     config = tyro.cli(LocalizeConfig, args=arguments, prog="python -m eval.localize")
+    # OpenMP's threads would spin while they wait and starve the box kernel on few cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return run_command(lambda: _run(config))
 
 
 def _run(config: LocalizeConfig) -> None:
     from rich.console import Console
 
-    path, results = localize(config)
+    found = localize(config)
+    if found is None:
+        return
+    path, results = found
     console = Console() if sys.stdout.isatty() else Console(width=140)
     from eval.tables import result_table
 
@@ -54,14 +61,29 @@ def _run(config: LocalizeConfig) -> None:
     console.print(f"results: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
-def localize(config: LocalizeConfig) -> tuple[Path, dict[str, Any]]:
-    """Score what the config names. Returns the path of results.json and its content."""
-    return score_subject(config, _subject(config))
+def localize(config: LocalizeConfig) -> tuple[Path, dict[str, Any]] | None:
+    """Score what the config names. Returns the path of results.json and its content.
+
+    Under torchrun the processes share the images out by whole blocks; the first one writes the results, the others
+    return None.
+    """
+    from wsol.training.distributed import joined, world_from_environment
+
+    world = world_from_environment()
+    if world.size == 1:
+        return score_subject(config, _subject(config, world))
+    with joined(world, _device(config.device, world)):
+        return score_subject(config, _subject(config, world), world)
 
 
-def score_subject(config: LocalizeConfig, subject: Subject) -> tuple[Path, dict[str, Any]]:
-    """Score any source of maps as configured. Returns the path of results.json and its content."""
+def score_subject(
+    config: LocalizeConfig, subject: Subject, world: World | None = None
+) -> tuple[Path, dict[str, Any]] | None:
+    """Score any source of maps as configured; as `localize`."""
     from eval.protocols import load_protocols, select
+    from wsol.training.distributed import World, wait_for_all
+
+    world = world or World()
 
     extra = load_protocols(config.protocol_file) if config.protocol_file else {}
     protocols = select(
@@ -77,20 +99,23 @@ def score_subject(config: LocalizeConfig, subject: Subject) -> tuple[Path, dict[
     role = _threshold_role(config, subject.manifest, protocols)
     stores: dict[str, RecordStore] = {}
     roles = [config.split, *([role] if role else [])]
-    total = sum(len(subject.manifest.split(r)) for r in roles)
+    total = sum(len(subject.manifest.split(r)) for r in roles) // world.size
     surplus: list[str] = []
-    with _progress("scoring", total) as advance:
+    with _progress("scoring", total, world.first) as advance:
         for r in roles:
             split = subject.manifest.split(r)
-            stores[r], found = _score_split(config, subject, split, r, protocols, advance)
+            stores[r], found = _score_split(config, subject, split, r, protocols, advance, world)
             surplus = found if r == config.split else [s for s in surplus if s in set(found)]
+    wait_for_all(world)
+    if not world.first:
+        return None
     return _conclude(config, subject, test, role, stores, protocols, surplus)
 
 
 # --- what is scored -----------------------------------------------------------------------------------------
 
 
-def _subject(config: LocalizeConfig) -> Subject:
+def _subject(config: LocalizeConfig, world: World) -> Subject:
     given = [
         name
         for name, value in (
@@ -108,10 +133,10 @@ def _subject(config: LocalizeConfig) -> Subject:
     if config.score_maps is not None:
         return _files_subject(config)
     if config.checkpoint is not None:
-        return _checkpoint_subject(config)
+        return _checkpoint_subject(config, world)
     from wsol.runs import load_run, newest_run
 
-    return _run_subject(config, load_run(config.run if config.run is not None else newest_run()))
+    return _run_subject(config, load_run(config.run if config.run is not None else newest_run()), world)
 
 
 def _open(config: LocalizeConfig, default: str | None = None, root: str | None = None) -> Manifest:
@@ -124,7 +149,7 @@ def _open(config: LocalizeConfig, default: str | None = None, root: str | None =
     return open_dataset(name, data_root=config.data_root or root, roles=sorted(roles))
 
 
-def _run_subject(config: LocalizeConfig, run: Run) -> Subject:
+def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
     import hashlib
 
     from eval.restrict import first_classes
@@ -134,7 +159,7 @@ def _run_subject(config: LocalizeConfig, run: Run) -> Subject:
         sys.stderr.write(
             f"note: run '{run.dir}' is {run.status}; scoring the weights of its last checkpoint\n"
         )
-    device = _device(config.device)
+    device = _device(config.device, world)
     model = load_classifier(run, device)
     manifest = _open(config, run.manifest_folder, None if config.dataset else run.data_root)
     manifest = first_classes(manifest, run.spec.num_classes, f"run '{run.dir}'")
@@ -156,7 +181,7 @@ def _run_subject(config: LocalizeConfig, run: Run) -> Subject:
     )
 
 
-def _checkpoint_subject(config: LocalizeConfig) -> Subject:
+def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
     import hashlib
 
     from eval.restrict import first_classes
@@ -165,7 +190,7 @@ def _checkpoint_subject(config: LocalizeConfig) -> Subject:
     assert config.checkpoint is not None
     if config.arch is None:
         raise UserError("--checkpoint needs --arch (such as resnet50, or timm:resnet50)")
-    device = _device(config.device)
+    device = _device(config.device, world)
     model = load_external_classifier(
         config.checkpoint, arch=config.arch, num_classes=None, input_size=config.input_size
     ).to(device)
@@ -283,11 +308,11 @@ def _maps_cover(location: Path, split: Split) -> bool:
     return not missing
 
 
-def _device(name: str) -> Any:
+def _device(name: str, world: World) -> Any:
     import torch
 
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(f"cuda:{world.local_rank}" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -306,13 +331,17 @@ def _score_split(
     role: str,
     protocols: Sequence[Protocol],
     advance: Callable[[int], None],
+    world: World,
 ) -> tuple[Any, list[str]]:
     from eval.controls import ControlRecords
     from eval.measure import measure
     from eval.records import RecordIndex, RecordStore
+    from eval.results import RESULTS
     from eval.scoring import Scorer, require_boxes_or_masks
     from eval.sources.stored import StoredMaps
+    from wsol.durable import remove_unfinished
     from wsol.manifest import split_hash
+    from wsol.training.distributed import wait_for_all
 
     require_boxes_or_masks(split, f"split '{role}' of '{subject.manifest.dataset}'")
     channels = _channels(protocols)
@@ -330,33 +359,36 @@ def _score_split(
     scorer = Scorer.for_manifest(
         subject.manifest, split, usable, input_size=source.input_size, threads=config.threads
     )
-    store = RecordStore.create(
-        subject.out / "records" / role,
-        RecordIndex(
-            subject.manifest.dataset,
-            role,
-            digest,
-            len(split),
-            tuple(str(c) for c in usable),
-            scorer.masks,
-            subject.manifest.part_names if scorer.num_parts else (),
-            {**source.describe(), "not_computed": {c: r for c, r in unusable.items() if r}},
-        ),
+    index = RecordIndex(
+        subject.manifest.dataset,
+        role,
+        digest,
+        len(split),
+        tuple(str(c) for c in usable),
+        scorer.masks,
+        subject.manifest.part_names if scorer.num_parts else (),
+        {**source.describe(), "not_computed": {c: r for c, r in unusable.items() if r}},
     )
-    keep = None
-    if subject.stores_maps:
-        keep = StoredMaps.create(
-            subject.out / "maps" / role,
-            {
-                "dataset": subject.manifest.dataset,
-                "split": role,
-                "split_hash": digest,
-                "num_images": len(split),
-                "input_size": source.input_size,
-                "maps": source.describe(),
-            },
-        )
-    measure(store, scorer, source, keep=keep, advance=advance)
+    head = {
+        "dataset": subject.manifest.dataset,
+        "split": role,
+        "split_hash": digest,
+        "num_images": len(split),
+        "input_size": source.input_size,
+        "maps": source.describe(),
+    }
+    records, maps = subject.out / "records" / role, subject.out / "maps" / role
+    if not world.first:
+        wait_for_all(world)  # the first process starts or clears the stores
+    store = RecordStore.create(records, index)
+    keep = StoredMaps.create(maps, head) if subject.stores_maps else None
+    if world.first:
+        remove_unfinished(records)
+        remove_unfinished(maps)
+        if store.missing_blocks():
+            (subject.out / RESULTS).unlink(missing_ok=True)  # never older results beside unfinished records
+        wait_for_all(world)
+    measure(store, scorer, source, keep=keep, rank=world.rank, world=world.size, advance=advance)
     surplus = source.missing_and_surplus()[1] if hasattr(source, "missing_and_surplus") else []
     return store, surplus
 
@@ -531,10 +563,12 @@ def _draw(
     )
 
 
-def _progress(what: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+def _progress(what: str, total: int, shown: bool) -> AbstractContextManager[Callable[[int], None]]:
+    from contextlib import nullcontext
+
     from eval.progress import progress
 
-    return progress(what, total)
+    return progress(what, total) if shown else nullcontext(lambda images: None)
 
 
 if __name__ == "__main__":
