@@ -71,7 +71,7 @@ def rescale_truncated(
     sizes = np.asarray(size_wh, dtype=np.float64).reshape(-1, 2)
     if sizes.min(initial=1) < 1 or min(frame_wh) < 1:
         raise ValueError(
-            f"sizes must be positive, got size_wh={size_wh}, frame_wh={frame_wh} for '{image_id}'"
+            f"sizes must be positive, got size_wh={size_wh!r}, frame_wh={frame_wh} for '{image_id}'"
         )
     boxes = _as_boxes(boxes_xyxy, "boxes_xyxy")
     bad = ~np.isfinite(boxes).all(1) | (boxes < 0).any(1) | (boxes[:, 2:] < boxes[:, :2]).any(1)
