@@ -203,6 +203,19 @@ def test_cutout_hides_the_expected_share():
     assert share == pytest.approx((7 / 16) ** 2, abs=0.002)
 
 
+@pytest.mark.parametrize("size_hw", [(16, 160), (160, 16)], ids=["wide", "tall"])
+@pytest.mark.parametrize("regularizer", [CutMix(per_sample=True), Cutout(side=0.5)], ids=repr)
+def test_centres_are_uniform_over_images_that_are_not_square(regularizer, size_hw):
+    boxes = torch.as_tensor(regularizer.draw(20_000, size_hw, seeded(4)).boxes_xyxy)
+    boxes = boxes[boxes[:, 2] > 0]
+    height, width = size_hw
+    assert boxes[:, 0].min() == boxes[:, 1].min() == 0
+    assert (boxes[:, 2].max().item(), boxes[:, 3].max().item()) == (width, height)
+    middle_xy = (boxes[:, :2] + boxes[:, 2:]).double().mean(0) / 2
+    assert middle_xy[0].item() == pytest.approx((width - 1) / 2, abs=0.02 * width)
+    assert middle_xy[1].item() == pytest.approx((height - 1) / 2, abs=0.02 * height + 0.5)
+
+
 @pytest.mark.parametrize("prob", [0.0, 0.3, 1.0])
 def test_probabilities_are_kept(prob):
     n = 20_000
