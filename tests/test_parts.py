@@ -378,7 +378,9 @@ def test_written_files_hold_what_was_rendered(tmp_path: Path) -> None:
 
 def test_processes_change_nothing(tmp_path: Path) -> None:
     alone = write_parts(SMALL, tmp_path / "alone", workers=1)
-    shared = write_parts(SMALL, tmp_path / "shared", workers=2)
+    told: list[tuple[int, int]] = []
+    shared = write_parts(SMALL, tmp_path / "shared", lambda *step: told.append(step), workers=2)
+    assert told[-1] == (18, 18)  # no picture was made twice
     assert tree(tmp_path / "alone") == tree(tmp_path / "shared")
     assert alone.hash() == shared.hash()
 

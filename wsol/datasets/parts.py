@@ -1,9 +1,9 @@
 """The embedded dataset `parts`: composed from a seed in seconds, nothing to download.
 
-Each picture shows an articulated animal on textures cut from photographs. All classes share bodies and poses; the
-pattern of the head, a small part, decides the class, and a weaker cue (the coat) is spread over the body. A
-classifier is tempted to look at the head alone, which is the failure that CutMix and its rivals claim to mend; exact
-part masks measure it. The dataset shows mechanisms; it is no evidence about photographs.
+Each picture shows an articulated animal on textures cut from photographs. All classes share bodies and poses;
+the pattern of the head, a small part, decides the class, and a weaker cue (the coat) is spread over the body.
+A classifier is tempted to look at the head alone, which is the failure that CutMix and its rivals claim to
+mend; exact part masks measure it. The dataset shows mechanisms; it is no evidence about photographs.
 
 `write_parts` leaves a folder with
 
@@ -44,7 +44,8 @@ __all__ = [
     "write_parts",
 ]
 
-# Raise this whenever the same config gives other pixels, so that folders made before are not taken for new ones.
+# Raise this whenever the same config gives other pixels, so that folders made before are not taken for new
+# ones.
 RENDERER_VERSION = 2
 _NOTES = (
     "composed from a seed; shows mechanisms, is no evidence about photographs",
@@ -66,11 +67,12 @@ def write_parts(
     *,
     workers: int | None = None,
 ) -> Manifest:
-    """Make the dataset in `out_dir` and return its manifest; nothing to do where the same config is there already.
+    """Make the dataset in `out_dir` and return its manifest; nothing to do where the same config is there
+    already.
 
-    The folder appears complete or not at all. `progress(done, total)` is called as pictures are finished; `workers`
-    is the number of processes (default: by cores and work) and changes nothing but the time. Raises `UserError` where
-    `out_dir` holds anything else."""
+    The folder appears complete or not at all. `progress(done, total)` is called as pictures are finished;
+    `workers` is the number of processes (default: by cores and work) and changes nothing but the time. Raises
+    `UserError` where `out_dir` holds anything else."""
     out = Path(out_dir)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         _check_same_config(config, out)

@@ -13,8 +13,8 @@ PART_NAMES = ("body", "head", "front_limbs", "hind_limbs", "tail")
 DECIDING_PART = "head"
 BODY, HEAD, FRONT_LIMBS, HIND_LIMBS, TAIL = (PART_NAMES.index(name) + 1 for name in PART_NAMES)
 
-# A class is a head pattern in an ordered pair of colours. No colour and no pattern decides alone: among the first
-# twelve classes every pattern comes in three pairs, every colour in two, and order matters.
+# A class is a head pattern in an ordered pair of colours. No colour and no pattern decides alone: among the
+# first twelve classes every pattern comes in three pairs, every colour in two, and order matters.
 PATTERNS = ("target", "bars", "halves", "spots")
 COLOUR_PAIRS: tuple[tuple[str, str], ...] = (
     ("red", "yellow"),
@@ -39,11 +39,11 @@ MAX_CLASSES = len(PATTERNS) * len(COLOUR_PAIRS)
 class PartsConfig:
     """The knobs of the embedded dataset; a wrong value is a `UserError` that names the knob and its range.
 
-    `deciding_part_scale` multiplies the head's size (1: its diameter is about a sixth of the object's longer side).
-    `body_cue` is the probability that an object wears its class's favourite coat instead of any coat at random;
-    `background_correlation` the same for the ground's texture. `num_objects` objects of the label's class are in
-    every image, each with its own box; up to `max_distractors` class-neutral things stand behind them, and with
-    probability `occlusion` something stands in front of one of them.
+    `deciding_part_scale` multiplies the head's size (1: it spans about a quarter of the object's longer side
+    and a sixth of its area). `body_cue` is the probability that an object wears its class's favourite coat
+    instead of any coat at random; `background_correlation` the same for the ground's texture. `num_objects`
+    objects of the label's class are in every image, each with its own box; up to `max_distractors`
+    class-neutral things stand behind them, and with probability `occlusion` something stands in front of one.
     """
 
     seed: int = 0
@@ -92,7 +92,8 @@ class PartsConfig:
         return tuple("_".join((pattern, *pair)) for pattern, pair in map(class_look, range(self.num_classes)))
 
     def num_images(self, role: str) -> int:
-        """Images of a split; the label of image i is i modulo the number of classes, so every class is equal."""
+        """Images of a split; the label of image i is i modulo the number of classes, so every class is
+        equal."""
         per_class = dict(zip(SPLIT_ROLES, (self.train_per_class, self.val_per_class, self.test_per_class)))
         return per_class[role] * self.num_classes
 

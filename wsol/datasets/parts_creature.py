@@ -1,7 +1,7 @@
 """The articulated object of the `parts` dataset: anatomy and pose drawn at random, outlines built from them.
 
-Everything here is in the object's own frame: the body is one unit long and centred on the origin, x points to the
-head, y points down.
+Everything here is in the object's own frame: the body is one unit long and centred on the origin, x points to
+the head, y points down.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Pose:
 
 @dataclass(frozen=True)
 class Piece:
-    """One flat outline: the part it belongs to, what it is painted with, how bright it is, its corners [N, 2]."""
+    """One flat outline: the part it belongs to, what it is painted with, how bright it is, its corners [N,
+    2]."""
 
     part: int
     material: str  # "coat", "colour_a", "colour_b" or "eye"
@@ -222,8 +223,8 @@ def _band(low: float, high: float) -> Points:
 
 @functools.cache
 def _pattern_outlines(pattern: str) -> tuple[Points, tuple[Points, ...]]:
-    """Skin and marks of a head of radius 1. The marks cover about half of the skin whatever the pattern, and stay off
-    its rim, so that the silhouette tells nothing."""
+    """Skin and marks of a head of radius 1. The marks cover about half of the skin whatever the pattern, and
+    stay off its rim, so that the silhouette tells nothing."""
     spots = ((-0.44, -0.44), (-0.44, 0.44), (0.44, -0.44), (0.44, 0.44))
     marks: dict[str, tuple[Points, ...]] = {
         "target": (_disc(0.68),),

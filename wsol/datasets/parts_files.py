@@ -1,8 +1,8 @@
 """Writes the pictures of a `parts` dataset, on every core.
 
 Python's lock makes threads slower than one core here, so the work goes to processes. They are started by
-`python -m wsol.datasets.parts_files` rather than by multiprocessing: that neither forks a process with running threads
-nor imports the caller's own script again.
+`python -m wsol.datasets.parts_files` rather than by multiprocessing: that neither forks a process with
+running threads nor imports the caller's own script again.
 """
 
 from __future__ import annotations
@@ -49,10 +49,11 @@ _Batches = Generator[list[_Row], None, None]
 
 
 def render(config: PartsConfig, role: str, index: int, textures: Textures) -> Rendered:
-    """Make picture `index` of a split; depends on its arguments alone, so order and parallelism do not matter.
+    """Make picture `index` of a split; depends on its arguments alone, so order and parallelism do not
+    matter.
 
-    The label is `index` modulo the number of classes. Raises `UserError` for an unknown role, IndexError for an
-    index outside the split."""
+    The label is `index` modulo the number of classes. Raises `UserError` for an unknown role, IndexError for
+    an index outside the split."""
     return paint(draw_scene(config, role, index), textures)
 
 
@@ -111,7 +112,8 @@ def _sample(config: PartsConfig, row: _Row) -> Sample:
 
 
 def _write_share(config: PartsConfig, root: Path, worker: int, workers: int) -> _Batches:
-    """Write every `workers`-th picture, beginning with number `worker`; yields what is finished in batches."""
+    """Write every `workers`-th picture, beginning with number `worker`; yields what is finished in
+    batches."""
     textures = load_textures()
     everything = [(role, index) for role in SPLIT_ROLES for index in range(config.num_images(role))]
     batch: list[_Row] = []
@@ -136,7 +138,7 @@ def _write_one(shown: Rendered, root: Path, name: str) -> None:
         (root / kind / f"{name}.png").write_bytes(data.tobytes())
 
 
-# --- processes ----------------------------------------------------------------------------------------------------
+# --- processes ----------------------------------------------------------------------------------------------
 
 
 def _from_workers(config: PartsConfig, root: Path, workers: int) -> _Batches:

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 class Rendered:
     """One picture of size S and everything known about it.
 
-    `image` uint8 [S, S, 3], RGB. `mask` uint8 [S, S], 255 where an object is visible, else 0. `part_mask` uint8
-    [S, S], 0 or k for PART_NAMES[k - 1]; non-zero exactly where `mask` is. `object_ids` uint8 [S, S], 0 or k for
-    the k-th object. `boxes_xyxy` float64 [M, 4], half-open, tight around each object's visible pixels, in the
-    order of the ids. `parts` float64 [5, 3]: (x, y, visible) of the first object's landmarks in the order of
-    PART_NAMES, the centre of a pixel being at (column + 0.5, row + 0.5); a hidden landmark keeps its place, which
-    may lie outside the picture. `ground` and `coats` name the textures that were drawn.
+    `image` uint8 [S, S, 3], RGB. `mask` uint8 [S, S], 255 where an object is visible, else 0. `part_mask`
+    uint8 [S, S], 0 or k for PART_NAMES[k - 1]; non-zero exactly where `mask` is. `object_ids` uint8 [S, S], 0
+    or k for the k-th object. `boxes_xyxy` float64 [M, 4], half-open, tight around each object's visible
+    pixels, in the order of the ids. `parts` float64 [5, 3]: (x, y, visible) of the first object's landmarks
+    in the order of PART_NAMES, the centre of a pixel being at (column + 0.5, row + 0.5); a hidden landmark
+    keeps its place, which may lie outside the picture. `ground` and `coats` name the textures that were
+    drawn.
     """
 
     image: npt.NDArray[np.uint8]
@@ -43,8 +44,8 @@ class Rendered:
 def paint(scene: Scene, textures: Textures) -> Rendered:
     """Paint a scene and derive its masks and boxes from the same coverage, so that they cannot disagree.
 
-    A pixel belongs to an object where objects cover at least half of it; it goes to the object, and to the part
-    of that object, that covers most of it (the lower id where they tie)."""
+    A pixel belongs to an object where objects cover at least half of it; it goes to the object, and to the
+    part of that object, that covers most of it (the lower id where they tie)."""
     cover = _coverage(scene)
     object_ids, part_mask = _ownership(scene, cover)
     boxes = [tight_box(object_ids == k) for k in range(1, len(scene.coats) + 1)]
@@ -137,7 +138,7 @@ def _colour(scene: Scene, textures: Textures, cover: Floats) -> npt.NDArray[np.u
 
 
 def _is_floor(scene: Scene) -> Floats:
-    """1 for what lies flat and catches shadows (the ground, and what is beyond the horizon), [layers + 1, 1]."""
+    """1 for what lies flat and catches shadows (ground and beyond the horizon), [layers + 1, 1]."""
     return np.array([True, *(layer.is_floor for layer in scene.layers)], np.float32)[:, None]
 
 

@@ -1,7 +1,7 @@
 """What is in one picture of the `parts` dataset: every random decision, and none of the painting.
 
-`draw_scene` turns (config, role, index) into a `Scene` of flat outlines, materials and lighting. It depends on
-nothing else, so pictures can be made in any order and in parallel.
+`draw_scene` turns (config, role, index) into a `Scene` of flat outlines, materials and lighting. It depends
+on nothing else, so pictures can be made in any order and in parallel.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ class Material:
 
 @dataclass(frozen=True)
 class Layer:
-    """One opaque outline [N, 2] in pixels. `object_id` counts from 1 and `part` is a part-mask id; both are 0 for
-    things that are not objects. `material` indexes the scene's materials. A floor layer catches shadows."""
+    """One opaque outline [N, 2] in pixels. `object_id` counts from 1 and `part` is a part-mask id; both are 0
+    for things that are not objects. `material` indexes the scene's materials. A floor layer catches
+    shadows."""
 
     outline: Points
     material: int
@@ -86,7 +87,8 @@ class Lighting:
 @dataclass(frozen=True)
 class Scene:
     """A picture's content. Layers are painted in order over material 0; layer number k of the label raster is
-    `layers[k - 1]`. `landmarks` are those of the first object, [5, 2] in pixels; `coats` name each object's."""
+    `layers[k - 1]`. `landmarks` are those of the first object, [5, 2] in pixels; `coats` name each
+    object's."""
 
     size: int
     label: int
@@ -125,7 +127,8 @@ def draw_scene(config: PartsConfig, role: str, index: int) -> Scene:
 
 
 def rasterise(scene: Scene) -> npt.NDArray[np.uint8]:
-    """The number of the topmost layer (0: none) at SUPERSAMPLING times the picture's size, uint8 [S*3, S*3]."""
+    """The number of the topmost layer (0: none) at SUPERSAMPLING times the picture's size, uint8 [S*3,
+    S*3]."""
     import cv2
 
     side = scene.size * SUPERSAMPLING
@@ -303,7 +306,8 @@ def _add_occluder(build: _Builder, creature: Creature, size: int) -> None:
 
 
 def _add_thing(build: _Builder, centre: Points, extent: float, flat_ok: bool) -> None:
-    """A class-neutral thing about `extent` pixels in radius: a stone, a tuft, a trestle, or coloured berries."""
+    """A class-neutral thing about `extent` pixels in radius: a stone, a tuft, a trestle, or coloured
+    berries."""
     generator = build.generator
     kind = int(generator.integers(4 if flat_ok else 3))
     gain = build.uniform(0.75, 1.05)
