@@ -94,9 +94,10 @@ def default_output_stride(arch: str, input_size: int) -> int:
 def default_stride_plan(arch: str, input_size: int) -> str:
     """Which strides are turned to 1 first: `late` at usual sizes, `stem` for ResNets on small images.
 
-    With the stem's max pooling at stride 1 a ResNet sees a 64-pixel image at the scale it would see a
-    128-pixel one, so up to half of the weights' training size this keeps objects nearer to the scale that
-    ImageNet weights know, and keeps the early layers' resolution. From 112 pixels up, the reference's rule
+    With the stem's max pooling at stride 1 a ResNet sees a 64-pixel image at the scale it would see a 128-pixel one:
+    up to half of the weights' training size this keeps objects nearer to the scale that ImageNet weights know, and
+    it keeps the early layers' resolution. It costs a ResNet-18 at 64 pixels and stride 8 1.3 times the work of `late`
+    (0.97 against 0.75 GMAC; 35 against 47 images a CPU second in training). From 113 pixels up, the reference's rule
     (late stages) holds.
 
     >>> default_stride_plan("resnet18", 64), default_stride_plan("resnet18", 224)
