@@ -236,8 +236,11 @@ class TestAudit:
 
     def test_both_training_splits_count_together(self) -> None:
         manifest = toy(train_weaksup=[row("a"), row("b", 1)], train_fullsup=[row("c"), row("d", 1)])
-        card = Card("toy", "Toy", "x", expected={"train": Expected(images_per_class=2)})
-        assert messages(audit_manifest(manifest, card=card)) == []
+        card = Card("toy", "Toy", "x", expected={"train-weaksup": Expected(images_per_class=2)})
+        assert messages(audit_manifest(manifest, card=card, held_out=True)) == []
+        assert messages(audit_manifest(manifest, card=card)) == [
+            "error: train-weaksup: 2 images, but 4 are expected"
+        ]
 
     def test_checksums(self, tmp_path: Path) -> None:
         file = tmp_path / "a.tgz"

@@ -69,13 +69,19 @@ class Audit:
 
 
 def audit_manifest(
-    manifest: Manifest, *, card: Card | None = None, facts: FileFacts | None = None, subset: bool = False
+    manifest: Manifest,
+    *,
+    card: Card | None = None,
+    facts: FileFacts | None = None,
+    subset: bool = False,
+    held_out: bool = False,
 ) -> Audit:
     """Audit a manifest. `card` brings the expected counts, `facts` what its files are (None: files not looked
-    at). `subset` says that only some classes were asked for, so that fewer than expected are no error."""
+    at). `subset` says that only some classes were asked for, so that fewer than expected are no error;
+    `held_out` that train-fullsup was taken out of the training images, which are then counted together."""
     findings: list[Finding] = []
     if card is not None:
-        findings.extend(_check_counts(manifest, card, subset))
+        findings.extend(_check_counts(manifest, card, subset, held_out))
     for role, split in manifest.splits.items():
         findings.extend(_check_truth(manifest, role, split))
     findings.extend(_check_between_splits(manifest))
@@ -91,7 +97,7 @@ def _worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 # --- counts -------------------------------------------------------------------------------------------------
 
 
-def _check_counts(manifest: Manifest, card: Card, subset: bool) -> Iterator[Finding]:
+def _check_counts(manifest: Manifest, card: Card, subset: bool, held_out: bool) -> Iterator[Finding]:
     found = len(manifest.classes)
     if card.num_classes is not None and found != card.num_classes:
         if found < card.num_classes and (subset or _per_class_only(card)):
@@ -99,7 +105,9 @@ def _check_counts(manifest: Manifest, card: Card, subset: bool) -> Iterator[Find
         else:
             yield Finding("error", "classes", f"{found} classes, but {card.title} has {card.num_classes}")
     for role, expected in card.expected.items():
-        images, boxes = _totals(manifest, role)
+        if held_out and role == "train-fullsup":
+            continue
+        images, boxes = _totals(manifest, role, held_out)
         if images is None:
             continue
         wanted = expected.images
@@ -118,10 +126,8 @@ def _per_class_only(card: Card) -> bool:
     return bool(card.expected) and all(e.images is None and e.boxes is None for e in card.expected.values())
 
 
-def _totals(manifest: Manifest, role: str) -> tuple[int | None, int]:
-    """Images and boxes of a split; `train` means both training splits together (a hold-out moves images
-    between)."""
-    roles = ("train-weaksup", "train-fullsup") if role == "train" else (role,)
+def _totals(manifest: Manifest, role: str, held_out: bool) -> tuple[int | None, int]:
+    roles = ("train-weaksup", "train-fullsup") if held_out and role == "train-weaksup" else (role,)
     there = [manifest.splits[r] for r in roles if r in manifest.splits]
     if not there:
         return None, 0

@@ -19,7 +19,7 @@ import os
 import threading
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,11 @@ class FileRoot(ABC):
         folder."""
 
     @abstractmethod
+    def names_in(self, folders: Set[str]) -> Iterator[str]:
+        """Relative paths of the files directly inside the given folders ("" is the root itself); a folder
+        that is not there has none."""
+
+    @abstractmethod
     def subfolder(self, path: str) -> FileRoot:
         """The same files seen from a folder further down."""
 
@@ -122,6 +127,16 @@ class FolderRoot(FileRoot):
             base = f"{folder}/"[cut:]
             for file in sorted(files):
                 yield base + file
+
+    def names_in(self, folders: Set[str]) -> Iterator[str]:
+        for folder in sorted(folders):
+            if folder and not safe_relative(folder):
+                raise self._refuse(folder)
+            try:
+                with os.scandir(f"{self._folder}/{folder}") as entries:
+                    yield from sorted(f"{folder}/{e.name}".lstrip("/") for e in entries if e.is_file())
+            except (FileNotFoundError, NotADirectoryError):
+                continue
 
     def subfolder(self, path: str) -> FileRoot:
         if not path:
@@ -186,6 +201,9 @@ class ZipRoot(FileRoot):
         for name in self._zip().NameToInfo:
             if name.startswith(prefix) and name[-1] != "/":
                 yield name[cut:]
+
+    def names_in(self, folders: Set[str]) -> Iterator[str]:
+        return (name for name in self.names() if name.rpartition("/")[0] in folders)
 
     def subfolder(self, path: str) -> FileRoot:
         if not path:

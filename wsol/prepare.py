@@ -2,136 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import tyro
-import tyro.conf
 import tyro.extras
 
-from wsol.datasets.parts_config import PartsConfig
+from wsol.datasets.commands import COMMANDS, Command, progress_bars
 from wsol.errors import UserError, run_command, unknown_name
 from wsol.manifest import Manifest
 
 if TYPE_CHECKING:
     from wsol.audit import Audit
-    from wsol.datasets.file_facts import Progress
-
-T = TypeVar("T")
-Optional = Annotated[T | None, tyro.conf.DisallowNone]  # shown as `--out PATH`, not as `--out {None}|PATH`
-
-Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]  # `--force` alone, without `--no-force`
-
-
-@dataclass(frozen=True)
-class Common:
-    """What every dataset's command takes."""
-
-    source: Optional[Path] = None
-    """Folder or archive that holds the dataset."""
-    out: Optional[Path] = None
-    """Folder of the manifest. Default: data_manifests/NAME."""
-    check: Flag = False
-    """Audit the manifest that is there already against its files; write nothing."""
-    verify: Literal["names", "headers", "pixels"] = "headers"
-    """How closely files are looked at: listed, opened (a seeded sample of very large splits), or decoded one
-    by one."""
-    clip_boxes: Flag = False
-    """Clip boxes that reach over their image's edge, and say how many, instead of refusing them."""
-    force: Flag = False
-    """Write the manifest although the audit found errors; they stay on record in it."""
-
-
-class Command(Protocol):
-    """What a dataset's options can do."""
-
-    @property
-    def source(self) -> Path | None: ...
-    @property
-    def out(self) -> Path | None: ...
-    @property
-    def check(self) -> bool: ...
-    @property
-    def verify(self) -> Literal["names", "headers", "pixels"]: ...
-    @property
-    def clip_boxes(self) -> bool: ...
-    @property
-    def force(self) -> bool: ...
-
-    def read(self, source: Path) -> Manifest:
-        """Read the dataset (`source` has no meaning for an embedded one)."""
-        ...
-
-
-@dataclass(frozen=True)
-class TinyImageNet(Common):
-    """Tiny ImageNet: the original zip (read in place) or its folder; a subset of the classes is fine."""
-
-    classes: Optional[int] = None
-    """Use only the first N classes (sorted wnids)."""
-    holdout: int = 25
-    """Training images a class that become train-fullsup."""
-    seed: int = 0
-    """Seed of the hold-out."""
-
-    def read(self, source: Path) -> Manifest:
-        from wsol.datasets.tiny_imagenet import read_tiny_imagenet
-        from wsol.images import open_root
-
-        root = open_root(source)
-        return read_tiny_imagenet(
-            root, num_classes=self.classes, holdout_per_class=self.holdout, seed=self.seed
-        )
-
-
-@dataclass(frozen=True)
-class WsolMetadata(Common):
-    """The reference metadata layout (text files of ids, labels, sizes and boxes); images may be absent."""
-
-    dataset_folder: Optional[str] = None
-    """Which dataset, where the source holds several: CUB, ILSVRC, OpenImages."""
-    images: Optional[Path] = None
-    """Folder or zip that the image ids are relative to. Default: none, for work on boxes alone."""
-    num_classes: Optional[int] = None
-    """Number of classes. Default: the highest label + 1."""
-
-    def read(self, source: Path) -> Manifest:
-        from wsol.datasets.wsol_metadata import read_wsol_metadata
-        from wsol.images import open_root
-
-        return read_wsol_metadata(
-            open_root(source),
-            dataset_folder=self.dataset_folder,
-            images=open_root(self.images).location if self.images else None,
-            num_classes=self.num_classes,
-        )
-
-
-@dataclass(frozen=True)
-class Parts(Common):
-    """The embedded dataset, composed from a seed in seconds; needs no --source."""
-
-    config: Annotated[PartsConfig, tyro.conf.arg(name="")] = field(default_factory=PartsConfig)
-    """Knobs of the composition."""
-
-    def read(self, source: Path) -> Manifest:
-        from wsol.datasets.catalog import make_parts
-
-        with progress_bars() as progress:
-            return make_parts(self.config, lambda done, total: progress("composing", done, total))
-
-
-COMMANDS: dict[str, Callable[..., Command]] = {
-    "tiny-imagenet": TinyImageNet,
-    "wsol-metadata": WsolMetadata,
-    "parts": Parts,
-}
-"""NAME -> its options."""
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, Command]:
@@ -179,7 +63,8 @@ def prepare(name: str, options: Command, source: Path, out: Path, command: str) 
     from wsol.manifest import write_manifest
 
     card = find_card(out, name)
-    manifest = options.read(source)
+    reading = options.read(source)
+    manifest, beside = (reading, {}) if isinstance(reading, Manifest) else (reading.manifest, reading.beside)
     facts = None
     if manifest.root is not None:
         with progress_bars() as progress:
@@ -204,10 +89,12 @@ def prepare(name: str, options: Command, source: Path, out: Path, command: str) 
             f"dataset, or "
             "pass --force to write it with the errors on record"
         )
-    extra = {"card": card.name} if card else {}
+    extra: dict[str, Any] = {"card": card.name} if card else {}
+    extra |= {k: True for k in ("held_out", "subset") if getattr(options, k)}
     findings = [str(f) for f in audit.findings]
     write_manifest(manifest, out, source=str(source), prepared_by=command, **extra, audit=findings)
-    write_audit(audit, out)
+    for file, data in {**beside, "audit.json": audit.to_dict()}.items():
+        write_json(data, out / file)
     write_sheet(manifest, out)
     sys.stdout.write(f"manifest: {out}  (audit.json, contact_sheet.png beside it)\n")
 
@@ -228,7 +115,9 @@ def check(folder: Path, options: Command) -> None:
             facts = inspect_files(
                 manifest, open_root(manifest.root), verify=options.verify, progress=progress
             )
-    audit = audit_manifest(manifest, card=find_card(folder, str(head.get("card", ""))), facts=facts)
+    card = find_card(folder, str(head.get("card", "")))
+    subset, held_out = head.get("subset") is True, head.get("held_out") is True
+    audit = audit_manifest(manifest, card=card, facts=facts, subset=subset, held_out=held_out)
     edited = [
         Finding(
             "warning",
@@ -247,23 +136,6 @@ def check(folder: Path, options: Command) -> None:
 
 
 # --- output -------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def progress_bars() -> Iterator[Progress]:
-    """Progress on stderr: one bar for each thing that is reported; nothing where stderr is not a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
-    with Bars(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
-        tasks: dict[str, Any] = {}
-
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done)
-
-        yield report
 
 
 def show(manifest: Manifest, audit: Audit, where: str) -> None:
@@ -298,14 +170,16 @@ def show(manifest: Manifest, audit: Audit, where: str) -> None:
         console.print("audit: nothing to report")
 
 
-def write_audit(audit: Audit, out: Path) -> None:
-    """audit.json beside the manifest."""
+def write_json(data: Any, file: Path) -> None:
+    """Write a JSON file beside the manifest, by rename."""
     import json
 
-    text = json.dumps(audit.to_dict(), indent=2, ensure_ascii=False)
-    scratch = out / ".audit.json.writing"
+    scratch = file.with_name(f".{file.name}.writing")
+    text = json.dumps(
+        data, indent=1 if file.name == "audit.json" else None, ensure_ascii=False, allow_nan=False
+    )
     scratch.write_text(text + "\n", encoding="utf-8")
-    scratch.replace(out / "audit.json")
+    scratch.replace(file)
 
 
 def write_sheet(manifest: Manifest, out: Path) -> None:

@@ -72,14 +72,13 @@ def parse_card(text: str, where: str) -> Card:
 
 
 _COUNTS = ("images", "boxes", "images_per_class")
-_EXPECTED_ROLES = (*SPLIT_ROLES, "train")  # `train`: both training splits together
 
 
 def _expected(data: Any, where: str) -> dict[str, Expected]:
     found: dict[str, Expected] = {}
     for role, counts in _mapping(data, where, "expected").items():
-        if role not in _EXPECTED_ROLES:
-            raise UserError(f"{where}: expected: unknown split '{role}'; legal: {', '.join(_EXPECTED_ROLES)}")
+        if role not in SPLIT_ROLES:
+            raise UserError(f"{where}: expected: unknown split '{role}'; legal: {', '.join(SPLIT_ROLES)}")
         counts = _mapping(counts, where, f"expected.{role}")
         if extra := sorted(str(k) for k in counts if k not in _COUNTS):
             raise UserError(

@@ -127,6 +127,28 @@ def with_splits(manifest: Manifest, splits: dict[str, Split], notes: Iterable[st
     )
 
 
+def seen_from_above(split: Split, images: str, masks: str | None = None) -> Split:
+    """The split with its paths prefixed by the folder of the images, and its masks by theirs ("" for
+    none)."""
+    masks = images if masks is None else masks
+
+    def below(folder: str, path: str) -> str:
+        return f"{folder}/{path}" if folder else path
+
+    return Split(
+        split.image_ids,
+        split.labels,
+        paths=[below(images, split.path(i)) for i in range(len(split))],
+        sizes_wh=split.sizes_wh,
+        boxes_xyxy=split.boxes_xyxy,
+        box_offsets=split.box_offsets,
+        masks={i: tuple(below(masks, m) for m in paths) for i, paths in split.masks.items()},
+        ignore_masks={i: below(masks, m) for i, m in split.ignore_masks.items()},
+        part_masks={i: below(masks, m) for i, m in split.part_masks.items()},
+        parts=split.parts,
+    )
+
+
 def _with(
     split: Split,
     *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -98,11 +98,11 @@ def _files_of(split: Split) -> Iterator[str]:
 
 
 def _list_files(manifest: Manifest, root: FileRoot, facts: FileFacts, report: Progress) -> frozenset[str]:
-    """Which of the manifest's files are there, by one walk through the folders that it names."""
+    """Which of the manifest's files are there, by one look into each folder that it names."""
     wanted = {path for split in manifest.splits.values() for path in _files_of(split)}
-    tops = sorted({p.split("/", 1)[0] if "/" in p else "" for p in wanted})
+    folders = {path.rpartition("/")[0] for path in wanted}
     there: set[str] = set()
-    for count, name in enumerate(_walk(root, tops)):
+    for count, name in enumerate(root.names_in(folders)):
         if name in wanted:
             there.add(name)
         elif name.lower().endswith(IMAGE_SUFFIXES) and not name.rsplit("/", 1)[-1].startswith("."):
@@ -110,15 +110,6 @@ def _list_files(manifest: Manifest, root: FileRoot, facts: FileFacts, report: Pr
         if count % 4096 == 0:
             report("listing files", len(there), len(wanted))
     return frozenset(there)
-
-
-def _walk(root: FileRoot, tops: Iterable[str]) -> Iterator[str]:
-    folders = list(tops)
-    if "" in folders:
-        yield from root.names()
-    else:
-        for folder in folders:
-            yield from root.names(folder)
 
 
 def _chosen(count: int, verify: Verify) -> list[int]:

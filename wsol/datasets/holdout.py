@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsol.manifest import Split
+
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+
+def class_generator(name: str, seed: int) -> np.random.Generator:
+    """A class's own generator, so that its draws do not depend on which other classes are present."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
 def holdout_indices(
@@ -37,6 +44,35 @@ def holdout_indices(
     for k, name in enumerate(classes):
         members = sorted((int(i) for i in order[bounds[k] : bounds[k + 1]]), key=lambda i: image_ids[i])
         count = min(per_class, len(members) // 2)
-        generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        generator = class_generator(name, seed)
         chosen.extend(members[int(j)] for j in generator.choice(len(members), count, replace=False))
     return np.array(sorted(chosen), np.int64)
+
+
+def hold_out(
+    train: Split, classes: Sequence[str], per_class: int, seed: int
+) -> tuple[dict[str, Split], tuple[str, ...]]:
+    """The two training splits, and the note that says how train-fullsup came about."""
+    held = holdout_indices(train.image_ids, train.labels, classes, per_class, seed)
+    rest = np.setdiff1d(np.arange(len(train)), held)
+    splits = {"train-weaksup": train.take(rest), "train-fullsup": train.take(held)}
+    note = (
+        f"train-fullsup is not the dataset's own: it is a hold-out of {per_class} training images a class "
+        f"(seed {seed}), taken out of train-weaksup"
+    )
+    return splits, (note,)
+
+
+def hold_out_boxed(
+    splits: dict[str, Split], classes: Sequence[str], per_class: int, seed: int
+) -> tuple[str, ...]:
+    """Move a hold-out of boxed training images to train-fullsup; nothing where none has a box."""
+    train = splits["train-weaksup"]
+    boxed = np.flatnonzero(np.diff(train.box_offsets) > 0)
+    if not len(boxed):
+        return ("no train-fullsup: no val split and no training image with a box",)
+    parted, notes = hold_out(train.take(boxed), classes, per_class, seed)
+    held = set(parted["train-fullsup"].image_ids)
+    rest = np.array([k for k, image_id in enumerate(train.image_ids) if image_id not in held], np.int64)
+    splits["train-weaksup"], splits["train-fullsup"] = train.take(rest), parted["train-fullsup"]
+    return notes

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsol.datasets.holdout import holdout_indices
+from wsol.datasets.holdout import hold_out
 from wsol.datasets.lines import at_line, numbered_lines, read_text, split_fields, to_box
 from wsol.errors import UserError
 from wsol.images import FileRoot
@@ -121,14 +121,12 @@ def read_tiny_imagenet(
         read_text(root, "val/val_annotations.txt"), f"{root.location}/val/val_annotations.txt"
     )
     val = [row for row in val if row.wnid in label_of]
-    held = holdout_indices(train.image_ids, train.labels, wnids, holdout_per_class, seed)
-    rest = np.setdiff1d(np.arange(len(train)), held)
+    splits, notes = hold_out(train, wnids, holdout_per_class, seed)
     return Manifest(
         dataset="tiny-imagenet",
         classes=tuple(f"{w} {words[w]}" if w in words else w for w in wnids),
         splits={
-            "train-weaksup": train.take(rest),
-            "train-fullsup": train.take(held),
+            **splits,
             "test": _split(
                 [f"val/images/{r.file}" for r in val],
                 [label_of[r.wnid] for r in val],
@@ -138,9 +136,7 @@ def read_tiny_imagenet(
         root=root.location,
         corners="inclusive",
         notes=(
-            f"train-fullsup is not the dataset's own: it is a hold-out of {holdout_per_class} training "
-            f"images a class "
-            f"(seed {seed}), taken out of train-weaksup",
+            *notes,
             "test is the dataset's annotated val split; its own test split has no labels",
         ),
     )

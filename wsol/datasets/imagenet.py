@@ -1,0 +1,413 @@
+"""ImageNet (ILSVRC 2012) classification with its CLS-LOC boxes, in the layouts that people hold.
+
+Under one folder (or zip), each found by itself or named by an option:
+
+    train/<wnid>/*.JPEG                     also ILSVRC/Data/CLS-LOC/train; tars are unpacked first
+    val/*.JPEG or val/<wnid>/*.JPEG         flat or in class folders
+    boxes of train and val                  <wnid>/<name>.xml or <name>.xml, CLS-LOC's XML; or Kaggle's
+                                            LOC_train_solution.csv and LOC_val_solution.csv
+    labels of a flat val                    Kaggle's CSV, the XML, or the devkit (meta.mat and the ground
+    truth) ImageNetV2                              <0..999>/*.jpeg, with the reference metadata's boxes:
+    train-fullsup
+
+Labels follow the sorted wnids. ImageNetV2's folders are the labels as integers: they are compared as numbers,
+never sorted as text. All boxes of an image are kept, corners inclusive, as the files have them.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsol.datasets.archives import Progress, unpack_tar
+from wsol.datasets.columns import Box, SplitBuilder
+from wsol.datasets.holdout import hold_out_boxed
+from wsol.datasets.lines import at_line, numbered_lines, read_text, split_fields, to_box, to_int
+from wsol.datasets.voc_xml import parse_annotation
+from wsol.datasets.wsol_metadata import read_wsol_metadata
+from wsol.errors import UserError
+from wsol.images import FileRoot
+from wsol.manifest import Manifest, Split
+
+WNID = ("n", 9)
+"""A class folder's name: this letter, and this many characters in all."""
+TRAIN_PLACES = ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train", "ILSVRC2012_img_train")
+VAL_PLACES = ("val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "ILSVRC2012_img_val")
+XML_PLACES = ("ILSVRC/Annotations/CLS-LOC/", "Annotations/CLS-LOC/", "bbox_val/", "bbox/", "bbox_")
+DEVKIT_PLACES = ("ILSVRC2012_devkit_t12/data", "devkit/ILSVRC2012_devkit_t12/data", "devkit/data")
+V2_PLACES = ("val2", "imagenetv2-threshold0.7", "val2/imagenetv2-threshold0.7")
+ARCHIVES = {
+    "ILSVRC2012_img_train.tar": "train",
+    "ILSVRC2012_img_val.tar": "val",
+    "ILSVRC2012_devkit_t12.tar.gz": "devkit",
+    "ILSVRC2012_bbox_train_v2.tar.gz": "bbox_train",
+    "ILSVRC2012_bbox_val_v3.tgz": "bbox_val",
+    "imagenetv2-threshold0.7.tar.gz": "val2",
+}
+"""Known archives, and the folder that each is unpacked to."""
+TABLES = ("LOC_train_solution.csv", "LOC_val_solution.csv", "LOC_synset_mapping.txt")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What Kaggle's CSV says of one image."""
+
+    wnid: str
+    boxes: tuple[Box, ...]
+
+
+def is_wnid(name: str) -> bool:
+    """
+    >>> is_wnid("n01440764"), is_wnid("0"), is_wnid("images")
+    (True, False, False)
+    """
+    return len(name) == WNID[1] and name[0] == WNID[0] and name[1:].isascii() and name[1:].isdigit()
+
+
+def parse_solution_row(row: str) -> tuple[str, Truth]:
+    """One line of Kaggle's LOC_*_solution.csv: `name,wnid x0 y0 x1 y1 [wnid x0 y0 x1 y1 ...]`.
+
+    >>> parse_solution_row("ILSVRC2012_val_00048981,n03995372 85 1 499 272 ")[1].boxes
+    ((85.0, 1.0, 499.0, 272.0),)
+    """
+    name, prediction = split_fields(row, 2, ",", "ImageId,PredictionString")
+    fields = prediction.split()
+    if not name or not fields or len(fields) % 5:
+        raise ValueError(f"expected 'name,wnid x0 y0 x1 y1 ...', got {row!r:.80}")
+    wnids = fields[::5]
+    if not all(is_wnid(w) for w in wnids):
+        raise ValueError(f"{next(w for w in wnids if not is_wnid(w))!r:.40} is not a wnid")
+    return name, Truth(wnids[0], tuple(to_box(fields[i + 1 : i + 5]) for i in range(0, len(fields), 5)))
+
+
+class Solutions(Mapping[str, Truth]):
+    """Kaggle's CSV, kept as text lines and parsed on demand, so that half a million rows stay small."""
+
+    def __init__(self, text: str, where: str) -> None:
+        self._where = where
+        self._lines: dict[str, tuple[int, str]] = {}
+        for number, line in numbered_lines(text):
+            if number == 1 and line.startswith("ImageId,"):
+                continue
+            with at_line(where, number):
+                name = line.partition(",")[0]
+                if name in self._lines:
+                    raise ValueError(f"image '{name}' is listed twice")
+                self._lines[name] = (number, line)
+
+    def __getitem__(self, name: str) -> Truth:
+        number, line = self._lines[name]
+        with at_line(self._where, number):
+            return parse_solution_row(line)[1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
+def parse_ground_truth(text: str, where: str) -> list[int]:
+    """The devkit's validation ground truth: line i holds the ILSVRC id (from 1) of val image i."""
+    ids: list[int] = []
+    for number, line in numbered_lines(text):
+        with at_line(where, number):
+            ids.append(to_int(line, "ILSVRC id"))
+    return ids
+
+
+def parse_meta_mat(data: bytes, where: str) -> dict[int, str]:
+    """The devkit's meta.mat: ILSVRC id to wnid, of the 1,000 leaves."""
+    from scipy.io import loadmat
+
+    try:
+        synsets = loadmat(io.BytesIO(data), squeeze_me=True)["synsets"]
+        rows = [(int(s[0]), str(s[1]), int(s[4])) for s in synsets]
+    except Exception as error:  # scipy raises nearly anything on broken files
+        raise UserError(f"{where}: not the devkit's meta.mat ({error})") from error
+    found = {number: wnid for number, wnid, children in rows if children == 0}
+    if not found or not all(is_wnid(w) for w in found.values()):
+        raise UserError(f"{where}: not the devkit's meta.mat (no leaf has a wnid)")
+    return found
+
+
+def parse_synset_mapping(text: str, where: str) -> dict[str, str]:
+    """Kaggle's LOC_synset_mapping.txt: `wnid names`."""
+    found: dict[str, str] = {}
+    for number, line in numbered_lines(text):
+        with at_line(where, number):
+            wnid, _, names = line.partition(" ")
+            if not is_wnid(wnid):
+                raise ValueError(f"expected 'wnid names', got {line!r:.60}")
+            found[wnid] = names.strip()
+    return found
+
+
+# --- read ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are under the root; None where they are not."""
+
+    train: str | None
+    val: str | None
+    v2: str | None = None
+    train_xml: str | None = None
+    val_xml: str | None = None
+    train_csv: str | None = None
+    val_csv: str | None = None
+    devkit: str | None = None
+    synsets: str | None = None
+
+
+def find_places(root: FileRoot) -> Places:
+    """Look for the known layouts, in the order of this module's constants."""
+
+    def folder(candidates: tuple[str, ...]) -> str | None:
+        return next((c for c in candidates if next(root.names(c), None) is not None), None)
+
+    def file(name: str) -> str | None:
+        return next((p for p in (name, f"ILSVRC/{name}") if root.exists(p)), None)
+
+    return Places(
+        train=folder(TRAIN_PLACES),
+        val=folder(VAL_PLACES),
+        v2=folder(V2_PLACES),
+        train_xml=folder(tuple(f"{p}train" for p in XML_PLACES)),
+        val_xml=folder(tuple(f"{p}val" for p in XML_PLACES)),
+        train_csv=file("LOC_train_solution.csv"),
+        val_csv=file("LOC_val_solution.csv"),
+        devkit=next((p for p in DEVKIT_PLACES if root.exists(f"{p}/meta.mat")), None),
+        synsets=file("LOC_synset_mapping.txt"),
+    )
+
+
+def unpack_known(source: Path, into: Path, progress: Progress | None = None) -> Path:
+    """Unpack the official archives of a folder (or one of them) below `into`; returns the folder to read. A
+    folder without such archives is returned as it is."""
+    folder = source if source.is_dir() else source.parent
+    names = [n for n in ARCHIVES if (folder / n).is_file() and (source.is_dir() or source.name == n)]
+    if not names:
+        return source
+    for name in names:
+        nested = name == "ILSVRC2012_img_train.tar"
+        unpack_tar(folder / name, into / ARCHIVES[name], nested=nested, progress=progress)
+    for name in TABLES:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, into / name)
+    return into
+
+
+class BoxSource:
+    """Boxes (and for val, labels) of images by file stem: from Kaggle's CSV, else from XML files, else
+    none."""
+
+    def __init__(self, root: FileRoot, csv: str | None, xml: str | None) -> None:
+        self._root = root
+        self._xml = xml
+        self._csv = Solutions(read_text(root, csv), f"{root.location}/{csv}") if csv is not None else None
+
+    @property
+    def name(self) -> str:
+        return (
+            "LOC_*_solution.csv"
+            if self._csv is not None
+            else "XML files"
+            if self._xml is not None
+            else "no file"
+        )
+
+    def look(self, stem: str, folder: str | None) -> tuple[str | None, tuple[Box, ...], tuple[int, int]]:
+        """(wnid, boxes, size) of an image; (None, (), (0, 0)) where nothing is known of it."""
+        if self._csv is not None:
+            truth = self._csv.get(stem)
+            return (truth.wnid, truth.boxes, (0, 0)) if truth is not None else (None, (), (0, 0))
+        if self._xml is None:
+            return None, (), (0, 0)
+        for path in (f"{self._xml}/{folder}/{stem}.xml" if folder else "", f"{self._xml}/{stem}.xml"):
+            if path and self._root.exists(path):
+                found = parse_annotation(self._root.read_bytes(path), f"{self._root.location}/{path}")
+                wnid = found.objects[0].name if found.objects else None
+                return wnid, tuple(o.box for o in found.objects), found.size_wh or (0, 0)
+        return None, (), (0, 0)
+
+
+def read_imagenet(
+    root: FileRoot,
+    *,
+    places: Places | None = None,
+    v2_metadata: FileRoot | None = None,
+    holdout_per_class: int = 10,
+    seed: int = 0,
+    clip: bool = False,
+) -> Manifest:
+    """Read ImageNet. Image ids are the reference's: `val/<file>`, `val2/<label>/<file>`, and
+    `train/<wnid>/<file>`.
+
+    train-fullsup is ImageNetV2 where its folder and the reference metadata are given, else a seeded hold-out
+    of those training images that have boxes, else absent.
+    """
+    at = places or find_places(root)
+    if at.train is None and at.val is None:
+        raise UserError(
+            f"'{root.location}' does not look like ImageNet: none of {', '.join(TRAIN_PLACES)} or "
+            f"{', '.join(VAL_PLACES)} is a folder with files in it"
+        )
+    train_files = _train_files(root, at.train) if at.train is not None else {}
+    wnids = sorted(train_files) or _val_wnids(root, at)
+    label_of = {wnid: k for k, wnid in enumerate(wnids)}
+    notes: list[str] = []
+    splits: dict[str, Split] = {}
+    if at.train is not None:
+        boxes = BoxSource(root, at.train_csv, at.train_xml)
+        splits["train-weaksup"] = _read_train(at.train, train_files, boxes, clip, notes)
+        notes.append(f"boxes of the training images from {boxes.name}")
+    if at.v2 is not None and v2_metadata is not None:
+        splits["train-fullsup"] = _read_v2(root, at.v2, v2_metadata, len(wnids))
+        notes.append("train-fullsup is ImageNetV2, with the reference metadata's boxes")
+    elif "train-weaksup" in splits and len(splits["train-weaksup"].boxes_xyxy):
+        notes.extend(hold_out_boxed(splits, wnids, holdout_per_class, seed))
+    else:
+        notes.append(
+            "no train-fullsup: neither ImageNetV2 with its metadata nor boxes of training images were there"
+        )
+    if at.val is not None:
+        splits["test"] = _read_val(root, at, label_of, clip, notes)
+    names = parse_synset_mapping(read_text(root, at.synsets), at.synsets) if at.synsets else {}
+    return Manifest(
+        dataset="imagenet",
+        classes=tuple(f"{w} {names[w]}" if w in names else w for w in wnids),
+        splits=splits,
+        root=root.location,
+        corners="inclusive",
+        notes=tuple(notes),
+    )
+
+
+def _train_files(root: FileRoot, place: str) -> dict[str, list[str]]:
+    """Image files by class folder, in one walk."""
+    cut = len(place) + 1
+    found: dict[str, list[str]] = {}
+    for name in root.names(place):
+        wnid, _, file = name[cut:].partition("/")
+        if file and is_wnid(wnid) and _is_image(file):
+            found.setdefault(wnid, []).append(name)
+    return found
+
+
+def _val_wnids(root: FileRoot, at: Places) -> list[str]:
+    place = at.val or ""
+    folders = {n[len(place) + 1 :].split("/", 1)[0] for n in root.names(place)}
+    if wnids := sorted(f for f in folders if is_wnid(f)):
+        return wnids
+    if at.val_csv is not None:
+        solutions = Solutions(read_text(root, at.val_csv), f"{root.location}/{at.val_csv}")
+        return sorted({truth.wnid for truth in solutions.values()})
+    if at.devkit is not None:
+        return sorted(set(_devkit_wnids(root, at.devkit).values()))
+    if at.val_xml is not None:
+        boxes = BoxSource(root, None, at.val_xml)
+        stems = (n.rpartition("/")[2].rpartition(".")[0] for n in root.names(at.val or ""))
+        return sorted({w for w in (boxes.look(s, None)[0] for s in stems) if w is not None})
+    raise UserError(
+        f"'{root.location}': the classes cannot be told: no class folders (n01440764, ...), no "
+        f"LOC_val_solution.csv, no "
+        "devkit (meta.mat), no XML"
+    )
+
+
+def _devkit_wnids(root: FileRoot, place: str) -> dict[int, str]:
+    return parse_meta_mat(root.read_bytes(f"{place}/meta.mat"), f"{root.location}/{place}/meta.mat")
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith((".jpeg", ".jpg", ".png")) and not name.rpartition("/")[2].startswith(".")
+
+
+def _read_train(
+    place: str, files: dict[str, list[str]], boxes: BoxSource, clip: bool, notes: list[str]
+) -> Split:
+    builder = SplitBuilder(clip=clip)
+    cut = len(place) + 1
+    for label, wnid in enumerate(sorted(files)):
+        for name in sorted(files.pop(wnid)):
+            file = name[cut:].partition("/")[2]
+            _, found, size = boxes.look(file.rpartition(".")[0], wnid)
+            builder.add(f"train/{wnid}/{file}", label, path=name, size_wh=size, boxes_xyxy=found)
+    split = builder.build()
+    if builder.clipped:
+        notes.append(f"train-weaksup: {builder.clipped} boxes were clipped to their image")
+    return split
+
+
+def _read_val(root: FileRoot, at: Places, label_of: Mapping[str, int], clip: bool, notes: list[str]) -> Split:
+    place = at.val or ""
+    boxes = BoxSource(root, at.val_csv, at.val_xml)
+    notes.append(f"boxes of the test images from {boxes.name}")
+    names = sorted((n for n in root.names(place) if _is_image(n)), key=lambda n: n.rpartition("/")[2])
+    devkit = _devkit_labels(root, at.devkit, names) if at.devkit is not None else {}
+    builder = SplitBuilder(clip=clip)
+    for name in names:
+        folder, _, file = name[len(place) + 1 :].rpartition("/")
+        stem = file.rpartition(".")[0]
+        told, found, size = boxes.look(stem, folder or None)
+        wnid = folder.rpartition("/")[2] if is_wnid(folder.rpartition("/")[2]) else told or devkit.get(stem)
+        if wnid is None:
+            raise UserError(
+                f"image '{name}' has no label: it lies in no class folder, and neither {boxes.name} nor the "
+                f"devkit names "
+                "it; pass LOC_val_solution.csv, the XML files or the devkit"
+            )
+        if told is not None and told != wnid:
+            raise UserError(f"image '{name}' lies in class folder {wnid}, but {boxes.name} says {told}")
+        if wnid not in label_of:
+            raise UserError(f"image '{name}' is of class {wnid}, which no training folder has")
+        builder.add(f"val/{file}", label_of[wnid], path=name, size_wh=size, boxes_xyxy=found)
+    split = builder.build()
+    if builder.clipped:
+        notes.append(f"test: {builder.clipped} boxes were clipped to their image")
+    return split
+
+
+def _devkit_labels(root: FileRoot, place: str, names: list[str]) -> dict[str, str]:
+    """Stem of each val image to its wnid, by the number in its name."""
+    wnid_of = _devkit_wnids(root, place)
+    where = f"{place}/ILSVRC2012_validation_ground_truth.txt"
+    truth = parse_ground_truth(read_text(root, where), f"{root.location}/{where}")
+    found: dict[str, str] = {}
+    for name in names:
+        stem = name.rpartition("/")[2].rpartition(".")[0]
+        number = stem.rpartition("_")[2]
+        if number.isascii() and number.isdigit() and 1 <= int(number) <= len(truth):
+            wnid = wnid_of.get(truth[int(number) - 1])
+            if wnid is None:
+                raise UserError(
+                    f"{root.location}/{where}:{int(number)}: id {truth[int(number) - 1]} is not in meta.mat"
+                )
+            found[stem] = wnid
+    return found
+
+
+def _read_v2(root: FileRoot, place: str, metadata: FileRoot, num_classes: int) -> Split:
+    reference = read_wsol_metadata(
+        metadata, dataset_folder=None if metadata.exists("val/image_ids.txt") else "ILSVRC"
+    ).split("train-fullsup")
+    for image_id, label in zip(reference.image_ids, reference.labels.tolist()):
+        folder = image_id.split("/")[-2] if image_id.count("/") else ""
+        if folder != str(label) or label >= num_classes:
+            raise UserError(
+                f"'{metadata.location}': image '{image_id}' has label {label}, but its folder is '{folder}'"
+            )
+    paths = [f"{place}/{i.partition('/')[2]}" for i in reference.image_ids]
+    return Split(
+        reference.image_ids,
+        reference.labels,
+        paths=paths,
+        sizes_wh=reference.sizes_wh,
+        boxes_xyxy=reference.boxes_xyxy,
+        box_offsets=reference.box_offsets,
+    )
