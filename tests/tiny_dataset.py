@@ -42,6 +42,7 @@ def tiny_config(manifest: Path, **changes: object) -> TrainConfig:
         "epochs": 2,
         "batch_size": 8,
         "lr": 0.01,
+        "classifier_lr_ratio": 10.0,
         "device": "cpu",
         "workers": 0,
     }

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-_SUFFIX = ".unfinished"
+UNFINISHED = ".unfinished"
 
 
 def write_durably(path: str | os.PathLike[str], content: bytes | str | Callable[[BinaryIO], object]) -> Path:
@@ -21,7 +21,7 @@ def write_durably(path: str | os.PathLike[str], content: bytes | str | Callable[
     and the error goes on to the caller.
     """
     path = Path(path)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}{_SUFFIX}")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         with scratch.open("wb") as stream:
             if callable(content):
@@ -60,7 +60,7 @@ def remove_unfinished(folder: str | os.PathLike[str]) -> int:
 
     Returns how many files were removed; a missing folder has none.
     """
-    leftovers = list(Path(folder).glob(f".*{_SUFFIX}"))
+    leftovers = list(Path(folder).glob(f".*{UNFINISHED}"))
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
     return len(leftovers)

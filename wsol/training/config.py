@@ -83,8 +83,8 @@ class TrainConfig:
     """Split each step's batch into this many parts run one after another, to save memory."""
     lr: float = 0.02
     """Learning rate of the backbone."""
-    classifier_lr_ratio: float = 10.0
-    """Learning rate of the head, relative to --lr."""
+    classifier_lr_ratio: float | None = None
+    """Learning rate of the head, relative to --lr (default: 10 with --pretrained, else 1)."""
     momentum: float = 0.9
     """Momentum of SGD."""
     nesterov: bool = True
@@ -154,6 +154,13 @@ class TrainConfig:
         if self.output_stride is not None:
             return self.output_stride
         return default_output_stride(self.arch, self.size)
+
+    @property
+    def head_lr_ratio(self) -> float:
+        """Learning rate of the head relative to the backbone's, the default filled in."""
+        if self.classifier_lr_ratio is not None:
+            return self.classifier_lr_ratio
+        return 10.0 if self.pretrained else 1.0
 
     @property
     def resize(self) -> int:

@@ -69,6 +69,7 @@ def settle(config: TrainConfig, device: torch.device) -> TrainConfig:
         device=device.type,
         train_resize=config.resize,
         output_stride=config.stride,
+        classifier_lr_ratio=config.head_lr_ratio,
     )
 
 

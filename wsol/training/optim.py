@@ -45,7 +45,7 @@ def build_optimizer(model: Classifier, config: TrainConfig) -> torch.optim.SGD:
     body = [p for p in model.parameters() if id(p) not in of_head and p.requires_grad]
     groups = [
         {"params": body, "lr_ratio": 1.0},
-        {"params": head, "lr_ratio": config.classifier_lr_ratio},
+        {"params": head, "lr_ratio": config.head_lr_ratio},
     ]
     return torch.optim.SGD(
         groups,

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsol.durable import UNFINISHED
 from wsol.errors import UserError
 from wsol.runs import CHECKPOINTS, RECORD, RUNS, Run, all_runs, load_run, next_free_dir
 from wsol.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
@@ -35,7 +36,7 @@ def refuse_used(folder: Path) -> None:
     """A directory that holds anything is never written into by a new run."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out '{folder}' is a file; choose a directory")
-    if not folder.is_dir() or all(entry.name == ".lock" for entry in folder.iterdir()):
+    if not folder.is_dir() or all(_leftover(entry.name) for entry in folder.iterdir()):
         return
     if not (folder / RECORD).is_file():
         raise UserError(f"--out '{folder}' holds other files; choose a new or empty directory")
@@ -44,6 +45,11 @@ def refuse_used(folder: Path) -> None:
     raise UserError(
         f"--out '{folder}' holds a run that is {status}; {way}choose another --out (or none: a new one)"
     )
+
+
+def _leftover(name: str) -> bool:
+    """What a run leaves that was killed before it wrote its record."""
+    return name == ".lock" or (name.startswith(".") and name.endswith(UNFINISHED))
 
 
 def continued_config(asked: TrainConfig, recorded: TrainConfig, world: World) -> TrainConfig:

@@ -54,6 +54,8 @@ def train(config: TrainConfig, arguments: Sequence[str] = (), report: Reporter |
     resumed = run_to_resume(config) if config.resume else None
     if resumed is not None:
         if resumed.status == "finished":
+            if world.first:
+                remove_checkpoints(resumed.dir)  # the run may have been killed just before it did so
             report.line(f"run '{resumed.dir}' is finished; nothing to do")
             return Outcome(resumed, 0)
         recorded = config_from_record(resumed.config, str(resumed.dir / RECORD))
