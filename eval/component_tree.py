@@ -195,11 +195,11 @@ def _score_batch(
     n = len(scores)
     size_hw = (scores.shape[1], scores.shape[2])
     out = LevelIoUBatch(
-        largest_any=np.empty((n, LEVELS)),
-        largest_first=np.empty((n, LEVELS)),
-        all_any=np.empty((n, LEVELS)),
-        all_first=np.empty((n, LEVELS)),
-        largest_box=np.empty((n, LEVELS, 4), np.int32),
+        largest_any=np.zeros((n, LEVELS)),
+        largest_first=np.zeros((n, LEVELS)),
+        all_any=np.zeros((n, LEVELS)),
+        all_first=np.zeros((n, LEVELS)),
+        largest_box=np.zeros((n, LEVELS, 4), np.int32),
     )
     ious = (out.largest_any, out.largest_first, out.all_any, out.all_first)
     too_many = np.full(n, kernel == "union_find")

@@ -16,13 +16,13 @@ for holes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from eval.level_iou import best_iou, finish_levels
+from eval.level_iou import F64, I32, I64, U8, best_iou, compiled_helper, finish_levels, kernel_stamp
 
 _ABSENT = -1
 _OUTSIDE = 0  # the pad's root in the sweep for holes
@@ -62,22 +62,37 @@ def pixel_forest(height: int, width: int) -> PixelForest:
     )
 
 
-@njit(nogil=True, cache=True)
-def union_find_batch(
-    scores, images, gt, gt_offsets, forest, largest_any, largest_first, all_any, all_first, largest_box
-):
-    """Write the records of `images`, indices into scores [N, H, W]; outputs are [N, 256] and [N, 256, 4]."""
-    for n in images:
-        own_gt = gt[gt_offsets[n] : gt_offsets[n + 1]]
-        all_any[n], all_first[n], largest_box[n] = 0, 0, 0
-        _union_find_levels(scores[n], own_gt, forest, all_any[n], all_first[n], largest_box[n])
-        finish_levels(
-            scores[n], own_gt, all_any[n], all_first[n], largest_box[n], largest_any[n], largest_first[n]
-        )
+def _entry_point(stamp: int) -> Any:
+    @njit(nogil=True, cache=True)
+    def union_find_batch(
+        scores: U8,
+        images: I64,
+        gt: F64,
+        gt_offsets: I64,
+        forest: PixelForest,
+        largest_any: F64,
+        largest_first: F64,
+        all_any: F64,
+        all_first: F64,
+        largest_box: I32,
+    ) -> None:
+        """Write the records of `images`, indices into scores [N, H, W]; outputs are [N, 256] and [N, 256, 4], all
+        zero."""
+        _ = stamp
+        for n in images:
+            own_gt = gt[gt_offsets[n] : gt_offsets[n + 1]]
+            _union_find_levels(scores[n], own_gt, forest, all_any[n], all_first[n], largest_box[n])
+            finish_levels(
+                scores[n], own_gt, all_any[n], all_first[n], largest_box[n], largest_any[n], largest_first[n]
+            )
+
+    return union_find_batch
 
 
-@njit(nogil=True, cache=True)
-def _union_find_levels(score, gt, forest, all_any, all_first, largest_box):
+@compiled_helper
+def _union_find_levels(
+    score: U8, gt: F64, forest: PixelForest, all_any: F64, all_first: F64, largest_box: I32
+) -> None:
     """Raise the `all` records [256] (any GT, first GT) and write the `largest` boxes [256, 4] of one map [H,
     W]."""
     height, width = score.shape
@@ -96,8 +111,20 @@ def _union_find_levels(score, gt, forest, all_any, all_first, largest_box):
         _sweep(forest.filled, height, width, False, False, True, gt, forest, all_any, all_first, largest_box)
 
 
-@njit(nogil=True, cache=True)
-def _sweep(image, height, width, holes, boxes, areas, gt, forest, all_any, all_first, largest_box):
+@compiled_helper
+def _sweep(
+    image: U8,
+    height: int,
+    width: int,
+    holes: bool,
+    boxes: bool,
+    areas: bool,
+    gt: F64,
+    forest: PixelForest,
+    all_any: F64,
+    all_first: F64,
+    largest_box: I32,
+) -> int:
     """Let pixels arrive value by value, brightest first (`holes`: brightest of 255 - image), and join
     neighbours.
 
@@ -133,8 +160,9 @@ def _sweep(image, height, width, holes, boxes, areas, gt, forest, all_any, all_f
                     continue
                 if other > root:  # the smaller index survives, so the outside always does
                     root, other = other, root
-                if boxes:
+                if boxes and since[root] > value:
                     _record(box, root, since, value, height, width, holes, gt, all_any, all_first)
+                if boxes and since[other] > value:
                     _record(box, other, since, value, height, width, holes, gt, all_any, all_first)
                 parent[root] = other
                 forest.joined[root] = other
@@ -179,8 +207,8 @@ def _sweep(image, height, width, holes, boxes, areas, gt, forest, all_any, all_f
     return num_deaths
 
 
-@njit(nogil=True, cache=True)
-def _sort_pixels(image, height, width, flip, order):
+@compiled_helper
+def _sort_pixels(image: U8, height: int, width: int, flip: bool, order: I32) -> I64:
     """Counting sort; pixels of value v (of 255 - image where `flip`) are order[starts[255 - v] : starts[256 -
     v]]."""
     stride = width + 2
@@ -200,8 +228,8 @@ def _sort_pixels(image, height, width, flip, order):
     return starts
 
 
-@njit(nogil=True, cache=True)
-def _reset_parents(parent, height, width, holes):
+@compiled_helper
+def _reset_parents(parent: I32, height: int, width: int, holes: bool) -> None:
     """No pixel has arrived; for holes the pad has, as one component, the outside."""
     stride = width + 2
     pad = _OUTSIDE if holes else _ABSENT
@@ -213,16 +241,16 @@ def _reset_parents(parent, height, width, holes):
         parent[y * stride] = parent[y * stride + stride - 1] = pad
 
 
-@njit(nogil=True, cache=True)
-def _find(parent, p):
+@compiled_helper
+def _find(parent: I32, p: int) -> int:
     while parent[p] != p:
         parent[p] = parent[parent[p]]
         p = parent[p]
     return p
 
 
-@njit(nogil=True, cache=True)
-def _windows_completed(parent, p, stride):
+@compiled_helper
+def _windows_completed(parent: I32, p: int, stride: int) -> int:
     """In how many of its four 2x2 windows pixel p is the third or the fourth to arrive."""
     count = 0
     for dy in (-stride, stride):
@@ -232,8 +260,19 @@ def _windows_completed(parent, p, stride):
     return count
 
 
-@njit(nogil=True, cache=True)
-def _record(box, root, since, value, height, width, holes, gt, all_any, all_first):
+@compiled_helper
+def _record(
+    box: npt.NDArray[np.int16],
+    root: int,
+    since: npt.NDArray[np.int16],
+    value: int,
+    height: int,
+    width: int,
+    holes: bool,
+    gt: F64,
+    all_any: F64,
+    all_first: F64,
+) -> None:
     """Raise the records of levels value .. since - 1, for which the root's box holds, before it changes at
     `value`."""
     low, high = value, since[root]
@@ -254,8 +293,8 @@ def _record(box, root, since, value, height, width, holes, gt, all_any, all_firs
         all_first[level] = max(all_first[level], first)
 
 
-@njit(nogil=True, cache=True)
-def _fill(height, width, num_deaths, forest):
+@compiled_helper
+def _fill(height: int, width: int, num_deaths: int, forest: PixelForest) -> bool:
     """Write the filled map after the sweep for holes; returns whether it differs from the map.
 
     Every pixel's region joins the outside in the end, through a chain of roots; the last link says when.
@@ -271,3 +310,6 @@ def _fill(height, width, num_deaths, forest):
             forest.filled[p] = 255 - forest.joined_at[p]
             differs = differs or forest.filled[p] != forest.image[p]
     return differs
+
+
+union_find_batch = _entry_point(kernel_stamp())

@@ -85,3 +85,96 @@ def reference_loop(
         largest[index] = iou[best].max()
         every[index] = iou.max()
     return largest, every
+
+
+def random_map(rng: np.random.Generator, max_side: int) -> np.ndarray:
+    """A random uint8 map [H, W] of one of ten kinds, sides up to `max_side`, one in ten a single row or column."""
+    height, width = (int(side) for side in rng.integers(1, max_side + 1, 2))
+    if rng.random() < 0.1:
+        height, width = (1, width) if rng.random() < 0.5 else (height, 1)
+    return _KINDS[rng.integers(len(_KINDS))](rng, height, width).astype(np.uint8)
+
+
+def random_boxes(rng: np.random.Generator, score: np.ndarray) -> np.ndarray:
+    """One to three GT boxes [M, 4] in the frame of `score`, ends included, that may end one past the last pixel."""
+    height, width = score.shape
+    x = np.sort(rng.integers(0, width + 1, (rng.integers(1, 4), 2)), axis=1)
+    y = np.sort(rng.integers(0, height + 1, (len(x), 2)), axis=1)
+    return np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1)
+
+
+def upsampled(cam: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A CAM on the frame, cubic, min-max normalised to [0, 1]; a constant one gives zeros."""
+    score = cv2.resize(cam, (width, height), interpolation=cv2.INTER_CUBIC).reshape(height, width)
+    score = score - score.min()
+    return score / max(score.max(), 1e-9)
+
+
+def _smooth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return upsampled(rng.random(rng.integers(1, 7, 2)), height, width) * 255
+
+
+def _blurred(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    noise = cv2.GaussianBlur(rng.random((height, width)), (0, 0), rng.uniform(0.3, 3)).reshape(height, width)
+    return (noise - noise.min()) / max(np.ptp(noise), 1e-9) * rng.integers(1, 256)
+
+
+def _noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return rng.integers(0, 256, (height, width))
+
+
+def _few_levels(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return rng.integers(0, rng.integers(2, 7), (height, width)) * rng.integers(1, 42)
+
+
+def _binary(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    return 255 * (rng.random((height, width)) < rng.random())
+
+
+def _plateaus(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    step_y, step_x = rng.integers(1, 6, 2)
+    blocks = rng.integers(0, 256, (height // step_y + 1, width // step_x + 1))
+    return blocks.repeat(step_y, 0).repeat(step_x, 1)[:height, :width]
+
+
+def _rings(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    distance = np.hypot(y - rng.random() * height, x - rng.random() * width)
+    return 127.5 + 127.5 * np.cos(distance * rng.uniform(0.1, 3))
+
+
+def _checkerboard(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    step = rng.integers(1, 4)
+    low, high = rng.integers(0, 256, 2)
+    return np.where((y // step + x // step) % 2, low, high) + 0 * y
+
+
+def _nested_boxes(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    score = np.zeros((height, width), np.int32)
+    for _ in range(rng.integers(1, 9)):
+        corners = rng.integers(0, (width, height), (2, 2)).tolist()
+        cv2.rectangle(score, corners[0], corners[1], int(rng.integers(0, 256)), int(rng.choice([1, -1])))
+    return score
+
+
+def _trivial(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Empty, full, or a single pixel on either."""
+    score = np.full((height, width), rng.choice([0, 0, 255, 7]))
+    if rng.random() < 0.6:
+        score[rng.integers(height), rng.integers(width)] = rng.integers(0, 256)
+    return score
+
+
+_KINDS = (
+    _smooth,
+    _blurred,
+    _noise,
+    _few_levels,
+    _binary,
+    _plateaus,
+    _rings,
+    _checkerboard,
+    _nested_boxes,
+    _trivial,
+)

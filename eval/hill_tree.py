@@ -1,0 +1,284 @@
+"""Rows cut into hills, and hills joined at their saddles: the component tree of an image with few extrema.
+
+A hill is a stretch of one row that rises, then falls (both may hold level); a row is cut where it turns from falling
+to rising. At any level a hill's foreground is one interval, so hills, not pixels, are what components are made of: a
+few a row for an upsampled CAM. Two hills of neighbouring rows are one component below the largest min(p, q) over their
+adjacent pixels; both being unimodal, a search between their two peaks finds it. Joining hills by falling level
+(Kruskal, the higher peak survives) gives the component tree. A hill that is joined at its own peak never was a
+component by itself, so it takes the label of what it joined: labels are few, one per regional maximum, plateaus and
+all.
+
+Background regions are the same thing upside down: hills of 255 - image, joined 4-connected, and the outside as one
+more node that every hill touching the image's edge is joined to.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from eval.level_iou import I32, LEVELS, U8, compiled_helper
+
+MAX_LABELS = 1024
+
+
+class Relief(NamedTuple):
+    """Working memory of one thread: the hills of an image, or of 255 - image, and their component tree."""
+
+    row: npt.NDArray[np.int32]  # [H + 1] where each row's hills begin
+    hill: npt.NDArray[np.int32]  # [n, 4] first and last column, where it peaks, how high (the outside: 256)
+    edge: npt.NDArray[np.int32]  # [E, 3] two adjacent hills and the level below which they are one component
+    order: npt.NDArray[np.int32]  # [E] edges, highest level first
+    parent: npt.NDArray[np.int32]  # [n] union-find over hills
+    base: npt.NDArray[np.int32]  # [n] the hill that a hill hangs on from its own peak down
+    death: npt.NDArray[np.int32]  # [n, 3] in their order: a root, the root it was joined to, at which level
+    label: npt.NDArray[np.int32]  # [n]
+    tree: npt.NDArray[np.int32]  # [labels, 8] of a label: see the columns below
+    column: npt.NDArray[np.uint8]  # [labels, W] the maximum of each column
+    box: npt.NDArray[np.int16]  # [labels, 4, 256] x0, y0, x1, y1, last pixel inside
+    area2: npt.NDArray[np.int32]  # [labels, 2, 256] twice the polygon area, and room to count it
+
+
+FIRST, LAST, PEAK_X, PEAK = range(4)  # columns of Relief.hill
+A, B, LEVEL = range(3)  # columns of Relief.edge and Relief.death
+# Columns of Relief.tree. A label is a component by itself at levels SADDLE .. SUMMIT - 1, below it belongs to OLDER.
+# LEFT .. RIGHT are its columns, TOP and BOTTOM scratch, FILL the level from which its hole is open to the outside.
+OLDER, SADDLE, SUMMIT, LEFT, RIGHT, TOP, BOTTOM, FILL = range(8)
+
+
+def relief_of(height: int, width: int) -> Relief:
+    """Working memory for the hills of height x width frames."""
+    hills = max(1024, height * width // 6) + width + 1
+    edges = 4 * hills + 2 * (height + width)
+    return Relief(
+        row=np.empty(height + 1, np.int32),
+        hill=np.empty((hills, 4), np.int32),
+        edge=np.empty((edges, 3), np.int32),
+        order=np.empty(edges, np.int32),
+        parent=np.empty(hills, np.int32),
+        base=np.empty(hills, np.int32),
+        death=np.empty((hills, 3), np.int32),
+        label=np.empty(hills, np.int32),
+        tree=np.empty((MAX_LABELS, 8), np.int32),
+        column=np.empty((MAX_LABELS, width), np.uint8),
+        box=np.empty((MAX_LABELS, 4, LEVELS), np.int16),
+        area2=np.empty((MAX_LABELS, 2, LEVELS), np.int32),
+    )
+
+
+@compiled_helper
+def cut_rows(image: U8, bright: Relief, dark: Relief) -> bool:
+    """Cut every row into hills of the image and hills of 255 - image; False if the working memory is too small."""
+    height, width = image.shape
+    capacity = len(bright.hill) - width - 1  # the last row, and the outside
+    hill, hollow = bright.hill, dark.hill
+    m, n = 0, 0
+    for y in range(height):
+        bright.row[y], dark.row[y] = m, n
+        if m > capacity or n > capacity:
+            return False
+        row = image[y]
+        hill[m, FIRST] = hollow[n, FIRST] = 0
+        x = 1
+        while x < width and row[x] == row[x - 1]:
+            x += 1
+        hill[m, PEAK_X] = hollow[n, PEAK_X] = x - 1
+        hill[m, PEAK], hollow[n, PEAK] = row[x - 1], 255 - row[x - 1]
+        rising = x < width and row[x] > row[x - 1]
+        while x < width:
+            if rising:
+                while x < width and row[x] >= row[x - 1]:
+                    x += 1
+                hill[m, PEAK_X], hill[m, PEAK] = x - 1, row[x - 1]
+                if x < width:
+                    hollow[n, LAST] = x - 1
+                    n += 1
+                    hollow[n, FIRST] = x
+            else:
+                while x < width and row[x] <= row[x - 1]:
+                    x += 1
+                hollow[n, PEAK_X], hollow[n, PEAK] = x - 1, 255 - row[x - 1]
+                if x < width:
+                    hill[m, LAST] = x - 1
+                    m += 1
+                    hill[m, FIRST] = x
+            rising = not rising
+        hill[m, LAST] = hollow[n, LAST] = width - 1
+        m += 1
+        n += 1
+    bright.row[height], dark.row[height] = m, n
+    return True
+
+
+@compiled_helper
+def grow_tree(image: U8, relief: Relief, dark: bool) -> int:
+    """Join hills by falling weight and number the labels, oldest first (0: the highest peak, or the outside); returns
+    how many, or -1 where they are too many."""
+    hill, parent, base, label = relief.hill, relief.parent, relief.base, relief.label
+    death, tree = relief.death, relief.tree
+    num_nodes = relief.row[image.shape[0]]
+    if dark:
+        hill[num_nodes, PEAK] = 256
+        num_nodes += 1
+    num_edges = _sort_edges(relief, _collect_edges(image, relief, dark), num_nodes)
+    num_deaths = 0
+    for k in range(num_edges):
+        edge = relief.order[k]
+        a, b = _find(parent, relief.edge[edge, A]), _find(parent, relief.edge[edge, B])
+        if a == b:
+            continue
+        if hill[a, PEAK] < hill[b, PEAK]:
+            a, b = b, a
+        parent[b] = a
+        death[num_deaths, A], death[num_deaths, B], death[num_deaths, LEVEL] = b, a, relief.edge[edge, LEVEL]
+        num_deaths += 1
+    oldest = _find(parent, 0)
+    label[oldest] = 0
+    tree[0, OLDER], tree[0, SADDLE], tree[0, SUMMIT] = 0, 0, hill[oldest, PEAK]
+    num_labels = 1
+    for k in range(num_deaths - 1, -1, -1):
+        node, older, saddle = death[k, A], label[death[k, B]], death[k, LEVEL]
+        if saddle == hill[node, PEAK]:  # of equal peaks at equal height: never apart
+            label[node] = older
+            continue
+        if num_labels == MAX_LABELS:
+            return -1
+        label[node] = num_labels
+        tree[num_labels, OLDER], tree[num_labels, SADDLE], tree[num_labels, SUMMIT] = (
+            older,
+            saddle,
+            hill[node, PEAK],
+        )
+        num_labels += 1
+    for node in range(num_nodes):
+        label[node] = label[base[node]]
+    return num_labels
+
+
+@compiled_helper
+def _find(parent: I32, node: int) -> int:
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@compiled_helper
+def _collect_edges(image: U8, relief: Relief, dark: bool) -> int:
+    """List the adjacent hills with the level below which they are one component; returns how many."""
+    height, width = image.shape
+    flip = 255 if dark else 0
+    reach = 0 if dark else 1  # 4-connected, or 8-connected
+    hill, edge = relief.hill, relief.edge
+    outside = relief.row[height]
+    e = 0
+    for y in range(height):
+        begin, end = relief.row[y], relief.row[y + 1]
+        for k in range(begin, end - 1):
+            x = hill[k, LAST]
+            edge[e, A], edge[e, B] = k, k + 1
+            edge[e, LEVEL] = min(image[y, x] ^ flip, image[y, x + 1] ^ flip)
+            e += 1
+        if dark:
+            if y == 0 or y == height - 1:
+                for k in range(begin, end):
+                    edge[e, A], edge[e, B], edge[e, LEVEL] = k, outside, hill[k, PEAK]
+                    e += 1
+            else:
+                edge[e, A], edge[e, B], edge[e, LEVEL] = begin, outside, image[y, 0] ^ flip
+                e += 1
+                edge[e, A], edge[e, B], edge[e, LEVEL] = end - 1, outside, image[y, width - 1] ^ flip
+                e += 1
+        if y == 0:
+            continue
+        i, j = relief.row[y - 1], begin
+        while True:
+            edge[e, A], edge[e, B] = i, j
+            if abs(hill[i, PEAK_X] - hill[j, PEAK_X]) <= reach:
+                edge[e, LEVEL] = min(hill[i, PEAK], hill[j, PEAK])
+            elif hill[i, PEAK_X] < hill[j, PEAK_X]:
+                edge[e, LEVEL] = _crossing(image, y - 1, y, hill, i, j, reach, flip)
+            else:
+                edge[e, LEVEL] = _crossing(image, y, y - 1, hill, j, i, reach, flip)
+            e += 1
+            x = hill[i, LAST]
+            if x < hill[j, LAST]:
+                i += 1
+            elif x > hill[j, LAST]:
+                j += 1
+            elif x == width - 1:
+                break
+            else:
+                if reach == 1:
+                    edge[e, A], edge[e, B] = i, j + 1
+                    edge[e, LEVEL] = min(image[y - 1, x] ^ flip, image[y, x + 1] ^ flip)
+                    e += 1
+                    edge[e, A], edge[e, B] = i + 1, j
+                    edge[e, LEVEL] = min(image[y - 1, x + 1] ^ flip, image[y, x] ^ flip)
+                    e += 1
+                i += 1
+                j += 1
+    return e
+
+
+@compiled_helper
+def _sort_edges(relief: Relief, num_edges: int, num_nodes: int) -> int:
+    """Settle the edges that need no sorting and sort the others, now between bases; returns how many.
+
+    A hill joined at its own peak to a higher one is never apart from it, so it hangs on that one from the start; its
+    base is the hill at the end of the chain. Edges within one base say nothing more: in smooth maps most are.
+    """
+    hill, parent, base, edge = relief.hill, relief.parent, relief.base, relief.edge
+    for node in range(num_nodes):
+        parent[node] = node
+    for k in range(num_edges):
+        a, b = edge[k, A], edge[k, B]
+        peak_a, peak_b = hill[a, PEAK], hill[b, PEAK]
+        low, high = (a, b) if peak_a < peak_b else (b, a)
+        settled = (edge[k, LEVEL] == min(peak_a, peak_b)) & (peak_a != peak_b)
+        parent[low] = high if settled else parent[low]  # no branch: it would be a coin toss
+    for node in range(num_nodes):
+        base[node] = _find(parent, node)
+    starts = np.zeros(LEVELS + 1, np.int32)
+    kept = 0
+    for k in range(num_edges):
+        a, b, weight = base[edge[k, A]], base[edge[k, B]], edge[k, LEVEL]
+        edge[kept, A], edge[kept, B], edge[kept, LEVEL] = a, b, weight
+        starts[256 - weight] += a != b
+        kept += a != b
+    for rank in range(LEVELS):
+        starts[rank + 1] += starts[rank]
+    for k in range(kept):
+        rank = 255 - edge[k, LEVEL]
+        relief.order[starts[rank]] = k
+        starts[rank] += 1
+    return kept
+
+
+@compiled_helper
+def _crossing(
+    image: U8, y_left: int, y_right: int, hill: I32, left: int, right: int, reach: int, flip: int
+) -> int:
+    """The largest min(p, q) over adjacent pixels of two hills in neighbouring rows, `left` peaking further left.
+
+    Only columns between the two peaks matter: there the left hill falls (p) and the right one rises (q, the best
+    within `reach`), so it is where they cross.
+    """
+    peak_x = hill[right, PEAK_X]
+    low = max(hill[left, PEAK_X], hill[right, FIRST] - reach)
+    high = min(peak_x, hill[left, LAST])
+    p = image[y_left, low] ^ flip
+    if p <= image[y_right, min(low + reach, peak_x)] ^ flip:
+        return p
+    q = image[y_right, min(high + reach, peak_x)] ^ flip
+    if q <= image[y_left, high] ^ flip:
+        return q
+    while high - low > 1:  # p > q at low, p < q at high
+        x = (low + high) // 2
+        if image[y_left, x] ^ flip > image[y_right, min(x + reach, peak_x)] ^ flip:
+            low = x
+        else:
+            high = x
+    return max(image[y_right, min(low + reach, peak_x)] ^ flip, image[y_left, high] ^ flip)
