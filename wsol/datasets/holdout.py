@@ -66,13 +66,16 @@ def hold_out(
 def hold_out_boxed(
     splits: dict[str, Split], classes: Sequence[str], per_class: int, seed: int
 ) -> tuple[str, ...]:
-    """Move a hold-out of boxed training images to train-fullsup; nothing where none has a box."""
+    """Move a hold-out of boxed training images to train-fullsup, in place, and say so; nothing where that
+    would take a class's only one."""
     train = splits["train-weaksup"]
     boxed = np.flatnonzero(np.diff(train.box_offsets) > 0)
     if not len(boxed):
         return ("no train-fullsup: no val split and no training image with a box",)
     parted, notes = hold_out(train.take(boxed), classes, per_class, seed)
     held = set(parted["train-fullsup"].image_ids)
+    if not held:
+        return ("no train-fullsup: no class has two training images with boxes",)
     rest = np.array([k for k, image_id in enumerate(train.image_ids) if image_id not in held], np.int64)
     splits["train-weaksup"], splits["train-fullsup"] = train.take(rest), parted["train-fullsup"]
     return notes
