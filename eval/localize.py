@@ -164,7 +164,7 @@ def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
     manifest = _open(config, run.manifest_folder, None if config.dataset else run.data_root)
     manifest = first_classes(manifest, run.spec.num_classes, f"run '{run.dir}'")
     weights = hashlib.sha256(run.weights.read_bytes()).hexdigest()
-    description = {"weights_sha256": weights, "classifier": run.spec.to_dict()}
+    description = {"weights_sha256": weights, "classifier": model.describe()}
     return Subject(
         manifest,
         _network_factory(config, model, manifest, device, description),
@@ -192,11 +192,11 @@ def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
         raise UserError("--checkpoint needs --arch (such as resnet50, or timm:resnet50)")
     device = _device(config.device, world)
     model = load_external_classifier(
-        config.checkpoint, arch=config.arch, num_classes=None, input_size=config.input_size
+        config.checkpoint, arch=config.arch, input_size=config.input_size, output_stride=config.output_stride
     ).to(device)
     manifest = first_classes(_open(config), model.spec.num_classes, f"'{config.checkpoint}'")
     digest = hashlib.sha256(config.checkpoint.read_bytes()).hexdigest()
-    description = {"weights_sha256": digest, "classifier": model.spec.to_dict()}
+    description = {"weights_sha256": digest, "classifier": model.describe()}
     return Subject(
         manifest,
         _network_factory(config, model, manifest, device, description),

@@ -26,6 +26,8 @@ class LocalizeConfig:
     """Architecture of --checkpoint: resnet18, resnet34, resnet50, vgg16_gap, or timm:NAME."""
     input_size: int = 224
     """Side of the network's input for --checkpoint."""
+    output_stride: int | None = None
+    """Input pixels per map pixel of --checkpoint, where it was trained with another than the network's own."""
     score_maps: Path | None = None
     """Ready-made maps instead of a network: a folder of IMAGE_ID.npy, an .npz, an .h5, or raw maps that this command
     kept earlier."""

@@ -73,7 +73,7 @@ class NetworkMaps:
             for name in self.frames:
                 images = batch.images[name].to(self.device, non_blocking=True)
                 with torch.autocast(self.device.type, half) if half else nullcontext():
-                    cams = extract_cams(self.model, normalize_images(images), labels.to(self.device))
+                    cams = extract_cams(self.model, normalize_images(images), labels)
                 maps[name] = cams.maps.float().cpu().numpy()
                 if ranks is None:
                     ranks = ranks_from_logits(
