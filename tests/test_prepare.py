@@ -228,7 +228,7 @@ class TestAudit:
 
     def test_class_counts(self) -> None:
         manifest = toy(test=[row("a"), row("b", 1)])
-        three = Card("toy", "Toy", "x", num_classes=3)
+        three = Card("toy", "Toy", "x", num_classes=3, expected={"test": Expected(images=2)})
         assert messages(audit_manifest(manifest, card=three)) == ["error: 2 classes, but Toy has 3"]
         assert messages(audit_manifest(manifest, card=three, subset=True)) == [
             "note: a subset: 2 of 3 classes"

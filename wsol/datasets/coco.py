@@ -168,6 +168,7 @@ def split_from_coco(
     mask_folder: str | None = None,
     several_classes: Policy = "skip",
     clip: bool = False,
+    where: str = "COCO JSON",
 ) -> CocoSplit:
     """Turn a checked file into a split. `folder` is prefixed to file names; `mask_folder` asks for masks
     below it."""
@@ -204,6 +205,7 @@ def split_from_coco(
             boxes_xyxy=[(x, y, x + w, y + h) for x, y, w, h in (a["bbox"] for a in chosen)],
             masks=[paths["mask"]] if "mask" in paths else [],
             ignore_mask=paths.get("ignore"),
+            where=where,
         )
     notes = left_out_note(role, several, none, several_classes)
     split = builder.build()
@@ -324,6 +326,7 @@ def read_coco(
             mask_folder=name if masks_into is not None else None,
             several_classes=several_classes,
             clip=clip,
+            where=where,
         )
     if not made:
         raise UserError("no JSON file was named; pass --train, --val or --test JSON=FOLDER")

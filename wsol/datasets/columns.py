@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -48,8 +49,10 @@ class SplitBuilder:
         masks: Sequence[str] = (),
         ignore_mask: str | None = None,
         parts: npt.NDArray[np.float64] | None = None,
+        where: str = "",
     ) -> None:
-        """Append one image; `path` is the image id unless given, `size_wh` (0, 0) where it is not known."""
+        """Append one image; `path` is the image id unless given, `size_wh` (0, 0) where it is not known. `where` is
+        the file that states the boxes, for the error on one that leaves its image."""
         row = len(self._ids)
         if path is not None and path != image_id and self._paths is None:
             self._paths = self._ids.copy()
@@ -58,7 +61,13 @@ class SplitBuilder:
             self._paths.append(image_id if path is None else path)
         self._labels.append(label)
         self._sizes.extend(size_wh)
+        width, height = size_wh if size_wh[0] and not self.clip else (math.inf, math.inf)
         for box in boxes_xyxy:
+            if not (0 <= box[0] <= box[2] <= width and 0 <= box[1] <= box[3] <= height):
+                raise UserError(
+                    f"{where or image_id}: box {' '.join(f'{v:g}' for v in box)} of image '{image_id}' of "
+                    f"{size_wh[0]}x{size_wh[1]} leaves its image; mend the source, or pass --clip-boxes"
+                )
             self._boxes.extend(box)
         self._offsets.append(len(self._boxes) // 4)
         if masks:

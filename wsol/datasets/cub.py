@@ -186,6 +186,7 @@ def read_cub(
             boxes_xyxy=[corners_from_xywh(tables.boxes_xywh[number], size)],
             masks=[mask] if mask in segmented else [],
             parts=None if tables.parts is None else tables.parts[number],
+            where=f"{root.location}/bounding_boxes.txt:{number}",
         )
     location = root.location
 

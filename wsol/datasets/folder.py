@@ -179,6 +179,7 @@ def read_folder(
             label_of[image.class_name],
             boxes_xyxy=table.boxes[listed] if listed is not None else (),
             masks=[mask] if mask and root.exists(mask) else [],
+            where=where,
         )
     splits = {role: b.build() for role, b in builders.items() if len(b)}
     notes: list[str] = []

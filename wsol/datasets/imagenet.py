@@ -337,7 +337,9 @@ def _read_train(
         for name in sorted(files.pop(wnid)):
             file = name[cut:].partition("/")[2]
             _, found, size = boxes.look(file.rpartition(".")[0], wnid)
-            builder.add(f"train/{wnid}/{file}", label, path=name, size_wh=size, boxes_xyxy=found)
+            builder.add(
+                f"train/{wnid}/{file}", label, path=name, size_wh=size, boxes_xyxy=found, where=boxes.name
+            )
     split = builder.build()
     if builder.clipped:
         notes.append(f"train-weaksup: {builder.clipped} boxes were clipped to their image")
@@ -366,7 +368,9 @@ def _read_val(root: FileRoot, at: Places, label_of: Mapping[str, int], clip: boo
             raise UserError(f"image '{name}' lies in class folder {wnid}, but {boxes.name} says {told}")
         if wnid not in label_of:
             raise UserError(f"image '{name}' is of class {wnid}, which no training folder has")
-        builder.add(f"val/{file}", label_of[wnid], path=name, size_wh=size, boxes_xyxy=found)
+        builder.add(
+            f"val/{file}", label_of[wnid], path=name, size_wh=size, boxes_xyxy=found, where=boxes.name
+        )
     split = builder.build()
     if builder.clipped:
         notes.append(f"test: {builder.clipped} boxes were clipped to their image")

@@ -46,7 +46,7 @@ def parse_boxes(text: str, where: str) -> dict[str, Box]:
             file, *box = split_fields(line, 5, "\t", "file<TAB>x0<TAB>y0<TAB>x1<TAB>y1")
             if file in found:
                 raise ValueError(f"file '{file}' is listed twice")
-            found[file] = to_box(box)
+            found[file] = _box(box)
     return found
 
 
@@ -60,8 +60,15 @@ def parse_val_annotations(text: str, where: str) -> list[ValRow]:
             if file in seen:
                 raise ValueError(f"file '{file}' is listed twice")
             seen.add(file)
-            rows.append(ValRow(file, wnid, to_box(box)))
+            rows.append(ValRow(file, wnid, _box(box)))
     return rows
+
+
+def _box(fields: list[str]) -> Box:
+    box = to_box(fields)
+    if max(box) > SIDE:
+        raise ValueError(f"box {' '.join(fields)!r} leaves its image of {SIDE}x{SIDE}")
+    return box
 
 
 def parse_words(text: str, where: str) -> dict[str, str]:

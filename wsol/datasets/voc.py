@@ -116,7 +116,7 @@ def read_voc(
                 if k == label
             ]
             size = image.annotation.size_wh or (0, 0)
-            builder.add(image.image_id, label, path=image.path, size_wh=size, boxes_xyxy=boxes)
+            builder.add(image.image_id, label, path=image.path, size_wh=size, boxes_xyxy=boxes, where=where)
         made[name] = builder.build()
         notes.extend(left_out_note(name, several, none, several_classes))
         if builder.clipped:

@@ -17,6 +17,7 @@ comes back in that form.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,8 +84,11 @@ def parse_image_sizes(text: str, where: str, ids: frozenset[str]) -> dict[str, t
     return sizes
 
 
-def parse_localization(text: str, where: str, ids: frozenset[str]) -> Localization:
-    """localization.txt: boxes or masks, told apart by the first line."""
+def parse_localization(
+    text: str, where: str, ids: frozenset[str], sizes_wh: Mapping[str, tuple[int, int]] | None = None
+) -> Localization:
+    """localization.txt: boxes or masks, told apart by the first line. A box that leaves an image of known size is
+    refused."""
     found = Localization()
     holds_boxes: bool | None = None
     for number, line in numbered_lines(text):
@@ -94,7 +98,13 @@ def parse_localization(text: str, where: str, ids: frozenset[str]) -> Localizati
             if holds_boxes:
                 image_id, *box = _from_right(line, 4, "id,x0,y0,x1,y1")
                 _check_id(image_id, ids, ())
-                found.boxes.setdefault(image_id, []).append(to_box(box))
+                corners = to_box(box)
+                width, height = (sizes_wh or {}).get(image_id, (math.inf, math.inf))
+                if corners[2] > width or corners[3] > height:
+                    raise ValueError(
+                        f"box '{' '.join(box)}' leaves its image '{image_id}' of {width}x{height}"
+                    )
+                found.boxes.setdefault(image_id, []).append(corners)
                 continue
             image_id, mask, ignore = (*line.split(","), "")[:3]
             if line.count(",") not in (1, 2) or not mask:
@@ -210,7 +220,7 @@ def _read_split(root: FileRoot, name: str) -> tuple[Split, dict[str, str | None]
             f"{where['class_labels.txt']}: image '{lost}' has no label ({len(ids) - len(labels)} are so)"
         )
     sizes = parse_image_sizes(texts["image_sizes.txt"] or "", where["image_sizes.txt"], known)
-    marks = parse_localization(texts["localization.txt"] or "", where["localization.txt"], known)
+    marks = parse_localization(texts["localization.txt"] or "", where["localization.txt"], known, sizes)
     offsets = np.zeros(len(ids) + 1, np.int64)
     np.cumsum([len(marks.boxes.get(i, ())) for i in ids], out=offsets[1:])
     split = Split(
