@@ -306,7 +306,7 @@ def _naive_weights(config: TrainConfig, manifest: Path, epochs: int) -> dict[str
 
 @pytest.mark.parametrize("method", sorted(REGULARIZERS))
 def test_a_run_equals_training_written_down_plainly(manifest: Path, method: str) -> None:
-    config = tiny_config(manifest, method=method, channels_last=False)  # another layout rounds otherwise
+    config = tiny_config(manifest, method=method, channels_last="off")  # another layout rounds otherwise
     outcome = train(config, report=Silent())
     assert outcome.exit_code == 0
     trained, _ = load_tensors(outcome.run.weights)

@@ -107,8 +107,8 @@ class TrainConfig:
     """auto (the best present), cpu, cuda, cuda:N or mps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Of the forward and backward pass; auto: bf16 where the GPU has it, else fp32."""
-    channels_last: bool | None = None
-    """Memory layout of the network, a matter of speed (default: on, but for Apple's GPUs)."""
+    channels_last: Literal["auto", "on", "off"] = "auto"
+    """Memory layout of the network, a matter of speed; auto: on, but for Apple's GPUs."""
     compile: bool = False
     """Compile the network with torch.compile: slow to start, faster on long runs."""
     deterministic: bool = False

@@ -1,8 +1,8 @@
 """One or several processes, started by torchrun: who is who, and the few things they must agree on.
 
 The batch size is of the whole job. Each step's batch is cut into equal parts, `processes x accumulate` of
-them; each part draws its own regularizer, and batch normalization sees one part at a time. So P processes
-compute what one process computes with `--accumulate P`, up to rounding.
+them; each part draws its own regularizer, and batch normalization sees one part at a time (`norms.py`). So P
+processes compute what one process computes with `--accumulate P`, up to rounding.
 """
 
 from __future__ import annotations
@@ -88,10 +88,11 @@ def from_first(world: World, value: Any) -> Any:
     """The first process's value, in every process."""
     if world.size == 1:
         return value
+    import torch
     from torch import distributed
 
     holder = [value]
-    distributed.broadcast_object_list(holder, src=0, device=None)
+    distributed.broadcast_object_list(holder, src=0, device=torch.device("cpu"))
     return holder[0]
 
 

@@ -24,6 +24,7 @@ from wsol.training.batches import BatchPlan, Images, make_batches, plan_step
 from wsol.training.chance import Crops, epoch_crops, epoch_order, network_seed, regularizer_generator
 from wsol.training.checkpoint import Checkpoint, Position, chance_state, restore_chance, write_checkpoint
 from wsol.training.distributed import World, any_of, gather, total
+from wsol.training.norms import PartStatistics
 from wsol.training.optim import (
     build_optimizer,
     learning_rate,
@@ -107,13 +108,14 @@ class Trainer:
         self.position = Position()
         self.parts = job.parts
         self.steps_per_epoch = job.steps_per_epoch
-        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        layout = torch.channels_last if config.channels_last == "on" else torch.contiguous_format
         self.layout = layout
         self.model = cast("Classifier", job.model.to(job.device, memory_format=layout)).train()  # type: ignore[call-overload]
         self.optimizer = build_optimizer(self.model, config)
         self.regularizer = config.regularizer()
         self.scaler = torch.amp.GradScaler("cuda") if config.precision == "fp16" else None
         self.net = self._wrapped()
+        self.statistics = PartStatistics(self.model, self.parts, job.world)
         self.sums = self._zero_sums()
         self.saved_at = time.monotonic()
         self.waited = 0.0
@@ -125,7 +127,7 @@ class Trainer:
         net: torch.nn.Module = self.model
         if self.job.world.size > 1:
             ids = [self.job.device.index] if self.job.device.type == "cuda" else None
-            net = torch.nn.parallel.DistributedDataParallel(net, device_ids=ids)
+            net = torch.nn.parallel.DistributedDataParallel(net, device_ids=ids, broadcast_buffers=False)
         return cast(torch.nn.Module, torch.compile(net)) if self.job.config.compile else net
 
     def _zero_sums(self) -> torch.Tensor:
@@ -161,8 +163,10 @@ class Trainer:
                 images, labels, self.regularizer.draw(len(labels), size_hw, generator)
             )
             with self._gradients_shared_after(turn == config.accumulate - 1):
+                self.statistics.before_part(turn == 0)
                 with self.autocast():
                     logits = self.net(mixed.images)
+                self.statistics.after_part()
                 logits = logits.float()
                 loss = mixed_cross_entropy(logits, mixed)
                 scaled = loss / config.accumulate
@@ -170,6 +174,7 @@ class Trainer:
             with torch.no_grad():
                 count = torch.full_like(loss, len(labels))
                 self.sums += torch.stack([loss * count, mixed_hits(logits, mixed), count])
+        self.statistics.after_step()
         if self.scaler:
             self.scaler.step(self.optimizer)
             self.scaler.update()

@@ -55,8 +55,8 @@ def settle(config: TrainConfig, device: torch.device) -> TrainConfig:
     if precision == "fp16" and device.type != "cuda":
         raise UserError(f"--precision fp16 needs a CUDA device, not {device.type}; use bf16 or fp32")
     channels_last = config.channels_last
-    if channels_last is None:
-        channels_last = device.type != "mps"
+    if channels_last == "auto":
+        channels_last = "off" if device.type == "mps" else "on"
     workers = config.workers
     if workers is None:
         spare = usable_cores() if device.type == "cuda" else usable_cores() // 2

@@ -15,7 +15,7 @@ from wsol.runs import RECORD, Run, locked, update_run, write_run
 from wsol.training.chance import network_seed
 from wsol.training.config import TrainConfig, config_from_record, parse_config
 from wsol.training.distributed import World, from_first, joined, wait_for_all, world_from_environment
-from wsol.training.failures import explained
+from wsol.training.failures import explained, naming_the_process
 from wsol.training.loop import Job, Stopped, Trainer
 from wsol.training.machine import describe_device, make_deterministic, pick_device, settle
 from wsol.training.material import Data, open_data, open_images
@@ -50,7 +50,11 @@ def train(config: TrainConfig, arguments: Sequence[str] = (), report: Reporter |
     `arguments` is the command line, needed to tell which settings were asked for when a run is continued.
     """
     world = world_from_environment()
-    report = report or reporter(first=world.first)
+    with naming_the_process(world):
+        return _train(config, arguments, report or reporter(first=world.first), world)
+
+
+def _train(config: TrainConfig, arguments: Sequence[str], report: Reporter, world: World) -> Outcome:
     resumed = run_to_resume(config) if config.resume else None
     if resumed is not None:
         if resumed.status == "finished":
