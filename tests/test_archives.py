@@ -105,3 +105,20 @@ def test_is_tar() -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        pytest.param(["x", "x"], "holds 'x' more than once", id="a name twice"),
+        pytest.param(["x", "x/y"], "not a readable tar archive", id="a file used as a folder"),
+        pytest.param(["n" * 300], "not a readable tar archive", id="a name too long for the disk"),
+    ],
+)
+def test_names_that_no_folder_could_hold(tmp_path: Path, names: list[str], message: str) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(UserError, match=message):
+        unpack_tar(tmp_path / "a.tar", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

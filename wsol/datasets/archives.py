@@ -4,6 +4,7 @@ nothing."""
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -22,6 +23,9 @@ MAX_EXPANSION = 100
 """How many times its own size an archive may unpack to, beyond `FREE_BYTES`. Photographs hardly shrink."""
 FREE_BYTES = 1 << 30
 MAX_MEMBERS = 10_000_000
+# Failures of the disk; any other while unpacking (a name used twice, too long, a file used as a folder) is the
+# archive's.
+_THE_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 Progress = Callable[[str, int, int], None]
 
@@ -128,8 +132,8 @@ def _unpack_stream(stream: io.BufferedReader, where: str, into: Path, nested: bo
     except UserError:
         raise
     except Exception as error:  # damaged archives make the decoders raise nearly anything
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's, not the archive's
+        if isinstance(error, OSError) and error.errno in _THE_DISKS:
+            raise
         raise UserError(f"'{where}' is not a readable tar archive ({error}); download it again") from error
 
 
@@ -163,6 +167,8 @@ def _unpack_member(
         return
     budget.spend(member.size)
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        raise UserError(f"'{where}' holds {name!r} more than once; refused: it is unclear which one counts")
     with target.open("xb") as out:
         shutil.copyfileobj(source, out, 1 << 20)
     if target.stat().st_size != member.size:

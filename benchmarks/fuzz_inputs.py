@@ -1,0 +1,398 @@
+"""Broken inputs by the thousand: each gives a manifest that holds, or one clear error; never anything else.
+
+    python benchmarks/fuzz_inputs.py [--cases 100000] [--seed 0] [--kinds voc,coco]
+
+Each case takes a small valid dataset (texts, XML, JSON, CSV, YAML, zip and tar archives), breaks one of its files in
+one to four places, and reads it. Accepted outcomes:
+
+- a manifest: it is audited, and a share of them is written and read back with the same hash;
+- one `UserError` that names the broken file, the root, or an image of it; for text files mostly with its line.
+
+Anything else is a defect and ends the run with the case's seed. Archives must leave nothing behind when they are
+refused, and never a file outside their folder; a share of the cases runs the whole command, which must leave a whole
+manifest or none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import random
+import re
+import shutil
+import sys
+import tarfile
+import tempfile
+import time
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.dataset_trees import tiny_files, write_tree
+from tests.test_datasets_coco import coco
+from tests.test_datasets_cub import cub_files
+from tests.test_datasets_folder import box_lines, own_files
+from tests.test_datasets_imagenet import LAYOUTS, devkit, train_files, val_files
+from tests.test_datasets_openimages import openimages_files
+from tests.test_datasets_voc import voc_files
+from tests.test_datasets_wsol_metadata import BOXES
+from wsol import prepare
+from wsol.audit import audit_manifest
+from wsol.datasets.archives import unpack_tar
+from wsol.datasets.cards import parse_card
+from wsol.datasets.coco import read_coco
+from wsol.datasets.cub import read_cub
+from wsol.datasets.folder import read_folder
+from wsol.datasets.imagenet import read_imagenet
+from wsol.datasets.openimages import read_openimages
+from wsol.datasets.tiny_imagenet import read_tiny_imagenet
+from wsol.datasets.voc import read_voc
+from wsol.datasets.wsol_metadata import read_wsol_metadata
+from wsol.errors import UserError
+from wsol.images import FileRoot, open_root, safe_relative
+from wsol.manifest import Manifest, Sample, Split, load_manifest, write_manifest
+
+Files = dict[str, bytes]
+WORDS = (
+    *(
+        b"nan",
+        b"inf",
+        b"-1",
+        b"0",
+        b"1e999",
+        b"99999999999999999999",
+        b"1.5",
+        b"-0.0",
+        b"0x10",
+        b"1_000",
+        b"\xd9\xa3",
+    ),
+    *(
+        b"../../evil",
+        b"/etc/passwd",
+        b"a\\b",
+        b"",
+        b" ",
+        b"\t",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\0",
+        b"\xff\xfe",
+        b"\xef\xbb\xbf",
+    ),
+    *(
+        b",",
+        b"|",
+        b'"',
+        b"'",
+        b"<",
+        b">",
+        b"&a;",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b":",
+        b"*a",
+        b"&a ",
+        b"!!python/name:os.system ",
+    ),
+    *(
+        b"null",
+        b"true",
+        b"\xf0\x9f\x90\xa6",
+        b"\xe2\x80\xa8",
+        b"A" * 5000,
+        b"[" * 2000,
+        b"<a>" * 200,
+        b"%",
+        b"\\u0000",
+    ),
+    *(b'<!DOCTYPE x [<!ENTITY a "aa">]>', b"\xed\xa0\x80", b"\x1b", b"9" * 400, b"1e-400", b"-", b"--", b"#"),
+)
+
+
+class MemoryRoot(FileRoot):
+    """A dataset held in memory, so that a hundred thousand of them cost no disk."""
+
+    def __init__(self, files: Files, location: str = "/memory", prefix: str = "") -> None:
+        self.location = f"{location}/{prefix}".rstrip("/")
+        self._files = files
+        self._prefix = f"{prefix}/" if prefix else ""
+
+    def read_bytes(self, path: str) -> bytes:
+        if not safe_relative(path) or self._prefix + path not in self._files:
+            raise UserError(f"file '{path}' is missing under '{self.location}'")
+        return self._files[self._prefix + path]
+
+    def exists(self, path: str) -> bool:
+        return safe_relative(path) and self._prefix + path in self._files
+
+    def names(self, under: str = "") -> Iterator[str]:
+        prefix = self._prefix + (f"{under.strip('/')}/" if under else "")
+        return (n[len(self._prefix) :] for n in sorted(self._files) if n.startswith(prefix))
+
+    def names_in(self, folders: Set[str]) -> Iterator[str]:
+        return (n for n in self.names() if n.rpartition("/")[0] in folders)
+
+    def subfolder(self, path: str) -> FileRoot:
+        return MemoryRoot(self._files, "/memory", self._prefix + path) if path else self
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A valid dataset, which of its files are broken, and how it is read."""
+
+    files: Files
+    broken: tuple[str, ...]
+    read: Callable[[Files], Manifest | None]
+
+
+def mutate(data: bytes, draw: random.Random) -> bytes:
+    """Break bytes in one to four places."""
+    out = bytearray(data)
+    for _ in range(draw.randint(1, 4)):
+        at = draw.randrange(len(out) + 1)
+        what = draw.randrange(10)
+        if what == 0 and out:
+            out[at % len(out)] ^= 1 << draw.randrange(8)
+        elif what == 1:
+            del out[at:]
+        elif what == 2:
+            del out[at : at + draw.randint(1, 8)]
+        elif what in (3, 4):
+            out[at:at] = draw.choice(WORDS)
+        elif what in (5, 6):  # a whole number, word or cell replaced
+            cells = list(re.finditer(rb"[^\s,|<>\"{}:\[\]]+", bytes(out)))
+            if cells:
+                cell = draw.choice(cells)
+                out[cell.start() : cell.end()] = draw.choice(WORDS)
+        else:
+            lines = bytes(out).split(b"\n")
+            k = draw.randrange(len(lines))
+            other = lines[draw.randrange(len(lines))]
+            if what == 7:
+                lines.insert(k, other)
+            elif what == 8:
+                lines[k] = other
+            else:
+                del lines[k]
+            out = bytearray(b"\n".join(lines))
+    return bytes(out)
+
+
+def metadata_tree() -> Files:
+    return {f"test/{name}": text.encode() for name, text in BOXES.items()}
+
+
+def manifest_files(scratch: Path) -> Files:
+    rows = [Sample(f"d/{i}.jpg", f"d/{i}.jpg", i % 2, (20, 10)) for i in range(4)]
+    write_manifest(
+        Manifest("toy", ("cat", "dog"), {"test": Split.from_samples(rows)}), scratch / "valid", source="x"
+    )
+    return {p.name: p.read_bytes() for p in (scratch / "valid").iterdir()}
+
+
+def read_manifest_files(files: Files, scratch: Path) -> Manifest:
+    return load_manifest(write_tree(scratch / "m", files))
+
+
+def read_card_file(files: Files) -> None:
+    try:
+        text = files["dataset.yaml"].decode()
+    except UnicodeDecodeError as error:
+        raise UserError("dataset.yaml: not UTF-8 text") from error
+    parse_card(text, "dataset.yaml")
+
+
+def zipped(files: Files) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+def tarred(files: Mapping[str, bytes], mode: str) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def read_zip(files: Files, scratch: Path) -> Manifest:
+    (scratch / "data.zip").write_bytes(files["data.zip"])
+    root = open_root(scratch / "data.zip")
+    manifest = read_tiny_imagenet(root, holdout_per_class=1)
+    for sample in manifest.split("test"):
+        with contextlib.suppress(UserError):
+            root.read_bytes(sample.path)
+    return manifest
+
+
+def read_tar(files: Files, scratch: Path) -> Manifest:
+    (name,) = files
+    (scratch / name).write_bytes(files[name])
+    try:
+        unpack_tar(scratch / name, scratch / "jail" / "out")
+    except UserError:
+        left = list((scratch / "jail").iterdir()) if (scratch / "jail").exists() else []
+        if left:
+            raise AssertionError(f"a refused archive left {left}") from None
+        raise
+    finally:
+        outside = [p.name for p in scratch.iterdir() if p.name not in (name, "jail", "valid")]
+        if outside:
+            raise AssertionError(f"an archive wrote outside its folder: {outside}")
+    return read_tiny_imagenet(open_root(scratch / "jail" / "out"), holdout_per_class=1)
+
+
+def run_command(files: Files, scratch: Path) -> Manifest:
+    """The whole command, from disk to disk."""
+    write_tree(scratch / "own", files)
+    out = scratch / "made"
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            prepare.main(["folder", "--source", str(scratch / "own"), "--out", str(out)])
+    except UserError:
+        if out.exists():
+            raise AssertionError("a refused dataset left a manifest folder") from None
+        raise
+    return load_manifest(out)
+
+
+def kinds(scratch: Path) -> dict[str, Kind]:
+    """Every kind of input."""
+    images, texts = openimages_files()
+    photographs = {**own_files(2), "boxes.csv": box_lines(2)}
+    tiny = tiny_files(2)
+    nothing = dict.fromkeys(train_files() | val_files(), b"")
+    coco_file = {"ann.json": json.dumps(coco(), indent=0).encode()}
+    csv_layout = {**LAYOUTS["folders, kaggle csv"], **nothing}
+    xml_layout = {**LAYOUTS["flat val, xml"], **nothing}
+    kit = {**nothing, **devkit()}
+    names = tuple(n for n in tiny if n.endswith(".txt"))
+    return {
+        "tiny-imagenet": Kind(tiny, names, lambda f: read_tiny_imagenet(MemoryRoot(f), holdout_per_class=1)),
+        "wsol-metadata": Kind(
+            metadata_tree(), tuple(metadata_tree()), lambda f: read_wsol_metadata(MemoryRoot(f))
+        ),
+        "openimages": Kind({**images, **texts}, tuple(texts), lambda f: read_openimages(MemoryRoot(f))),
+        "cub": Kind(
+            cub_files(2),
+            tuple(n for n in cub_files(2) if n.endswith(".txt")),
+            lambda f: read_cub(MemoryRoot(f), holdout_per_class=1),
+        ),
+        "imagenet-csv": Kind(csv_layout, ("LOC_val_solution.csv",), lambda f: read_imagenet(MemoryRoot(f))),
+        "imagenet-xml": Kind(
+            xml_layout,
+            tuple(n for n in xml_layout if n.endswith(".xml")),
+            lambda f: read_imagenet(MemoryRoot(f)),
+        ),
+        "imagenet-devkit": Kind(kit, tuple(devkit()), lambda f: read_imagenet(MemoryRoot(f))),
+        "voc": Kind(
+            voc_files(),
+            tuple(n for n in voc_files() if n.endswith((".xml", ".txt"))),
+            lambda f: read_voc(MemoryRoot(f), several_classes="largest"),
+        ),
+        "coco": Kind(
+            coco_file, ("ann.json",), lambda f: read_coco(MemoryRoot(f), {"test": "ann.json=pics"})[0]
+        ),
+        "folder": Kind(
+            photographs,
+            ("boxes.csv",),
+            lambda f: read_folder(MemoryRoot(f), f["boxes.csv"], "/memory/boxes.csv"),
+        ),
+        "card": Kind(
+            {"dataset.yaml": Path("data_manifests/cub200/dataset.yaml").read_bytes()},
+            ("dataset.yaml",),
+            read_card_file,
+        ),
+        "manifest": Kind(
+            manifest_files(scratch), ("manifest.yaml", "test.csv"), lambda f: read_manifest_files(f, scratch)
+        ),
+        "zip": Kind({"data.zip": zipped(tiny)}, ("data.zip",), lambda f: read_zip(f, scratch)),
+        "tar": Kind({"data.tar": tarred(tiny, "w")}, ("data.tar",), lambda f: read_tar(f, scratch)),
+        "tgz": Kind({"data.tgz": tarred(tiny, "w:gz")}, ("data.tgz",), lambda f: read_tar(f, scratch)),
+        "command": Kind(photographs, tuple(photographs), lambda f: run_command(f, scratch)),
+    }
+
+
+WEIGHTS = {"zip": 0.3, "tar": 0.15, "tgz": 0.15, "manifest": 0.7, "command": 0.02, "imagenet-devkit": 0.3}
+
+
+def run_case(kind: Kind, seed: int, scratch: Path) -> str:
+    """One case; returns 'manifest', 'error' or 'error with line', and raises AssertionError on anything else."""
+    draw = random.Random(seed)
+    name = draw.choice(kind.broken)
+    files = {**kind.files, name: mutate(kind.files[name], draw)}
+    for leftover in scratch.iterdir():
+        if leftover.name != "valid":
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    try:
+        manifest = kind.read(files)
+    except UserError as error:
+        message = str(error)
+        if "\n" in message.replace("\\n", "") and "Traceback" in message:
+            raise AssertionError(f"not one line: {message!r}") from error
+        places = (name.rpartition("/")[2], "/memory", str(scratch), "image", "'--", "errors", "error,")
+        if not any(place in message for place in places):
+            raise AssertionError(f"the error names no place: {message!r}") from error
+        return "error with line" if re.search(r"\.\w+:\d+: ", message) else "error"
+    if manifest is not None:
+        audit_manifest(manifest)
+        if seed % 25 == 0:
+            write_manifest(manifest, scratch / "back")
+            if load_manifest(scratch / "back").hash() != manifest.hash():
+                raise AssertionError("written and read back, the manifest differs")
+    return "manifest"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", default="", help="comma-separated; default: all")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    place = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        scratch = Path(folder)
+        every = kinds(scratch)
+        chosen = options.kinds.split(",") if options.kinds else list(every)
+        outcomes: dict[str, Counter[str]] = {name: Counter() for name in chosen}
+        shares = [WEIGHTS.get(name, 1.0) for name in chosen]
+        start, cpu = time.perf_counter(), time.process_time()
+        for case in range(options.cases):
+            seed = options.seed * 1_000_000_000 + case
+            name = random.Random(seed ^ 0xA5A5).choices(chosen, shares)[0]
+            try:
+                outcomes[name][run_case(every[name], seed, scratch)] += 1
+            except Exception as error:
+                print(f"DEFECT in {name}, seed {seed}: {type(error).__name__}: {error}", file=sys.stderr)
+                raise
+        print(f"{'kind':<16}{'cases':>8}{'manifest':>10}{'error':>8}{'of these with line':>20}")
+        for name, found in outcomes.items():
+            lined = found["error with line"]
+            print(
+                f"{name:<16}{found.total():>8}{found['manifest']:>10}{found['error'] + lined:>8}{lined:>20}"
+            )
+        seconds = f"{time.perf_counter() - start:.0f} s ({time.process_time() - cpu:.0f} s of CPU)"
+        print(f"{options.cases} cases, seed {options.seed}, no defect, {seconds}")
+
+
+if __name__ == "__main__":
+    main()
