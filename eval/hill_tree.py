@@ -126,7 +126,8 @@ def grow_tree(image: U8, relief: Relief, dark: bool) -> int:
     num_deaths = 0
     for k in range(num_edges):
         edge = relief.order[k]
-        a, b = _find(parent, relief.edge[edge, A]), _find(parent, relief.edge[edge, B])
+        a = _find(parent, np.int64(relief.edge[edge, A]))
+        b = _find(parent, np.int64(relief.edge[edge, B]))
         if a == b:
             continue
         if hill[a, PEAK] < hill[b, PEAK]:
@@ -134,7 +135,7 @@ def grow_tree(image: U8, relief: Relief, dark: bool) -> int:
         parent[b] = a
         death[num_deaths, A], death[num_deaths, B], death[num_deaths, LEVEL] = b, a, relief.edge[edge, LEVEL]
         num_deaths += 1
-    oldest = _find(parent, 0)
+    oldest = _find(parent, np.int64(0))
     label[oldest] = 0
     tree[0, OLDER], tree[0, SADDLE], tree[0, SUMMIT] = 0, 0, hill[oldest, PEAK]
     num_labels = 1
@@ -161,7 +162,7 @@ def grow_tree(image: U8, relief: Relief, dark: bool) -> int:
 def _find(parent: I32, node: int) -> int:
     while parent[node] != node:
         parent[node] = parent[parent[node]]
-        node = parent[node]
+        node = np.int64(parent[node])
     return node
 
 
@@ -193,7 +194,7 @@ def _collect_edges(image: U8, relief: Relief, dark: bool) -> int:
                 e += 1
         if y == 0:
             continue
-        i, j = relief.row[y - 1], begin
+        i, j = np.int64(relief.row[y - 1]), np.int64(begin)
         while True:
             edge[e, A], edge[e, B] = i, j
             if abs(hill[i, PEAK_X] - hill[j, PEAK_X]) <= reach:

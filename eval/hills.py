@@ -99,31 +99,32 @@ def _entry_point(stamp: int) -> Any:
 @compiled_helper
 def _hill_levels(score: U8, gt: F64, work: Workspace, all_any: F64, all_first: F64, largest_box: I32) -> bool:
     """Raise the `all` records [256] and write the `largest` boxes [256, 4] of one map; False if it has too many
-    hills or labels."""
-    bright, dark = work.bright, work.dark
-    if not cut_rows(score, bright, dark):
+    hills or labels (records raised by then are right, only not complete)."""
+    bright = work.bright
+    if not cut_rows(score, bright, work.dark):
         return False
-    holes = grow_tree(score, dark, True)
-    if holes < 0:
-        return False
-    labels = grow_tree(score, bright, False)
-    if labels < 0:
-        return False
-    _tabulate_boxes(score, dark, holes, True)
-    _raise_records(dark, 1, holes, True, score.shape, gt, all_any, all_first)
-    _tabulate_boxes(score, bright, labels, False)
-    _raise_records(bright, 0, labels, False, score.shape, gt, all_any, all_first)
-    image = score
-    if holes > 1:
-        image = work.filled
-        _fill(score, dark, holes, image)
-        _lift_peaks(image, bright)
-        labels = grow_tree(image, bright, False)
-        if labels < 0:
+    image, num_labels, num_holes = score, np.int64(0), np.int64(0)
+    # One loop, not three calls with constants: numba would compile each function again for every constant (and for
+    # int32 beside int64, hence the casts here and there).
+    for step in range(3):
+        dark = step == 0
+        relief = work.dark if dark else bright
+        if step == 2:
+            if num_holes == 1:  # the outside only
+                break
+            image = work.filled
+            _fill(score, work.dark, num_holes, image)
+            _lift_peaks(image, bright)
+        num_labels = grow_tree(image, relief, dark)
+        if num_labels < 0:
             return False
-        _tabulate_boxes(image, bright, labels, False)
-    _tabulate_areas(image, bright, labels, work.windows)
-    _choose_largest(image, bright, labels, work.winner, largest_box)
+        _tabulate_boxes(image, relief, num_labels, dark)
+        if step < 2:
+            _raise_records(relief, num_labels, dark, score.shape, gt, all_any, all_first)
+        if dark:
+            num_holes = num_labels
+    _tabulate_areas(image, bright, num_labels, work.windows)
+    _choose_largest(image, bright, num_labels, work.winner, largest_box)
     return True
 
 
@@ -193,7 +194,6 @@ def _tabulate_boxes(image: U8, relief: Relief, num_labels: int, dark: bool) -> N
 @compiled_helper
 def _raise_records(
     relief: Relief,
-    first_label: int,
     num_labels: int,
     dark: bool,
     shape: tuple[int, int],
@@ -204,7 +204,7 @@ def _raise_records(
     """Raise the best IoU [256] at every level by the labels' boxes; level L of 255 - image is level 254 - L."""
     grow = 1 if dark else 0  # the border of a hole runs through the foreground around it
     right, bottom = shape[1] - 1.0, shape[0] - 1.0
-    for own in range(first_label, num_labels):
+    for own in range(1 if dark else 0, num_labels):
         box = relief.box[own]
         for m in range(gt.shape[0]):
             g0, g1, g2, g3 = gt[m, 0], gt[m, 1], gt[m, 2], gt[m, 3]
@@ -319,7 +319,7 @@ def _choose_largest(image: U8, relief: Relief, num_labels: int, winner: I32, lar
         winner[level] = -1
     for own in range(num_labels):
         for level in range(relief.tree[own, SADDLE], relief.tree[own, SUMMIT]):
-            rival = winner[level]
+            rival = np.int64(winner[level])
             if (
                 rival < 0
                 or relief.area2[own, 0, level] > relief.area2[rival, 0, level]

@@ -78,6 +78,8 @@ def finish_levels(
         if same:
             largest_any[level], largest_first[level] = largest_any[level - 1], largest_first[level - 1]
         else:
-            largest_any[level], largest_first[level] = best_iou(box[0], box[1], box[2], box[3], gt)
+            largest_any[level], largest_first[level] = best_iou(
+                np.int64(box[0]), np.int64(box[1]), np.int64(box[2]), np.int64(box[3]), gt
+            )
         if level >= top:
             all_any[level], all_first[level] = largest_any[level], largest_first[level]

@@ -100,15 +100,19 @@ def _union_find_levels(
     for y in range(height):
         for x in range(width):
             forest.image[(y + 1) * stride + x + 1] = score[y, x]
-    num_deaths = _sweep(
-        forest.image, height, width, True, True, False, gt, forest, all_any, all_first, largest_box
-    )
-    filled_any = _fill(height, width, num_deaths, forest)
-    _sweep(
-        forest.image, height, width, False, True, not filled_any, gt, forest, all_any, all_first, largest_box
-    )
-    if filled_any:
-        _sweep(forest.filled, height, width, False, False, True, gt, forest, all_any, all_first, largest_box)
+    image, is_filled = forest.image, False
+    # One loop, not three calls with constants: numba would compile the sweep again for every constant.
+    for sweep in range(3):
+        if sweep == 2:
+            if not is_filled:
+                break
+            image = forest.filled
+        holes, boxes, areas = sweep == 0, sweep < 2, sweep == 2 or (sweep == 1 and not is_filled)
+        num_deaths = _sweep(
+            image, height, width, holes, boxes, areas, gt, forest, all_any, all_first, largest_box
+        )
+        if holes:
+            is_filled = _fill(height, width, num_deaths, forest)
 
 
 @compiled_helper
@@ -139,11 +143,11 @@ def _sweep(
     offsets = np.array([-stride, -1, 1, stride, -stride - 1, -stride + 1, stride - 1, stride + 1])
     num_neighbours = 4 if holes else 8
     num_deaths = 0
-    best, best_area2, best_first = _ABSENT, 0, 0
+    best, best_area2, best_first = np.int64(_ABSENT), 0, 0
     for value in range(255, -1, -1):
         begin, end = starts[255 - value], starts[256 - value]
         for k in range(begin, end):
-            p = forest.order[k]
+            p = np.int64(forest.order[k])
             parent[p] = p
             box[p, 0] = box[p, 2] = p % stride - 1
             box[p, 1] = box[p, 3] = p // stride - 1
@@ -186,7 +190,7 @@ def _sweep(
                 if forest.area2[best] == best_area2 and forest.first[best] < best_first:
                     look_from = 0
             for k in range(look_from, end):
-                root = _find(parent, forest.order[k])
+                root = _find(parent, np.int64(forest.order[k]))
                 if (
                     best == _ABSENT
                     or forest.area2[root] > forest.area2[best]
@@ -201,9 +205,9 @@ def _sweep(
             largest_box[value - 1, 3] = min(box[best, 3] + 1, height - 1)
     if boxes:
         for k in range(starts[255]):
-            p = forest.order[k]
+            p = np.int64(forest.order[k])
             if parent[p] == p:
-                _record(box, p, since, 0, height, width, holes, gt, all_any, all_first)
+                _record(box, p, since, np.int64(0), height, width, holes, gt, all_any, all_first)
     return num_deaths
 
 
@@ -245,7 +249,7 @@ def _reset_parents(parent: I32, height: int, width: int, holes: bool) -> None:
 def _find(parent: I32, p: int) -> int:
     while parent[p] != p:
         parent[p] = parent[parent[p]]
-        p = parent[p]
+        p = np.int64(parent[p])
     return p
 
 
