@@ -63,7 +63,7 @@ def _csv_row(split: Split, i: int) -> list[str]:
         # What the reader would refuse must never be written.
         if text and not (text.isprintable() or _is_one_line(text)):
             raise UserError(
-                f"{text!r} of image '{image_id!r}' holds a control character or is not UTF-8: rename the file"
+                f"{text!r} of image {image_id!r} holds a control character or is not UTF-8: rename the file"
             )
         if text and not safe_relative(text):
             raise UserError(f"{text!r} of image '{image_id}' is not a relative path with '/' between folders")
