@@ -55,7 +55,7 @@ def _differences(entry: dict[str, Any], content: dict[str, Any]) -> Figure:
     ax = figure.subplots()
     for y, name in enumerate(names):
         p = entry["protocols"][name]
-        colour = {"higher": BLUE, "lower": ORANGE}.get(p["verdict"], GREY)
+        colour = "black" if p["verdict"] in ("higher", "lower") else GREY
         if p["ci95"]:
             ax.plot(p["ci95"], [y, y], color=colour, lw=2.2, solid_capstyle="butt")
         ax.plot([p["difference"]], [y], "o", color=colour, ms=5.5, mec="white", mew=0.8)

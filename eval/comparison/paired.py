@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.statistics import CONFIDENCE, percentile_interval
+from eval.statistics import CONFIDENCE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -95,7 +95,7 @@ def paired_difference(baseline: Sampled, other: Sampled, *, by_seed: bool, seed:
             moved = np.repeat(resampled, _DRAWS_PER_RESAMPLE)
             for v, df in parts:
                 moved = moved + np.sqrt(v) * generator.standard_t(df, len(moved))
-        ci95 = percentile_interval(moved)
+        ci95 = mid_interval(moved)
         total = variance + sum(v for v, _ in parts)
         error = float(np.sqrt(total))
         satterthwaite = sum(v * v / df for v, df in parts)
@@ -117,6 +117,23 @@ def paired_difference(baseline: Sampled, other: Sampled, *, by_seed: bool, seed:
         (len(a.values), len(b.values)),
         per_seed,
     )
+
+
+def mid_interval(values: npt.NDArray[np.float64], confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The central interval of bootstrap values, from their mid-distribution: a value's own mass counts half on either
+    side (Parzen, Statistical Science 2004).
+
+    Differences of counts fall on a grid. Plain percentiles then lie on it too, and as a closed interval hold 0 too
+    often: they miss a true zero in 3.4 % of simulations with 300 images instead of 5 %.
+
+    >>> mid_interval(np.array([0.0, 1.0, 2.0, 3.0]), 0.5)
+    (0.5, 2.5)
+    """
+    points, counts = np.unique(np.round(values, 9), return_counts=True)  # one grid point, one value
+    middle = (np.cumsum(counts) - counts / 2) / counts.sum()
+    tail = (1 - confidence) / 2
+    low, high = np.interp([tail, 1 - tail], middle, points)
+    return float(low), float(high)
 
 
 def mcnemar_exact(hit_a: npt.NDArray[np.bool_], hit_b: npt.NDArray[np.bool_]) -> dict[str, Any]:

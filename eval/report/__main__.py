@@ -1,0 +1,64 @@
+"""`python -m eval.report RUN`: one self-contained HTML page about an evaluated run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from wsol.errors import run_command
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Write the page of an evaluated run: numbers with intervals, curves, error kinds, and a gallery.
+
+    The page is one HTML file that needs no network. Runs are compared with `python -m eval.compare`, which writes a
+    page of its own.
+    """
+
+    run: Annotated[Path | None, tyro.conf.Positional] = None
+    """A run that eval.localize has scored (default: the newest finished one)."""
+    out: Path | None = None
+    """The file to write, or a folder for report.html (default: RUN/eval/report.html)."""
+    pictures: int = 200
+    """How many images the page shows; the rest is in the numbers only."""
+    seed: int = 0
+    """Seed of the choice of pictures."""
+    dataset: Annotated[str | None, tyro.conf.arg(aliases=["--manifest"])] = None
+    """The dataset's manifest, if not where the run found it."""
+    data_root: Path | None = None
+    """Where the dataset's files are, if not where the run found them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    config = tyro.cli(ReportConfig, args=arguments, prog="python -m eval.report")
+    return run_command(lambda: _run(config))
+
+
+def _run(config: ReportConfig) -> None:
+    from eval.comparison.evaluated import open_evaluated
+    from eval.report.run_page import write_run_page
+    from wsol.runs import newest_run
+
+    run = open_evaluated(config.run if config.run is not None else newest_run())
+    out = config.out or run.folder / "report.html"
+    file = out if out.suffix in (".html", ".htm") else out / "report.html"
+    write_run_page(
+        run,
+        file,
+        pictures=config.pictures,
+        seed=config.seed,
+        dataset=config.dataset,
+        data_root=config.data_root,
+    )
+    sys.stdout.write(f"report: {file} ({file.stat().st_size / 1e6:.1f} MB)\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""Small charts as SVG text, drawn here so that the page reads and prints without its script.
+
+Colours are CSS classes: `s0`, `s1`, ... for methods in their order. Nothing is told by colour alone: lines differ in
+dash, verdicts in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Where a chart's axes lie in its own coordinates."""
+
+    width: float = 720
+    height: float = 300
+    left: float = 42
+    right: float = 18
+    top: float = 18
+    bottom: float = 44
+
+    @property
+    def inner(self) -> tuple[float, float]:
+        return self.width - self.left - self.right, self.height - self.top - self.bottom
+
+    def x(self, fraction: float) -> float:
+        return round(self.left + fraction * self.inner[0], 2)
+
+    def y(self, percent: float, top: float = 100) -> float:
+        return round(self.top + (1 - percent / top) * self.inner[1], 2)
+
+
+def _text(x: float, y: float, words: object, css: str = "", anchor: str = "middle") -> Markup:
+    return Markup('<text x="{}" y="{}" class="{}" text-anchor="{}">{}</text>').format(
+        x, y, css, anchor, words
+    )
+
+
+def _axes(plot: Plot, x_label: str, y_label: str, y_top: float = 100, y_ticks: int = 4) -> list[Markup]:
+    parts = []
+    for i in range(y_ticks + 1):
+        value = y_top * i / y_ticks
+        y = plot.y(value, y_top)
+        parts.append(
+            Markup('<line x1="{}" x2="{}" y1="{}" y2="{}" class="grid"/>').format(
+                plot.left, plot.width - plot.right, y, y
+            )
+        )
+        parts.append(_text(plot.left - 7, y + 4, f"{value:g}", "tick", "end"))
+    for i in range(6):
+        parts.append(_text(plot.x(i / 5), plot.height - plot.bottom + 17, f"{i / 5:g}", "tick"))
+    parts.append(_text(plot.width - plot.right, plot.height - 2, x_label, "axis", "end"))
+    parts.append(_text(plot.left, plot.top - 6, y_label, "axis", "start"))
+    return parts
+
+
+def _svg(plot: Plot, parts: Sequence[Markup], label: str, css: str, extra: str = "") -> Markup:
+    # `extra` holds attributes made of numbers by this module
+    return Markup('<svg viewBox="0 0 {} {}" class="{}" role="img" aria-label="{}" {}>{}</svg>').format(
+        f"{plot.width:g}", f"{plot.height:g}", css, label, Markup(extra), Markup("").join(parts)
+    )
+
+
+def step_path(plot: Plot, taus: Sequence[float], curve: Sequence[float]) -> str:
+    """A curve that holds its value from each tau to the next."""
+    pieces = [f"M{plot.x(taus[0])},{plot.y(curve[0])}"]
+    last = curve[0]
+    for tau, value in zip(taus[1:], curve[1:]):
+        if value != last:
+            pieces.append(f"H{plot.x(tau)}V{plot.y(value)}")
+            last = value
+    return "".join(pieces) + f"H{plot.x(1)}"
+
+
+def threshold_chart(
+    curves: Sequence[Mapping[str, Sequence[float]]], iou_keys: Sequence[str], names: Sequence[str], label: str
+) -> Markup:
+    """Accuracy over the threshold: one line per method and IoU threshold, a cursor, and a marker on every line.
+
+    Each of `curves` has "taus" and one list per IoU key.
+    """
+    plot = Plot()
+    parts = _axes(plot, "threshold on the score map", "% localised")
+    parts.append(
+        Markup('<line class="cursor" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
+            plot.x(0), plot.top, plot.height - plot.bottom
+        )
+    )
+    for key in iou_keys:
+        for m, curve in enumerate(curves):
+            parts.append(
+                Markup('<path class="line s{}" d="{}"/>').format(
+                    m, step_path(plot, curve["taus"], curve[key])
+                )
+            )
+            parts.append(
+                Markup(
+                    '<circle class="marker s{}" data-run="{}" data-iou="{}" r="4.5" cx="{}" cy="{}"/>'
+                ).format(m, m, key, plot.x(0), plot.y(curve[key][0]))
+            )
+        if len(iou_keys) > 1:
+            best = max(range(len(curves[0][key])), key=lambda i: curves[0][key][i])
+            parts.append(
+                _text(
+                    plot.x(curves[0]["taus"][best]), plot.y(curves[0][key][best]) - 9, f"IoU {key} %", "tick"
+                )
+            )
+    width, height = plot.inner
+    geometry = f'data-left="{plot.left}" data-width="{width}" data-top="{plot.top}" data-height="{height}"'
+    return _svg(plot, parts, label, "chart curves", geometry)
+
+
+def spark_line(curves: Sequence[Mapping[str, Sequence[float]]], key: str) -> Markup:
+    """The curves alone, to lie behind the slider."""
+    plot = Plot(width=400, height=44, left=0, right=0, top=3, bottom=3)
+    parts = [
+        Markup('<path class="line s{}" d="{}"/>').format(m, step_path(plot, c["taus"], c[key]))
+        for m, c in enumerate(curves)
+    ]
+    return Markup(
+        '<svg viewBox="0 0 400 44" class="spark" preserveAspectRatio="none" aria-hidden="true">{}</svg>'
+    ).format(Markup("").join(parts))
+
+
+def histogram(shares: Sequence[Sequence[float]], label: str, mark: float | None = None) -> Markup:
+    """Percent of images per IoU bin, one outline per method; `mark` is the IoU that counts as localised."""
+    plot = Plot(width=520, height=250)
+    top = max(5.0, *(v for s in shares for v in s))
+    top = 5 * -(-top // 5)
+    parts = _axes(plot, "IoU of predicted and true box", "% of images", top, 5)
+    if mark is not None:
+        parts.append(
+            Markup('<line class="limit" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
+                plot.x(mark), plot.top, plot.height - plot.bottom
+            )
+        )
+        parts.append(_text(plot.x(mark) + 5, plot.top + 10, "counts as localised", "tick", "start"))
+    for m, share in enumerate(shares):
+        count = len(share)
+        path = f"M{plot.x(0)},{plot.y(0, top)}"
+        for i, value in enumerate(share):
+            path += f"V{plot.y(value, top)}H{plot.x((i + 1) / count)}"
+        path += f"V{plot.y(0, top)}"
+        parts.append(Markup('<path class="area s{}" d="{}"/>').format(m, path))
+        parts.append(Markup('<path class="line s{}" d="{}"/>').format(m, path))
+    return _svg(plot, parts, label, "chart")
+
+
+def precision_recall(series: Sequence[Sequence[tuple[float, float]]], label: str) -> Markup:
+    """Precision over recall of the pixels; points are (recall, precision) in [0, 1], recall rising."""
+    plot = Plot(width=520, height=250)
+    parts = _axes(plot, "recall of object pixels", "% precision")
+    for m, points in enumerate(series):
+        path = "M" + "L".join(f"{plot.x(r)},{plot.y(100 * p)}" for r, p in points)
+        parts.append(Markup('<path class="line s{}" d="{}"/>').format(m, path))
+    return _svg(plot, parts, label, "chart")
+
+
+def interval_strip(
+    value: float, ci95: Sequence[float] | None, limit: float, verdict: str = "", low: float | None = None
+) -> Markup:
+    """A value with its interval on a line from -limit to limit, zero marked; from `low` on, as a bar."""
+    width, height = 180.0, 18.0
+    start = -limit if low is None else low
+    span = limit - start
+
+    def x(v: float) -> float:
+        return round(4 + (min(max(v, start), limit) - start) / span * (width - 8), 1)
+
+    css = {"higher": "up", "lower": "down"}.get(verdict, "flat")
+    parts = [Markup('<line class="base" x1="4" x2="{}" y1="9" y2="9"/>').format(width - 4)]
+    if start <= 0 <= limit:
+        parts.append(Markup('<line class="zero" x1="{0}" x2="{0}" y1="1" y2="17"/>').format(x(0)))
+    if low is not None:
+        parts.append(
+            Markup('<rect class="bar" x="4" y="5" width="{}" height="8"/>').format(round(x(value) - 4, 1))
+        )
+    if ci95:
+        parts.append(
+            Markup('<line class="span {}" x1="{}" x2="{}" y1="9" y2="9"/>').format(
+                css, x(ci95[0]), x(ci95[1])
+            )
+        )
+    if low is None:
+        parts.append(Markup('<circle class="dot {}" cx="{}" cy="9" r="4"/>').format(css, x(value)))
+    return Markup('<svg viewBox="0 0 {} {}" class="strip" aria-hidden="true">{}</svg>').format(
+        f"{width:g}", f"{height:g}", Markup("").join(parts)
+    )
+
+
+def stacked_bar(shares: Mapping[str, float], label: str) -> Markup:
+    """One bar of 100 % split into named kinds; every piece wide enough carries its percentage."""
+    width, height = 720.0, 26.0
+    parts: list[Markup] = []
+    start = 0.0
+    for k, (name, share) in enumerate(shares.items()):
+        w = width * share / 100
+        if w > 0:
+            parts.append(
+                Markup(
+                    '<g class="k{}"><rect x="{:.1f}" y="0" width="{:.1f}" height="{}"><title>{}</title></rect>'
+                ).format(k, start, max(w - 1, 0.5), height, f"{name}: {share:.1f} %")
+            )
+            if w > 34:
+                parts.append(_text(round(start + w / 2, 1), 17, f"{share:.0f}", "in"))
+            parts.append(Markup("</g>"))
+        start += w
+    return Markup('<svg viewBox="0 0 {} {}" class="stack" role="img" aria-label="{}">{}</svg>').format(
+        f"{width:g}", f"{height:g}", escape(label), Markup("").join(parts)
+    )

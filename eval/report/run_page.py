@@ -1,0 +1,318 @@
+"""The page of one evaluated run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval.comparison.drivers import main_protocol
+from eval.comparison.evaluated import Evaluated, Unavailable, open_manifest
+from eval.comparison.per_image import PerImage, per_image, resampled_means
+from eval.comparison.subgroups import INSTANCE_NAMES, SIZE_NAMES, instance_groups, size_groups
+from eval.comparison.taxonomy import KINDS, THRESHOLDS, UNSCORED, classify, true_boxes
+from eval.frames import Frame
+from eval.report import charts
+from eval.report.gallery import build_gallery
+from eval.report.parts_of_page import (
+    curve_block,
+    curve_protocols,
+    gallery_content,
+    how,
+    iou_histogram,
+    json_details,
+    precision_recall_points,
+    run_facts,
+    script_data,
+)
+from eval.report.render import render_page
+from eval.report.sampling import pick_images
+from eval.statistics import percentile_interval
+from eval.tables import threshold_text
+from wsol.durable import write_durably
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from wsol.manifest import Manifest, Split
+
+RESAMPLES = 1000
+CLASSES_SHOWN = 15
+
+
+def write_run_page(
+    run: Evaluated,
+    file: Path,
+    *,
+    pictures: int = 200,
+    seed: int = 0,
+    dataset: str | None = None,
+    data_root: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Write the page of a run; returns its path. Without the dataset at hand it has no pictures, and says so."""
+    opened = open_manifest(run, dataset, data_root)
+    protocols = list(run.protocols.values())
+    main = main_protocol(protocols)
+    image = per_image(run.store, main, run.thresholds(main.name)) if main else None
+    curves = curve_protocols([run])
+    drawn, curve_data = curve_block([run], curves)
+    notes: dict[str, str] = {}
+    gallery, sections, classes = None, [], _class_names(opened, run)
+    total = run.store.index.num_images
+    if isinstance(opened, Unavailable):
+        notes["images, classes and error kinds"] = opened.reason
+    elif main is not None and image is not None:
+        manifest, split = opened
+        boxes, offsets = true_boxes(split, Frame.of(main.frame, main.frame_size))
+        kinds = classify(image, boxes, offsets)
+        sections = _sections(run, image, kinds, split, manifest, main.name, seed)
+        if curves and pictures > 0:
+            picked = pick_images(image.iou[:, None], image.scored, pictures, seed)
+            gallery = build_gallery([run], curves, picked, {str(run.folder): kinds}, manifest, split)
+    headline, basis = _headline(run)
+    content = {
+        "title": f"{run.name}: localization on {run.dataset}",
+        "kicker": f"Localization report, {run.name}",
+        "headlines": [headline],
+        "about": f"{basis} {_about(run)}".strip(),
+        "methods": [run.method],
+        "legends": [f"{run.name}" + (f", seed {run.seed}" if run.seed is not None else "")],
+        "caveats": _caveats(run),
+        "comparison": False,
+        "tables": [_table(run)],
+        "absent": run.results["not_computed"],
+        "charts": drawn,
+        "threshold_lead": (
+            "Each image counts as localised where the box of its map above the threshold overlaps a true box enough. "
+            "The best point of the curve is what an oracle threshold reports."
+        ),
+        "gallery": gallery_content(gallery, classes, [run], total) if gallery else None,
+        "drivers_title": "Where it fails",
+        "sections": sections,
+        "not_analysed": notes,
+        "distributions": _distributions(run, image, main),
+        "facts": _facts(run),
+        "details": [
+            json_details("Training configuration", run.results["provenance"].get("training") or {}),
+            json_details(
+                "Definition of every protocol",
+                {k: v["definition"] for k, v in run.results["protocols"].items()},
+            ),
+            json_details("Counts", run.results["counts"]),
+        ],
+    }
+    data = script_data(gallery, curve_data, [run], classes, total)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return write_durably(file, render_page(content, data))
+
+
+def _class_names(opened: tuple[Manifest, Split] | Unavailable, run: Evaluated) -> Sequence[str]:
+    return () if isinstance(opened, Unavailable) else opened[0].classes
+
+
+def _headline(run: Evaluated) -> tuple[str, str]:
+    """The answer in one sentence, and what it rests on."""
+    entries = run.results["protocols"]
+    control = run.results.get("controls", {}).get("center_gaussian", {})
+    for name in ("maxboxacc_transferred", "maxboxacc", "gt_known_fixed"):
+        if name in entries:
+            entry = entries[name]
+            ci = entry["ci95"]
+            said = (
+                f"{run.method} localises {entry['value']:.1f} % of the {run.split} images of {run.dataset}."
+            )
+            rest = f"By {name}"
+            rest += f", 95 % interval {ci[0]:.1f} to {ci[1]:.1f}" if ci else ""
+            if name in control:
+                rest += f". A Gaussian at the centre, which looks at no image, reaches {control[name]['value']:.1f} %"
+            return said, rest + "."
+    first = next(iter(entries), None)
+    said = f"{first} {entries[first]['value']:.1f}" if first else "nothing could be scored"
+    return f"{run.method} on {run.dataset}: {said}.", ""
+
+
+def _about(run: Evaluated) -> str:
+    classification = run.results.get("classification", {})
+    ranks = ", ".join(f"{k.replace('top', 'top-')} {v['value']:.1f} %" for k, v in classification.items())
+    counts = run.results["counts"]
+    said = f"{counts['scored']:,} images with boxes of {counts['images']:,} in {run.dataset}, {run.split}."
+    return said + (f" Classification: {ranks}." if ranks else "")
+
+
+def _caveats(run: Evaluated) -> list[str]:
+    from eval.localize import notes
+
+    lines = [n.removeprefix("note: ") for n in notes(dict(run.results)) if n.startswith("note: ")]
+    if any(e["definition"]["threshold"] == "oracle" for e in run.results["protocols"].values()):
+        lines.append(
+            "Protocols with the best threshold on this split choose it on the images they score: an upper bound. The "
+            "headline uses a threshold chosen elsewhere where there is one."
+        )
+    lines.append("Intervals cover the choice of test images, not the chance of training.")
+    if run.dataset == "parts":
+        lines.append(
+            "'parts' is composed from a seed to show mechanisms; it is no evidence about photographs."
+        )
+    return lines
+
+
+def _table(run: Evaluated) -> dict[str, Any]:
+    results = run.results
+    controls = results.get("controls", {})
+    gaussian, full = controls.get("center_gaussian", {}), controls.get("full_image", {})
+    names = ["protocol", "value", "95 % interval", "threshold", "centre Gaussian", "full image"]
+    rows = []
+    for name, entry in results["protocols"].items():
+        strip = charts.interval_strip(entry["value"], entry["ci95"], 100, low=0)
+        ci = entry["ci95"]
+        rows.append(
+            {
+                "name": name,
+                "how": how(entry["definition"], results),
+                "css": "",
+                "cells": [
+                    {"text": f"{entry['value']:.2f}", "css": "key"},
+                    {"text": strip, "css": "wide", "small": f"[{ci[0]:.1f}, {ci[1]:.1f}]" if ci else "–"},
+                    {"text": threshold_text(entry) or "–"},
+                    {"text": f"{gaussian[name]['value']:.1f}" if name in gaussian else "–"},
+                    {"text": f"{full[name]['value']:.1f}" if name in full else "–"},
+                ],
+            }
+        )
+    return {
+        "title": "",
+        "columns": [{"name": n, "css": "wide" if "interval" in n else ""} for n in names],
+        "rows": rows,
+        "caption": "Percent; the strip runs from 0 to 100. The two controls need no model: a Gaussian at the image's "
+        "centre, and a box around the whole image.",
+    }
+
+
+def _means(
+    image: PerImage, groups: npt.NDArray[np.integer], names: Sequence[str], seed: int
+) -> list[tuple[str, int, float, tuple[float, float] | None]]:
+    member = np.stack([groups == g for g in range(len(names))], axis=1) & image.scored[:, None]
+    values = np.repeat(image.hit.mean(1, dtype=np.float32)[:, None], len(names), 1)
+    means, boot = resampled_means(values, member, RESAMPLES, seed)
+    return [
+        (name, int(member[:, k].sum()), float(means[k]), percentile_interval(boot[k]))
+        for k, name in enumerate(names)
+        if member[:, k].any()
+    ]
+
+
+def _value_table(
+    found: Sequence[tuple[str, int, float, tuple[float, float] | None]], first: str
+) -> dict[str, Any]:
+    rows = []
+    for name, count, value, ci in found:
+        strip = charts.interval_strip(value, ci, 100, low=0)
+        rows.append([name, f"{count:,}", f"{value:.1f}", strip, f"[{ci[0]:.1f}, {ci[1]:.1f}]" if ci else "–"])
+    return {"columns": [first, "images", "localised, %", "0 to 100 %", "95 % interval"], "rows": rows}
+
+
+def _sections(
+    run: Evaluated,
+    image: PerImage,
+    kinds: npt.NDArray[np.int8],
+    split: Split,
+    manifest: Manifest,
+    protocol: str,
+    seed: int,
+) -> list[dict[str, Any]]:
+    blank: dict[str, Any] = {
+        "lead": "",
+        "entries": None,
+        "table": None,
+        "stacks": None,
+        "kinds": (),
+        "note": "",
+        "first": "",
+        "limit": 0,
+    }
+    counted = kinds[kinds != UNSCORED]
+    shares = {k: 100 * float((counted == i).mean()) for i, k in enumerate(KINDS)} if len(counted) else {}
+    t = THRESHOLDS
+    sections = [
+        {
+            **blank,
+            "title": "Kinds of error",
+            "lead": f"By {protocol}, at its own threshold. Kinds as in TS-CAM (ICCV 2021).",
+            "stacks": [
+                {"name": run.method, "svg": charts.stacked_bar(shares, f"Error kinds of {run.method}")}
+            ],
+            "kinds": [f"{k} {v:.1f} %" for k, v in shares.items()],
+            "note": "In this order: classification: the top class is wrong; multi-instance: of several true boxes "
+            f"more than one is covered by over {100 * t['multi_instance_covered']:.0f} %; part: over "
+            f"{100 * t['part_inside']:.0f} % of the predicted box lies in the true one; more: at least "
+            f"{100 * t['more_covered']:.0f} % of the true box is covered.",
+        }
+    ]
+    for title, groups, names in (
+        ("Object size", size_groups(split), SIZE_NAMES),
+        ("Instances in the image", instance_groups(image.num_boxes), INSTANCE_NAMES),
+    ):
+        found = _means(image, groups, names, seed)
+        if len(found) > 1:
+            sections.append({**blank, "title": title, "table": _value_table(found, "group")})
+    found = sorted(_means(image, image.label, manifest.classes, seed), key=lambda f: f[2])
+    if len(found) > 2 * CLASSES_SHOWN:
+        shown = [*found[:CLASSES_SHOWN], *found[-CLASSES_SHOWN:]]
+        note = f"The {CLASSES_SHOWN} lowest and highest of {len(found)} classes, of few images each."
+    else:
+        shown, note = found, f"All {len(found)} classes, lowest first."
+    sections.append({**blank, "title": "Classes", "table": _value_table(shown, "class"), "note": note})
+    energy = run.results.get("energy")
+    if energy:
+        rows = [
+            (name, e["num_images"], e["value"], tuple(e["ci95"]) if e["ci95"] else None)
+            for name, e in energy.items()
+        ]
+        table = _value_table(rows, "where")
+        table["columns"][2] = "share of energy, %"
+        sections.append(
+            {
+                **blank,
+                "title": "Where the map's energy lies",
+                "lead": "Share of the positive part of the map on the object and on each of its parts.",
+                "table": table,
+            }
+        )
+    return sections
+
+
+def _distributions(run: Evaluated, image: PerImage | None, main: Any) -> list[dict[str, Any]]:
+    found = []
+    if image is not None:
+        found.append(
+            {
+                "title": "How well boxes fit",
+                "svg": iou_histogram([image], main.iou_thresholds[0]),
+                "caption": f"IoU of every scored image under {main.name}, at its threshold of "
+                f"{run.thresholds(main.name)[0]:.3f}.",
+            }
+        )
+    pxap = run.protocols.get("pxap")
+    if pxap is not None:
+        points = precision_recall_points(run, pxap)
+        if points:
+            found.append(
+                {
+                    "title": "Pixels against the mask",
+                    "svg": charts.precision_recall([points], "Precision over recall of object pixels"),
+                    "caption": f"Pooled over all images; PxAP {run.results['protocols']['pxap']['value']:.2f}.",
+                }
+            )
+    return found
+
+
+def _facts(run: Evaluated) -> list[tuple[str, str]]:
+    index = run.store.index
+    return [
+        ("dataset", f"{run.dataset}, {run.split}, {index.num_images:,} images"),
+        ("split hash", index.split_hash[:16]),
+        *run_facts(run),
+    ]
