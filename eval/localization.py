@@ -244,7 +244,7 @@ def _why_not(store: Records, protocol: Protocol, thresholds: Mapping[str, Sequen
     if protocol.metric != "box_accuracy" and not store.index.masks:
         return "the dataset has no masks"
     if protocol.threshold == "transferred" and protocol.name not in thresholds:
-        return "there is no train-fullsup split with boxes to choose the threshold on"
+        return "there is no other split with boxes (train-fullsup) to choose the threshold on"
     return None
 
 

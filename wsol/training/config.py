@@ -106,7 +106,7 @@ class TrainConfig:
     device: str = "auto"
     """auto (the best present), cpu, cuda, cuda:N or mps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Of the forward and backward pass; auto: bf16 where the GPU has it, else fp32."""
+    """Of the forward and backward pass; auto: bf16 where the device has it, else fp32."""
     channels_last: Literal["auto", "on", "off"] = "auto"
     """Memory layout of the network, a matter of speed; auto: on, but for Apple's GPUs."""
     compile: bool = False

@@ -47,11 +47,10 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
 
 def settle(config: TrainConfig, device: torch.device) -> TrainConfig:
     """The config with everything filled in that depends on the machine, as the run record holds it."""
-    import torch
 
     precision = config.precision
     if precision == "auto":
-        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
+        precision = "bf16" if _has_bf16(device) else "fp32"
     if precision == "fp16" and device.type != "cuda":
         raise UserError(f"--precision fp16 needs a CUDA device, not {device.type}; use bf16 or fp32")
     channels_last = config.channels_last
@@ -71,6 +70,21 @@ def settle(config: TrainConfig, device: torch.device) -> TrainConfig:
         output_stride=config.stride,
         classifier_lr_ratio=config.head_lr_ratio,
     )
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies in bfloat16 by itself; emulation would be slower than float32.
+
+    On an x86 CPU with AVX512-BF16 training runs about twice as fast so.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(False))
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    return False
 
 
 def make_deterministic() -> None:
