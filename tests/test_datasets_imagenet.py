@@ -276,3 +276,16 @@ def test_conflicts_and_gaps_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"lies in class folder {val_wnid(1)}, but .* says {val_wnid(2)}"):
         read_imagenet(open_root(write_tree(tmp_path / "clash", clash)))
     assert find_places(open_root(tmp_path / "gap")).val_csv == "LOC_val_solution.csv"
+
+
+def test_a_box_over_the_edge_names_its_file_or_is_clipped(tmp_path: Path) -> None:
+    files = dict(LAYOUTS["flat val, xml"])
+    files[f"bbox/val/{stem(2)}.xml"] = xml(val_wnid(2), (1, 2, 31, 12))
+    root = open_root(write_tree(tmp_path, files))
+    with pytest.raises(
+        UserError, match=rf"bbox/val/{stem(2)}\.xml: box 1 2 31 12 .* of 30x20 leaves its image"
+    ):
+        read_imagenet(root)
+    manifest = read_imagenet(root, clip=True)
+    assert manifest.split("test").boxes(1).tolist() == [[1, 2, 30, 12]]
+    assert "test: 1 boxes were clipped to their image" in manifest.notes

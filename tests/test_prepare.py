@@ -22,6 +22,7 @@ from tests.dataset_trees import mask, picture, tiny_files, write_tree
 from wsol import prepare
 from wsol.audit import Audit, audit_manifest, check_archive
 from wsol.contact_sheet import BOX_COLOUR, SheetLayout, draw_contact_sheet, draw_sample
+from wsol.datasets import catalog
 from wsol.datasets.cards import Card, Expected, known_cards, parse_card, project_cards_folder
 from wsol.datasets.catalog import open_dataset
 from wsol.datasets.columns import SplitBuilder, clip_boxes
@@ -82,6 +83,23 @@ class TestCommand:
             prepare.main(["tiny-imagenet", "--check", "--out", "x"])
         assert "error: test: 1 file is missing: val/images/val_0.JPEG" in capsys.readouterr().out
 
+    def test_a_hold_out_counts_with_the_training_images(
+        self, here: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Without --force, against a card of its own: 6 training images a class, of which 2 are held out."""
+        card = "name: m\ntitle: Mini\nprepare: x\nnum_classes: 2\nexpected:\n"
+        card += "  train-weaksup: {images_per_class: 6}\n  test: {images_per_class: 1}\n"
+        (here / "m").mkdir()
+        (here / "m" / "dataset.yaml").write_text(card)
+        prepare.main(["tiny-imagenet", "--source", "tiny", "--holdout", "2", "--out", "m"])
+        prepare.main(["tiny-imagenet", "--check", "--out", "m"])
+        assert "error" not in capsys.readouterr().out
+        (here / "m" / "dataset.yaml").write_text(card.replace("images_per_class: 6", "images_per_class: 7"))
+        with pytest.raises(UserError, match="found 1 error"):
+            prepare.main(["tiny-imagenet", "--check", "--out", "m"])
+        assert "error: train-weaksup: 12 images, but 14 are expected" in capsys.readouterr().out
+        assert (here / "m" / "dataset.yaml").is_file()
+
     def test_errors_write_nothing(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (here / "tiny" / "train" / "n01000000" / "images" / "n01000000_3.JPEG").write_bytes(b"not an image")
         with pytest.raises(UserError, match=r"the audit found \d errors, see above; no manifest was written"):
@@ -128,6 +146,20 @@ class TestCommand:
             open_dataset("mine")
         with pytest.raises(UserError, match=r"folder 'tiny' holds no manifest\.yaml"):
             open_dataset("tiny")
+
+    def test_parts_is_made_once(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = []
+
+        def make() -> Manifest:
+            made.append(1)
+            return toy(here, test=[row("a"), row("b", 1)], train_weaksup=[row("c")])
+
+        monkeypatch.setattr(catalog, "make_parts", make)
+        assert list(open_dataset("parts", roles=["test"]).splits) == ["test"]
+        assert open_dataset("parts").root == str(here)
+        assert open_dataset("parts", data_root=here / "tiny").root == str(here / "tiny")
+        assert len(made) == 1
+        assert load_manifest("data_manifests/parts").split("test").image_ids == ["a", "b"]
 
     def test_help_is_quick_and_an_error_is_one_line(self) -> None:
         def run(*arguments: str) -> tuple[subprocess.CompletedProcess[str], float]:

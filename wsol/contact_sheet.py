@@ -133,10 +133,8 @@ def _overlay(image: Image, sample: Sample, root: FileRoot) -> Image:
             if path is None or not root.exists(path):
                 continue
             grey = Image.fromarray(decode_grey(root.read_bytes(path), path))
-            marked = grey.resize(image.size, Image.Resampling.NEAREST).point(lambda v: 110 if v > 0 else 0)
-            image = Image.composite(
-                Image.blend(image, Image.new("RGB", image.size, colour), 0.55), image, marked
-            )
+            shade = grey.resize(image.size, Image.Resampling.NEAREST).point(lambda v: 120 if v > 0 else 0)
+            image = Image.composite(Image.new("RGB", image.size, colour), image, shade)
     return image
 
 

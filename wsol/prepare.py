@@ -77,9 +77,7 @@ def prepare(name: str, options: Command, source: Path, out: Path, command: str) 
             if clipped:
                 notes.append(f"{role}: {clipped} boxes were clipped to their image")
         manifest = with_splits(manifest, filled, notes)
-    audit = audit_manifest(
-        manifest, card=card, facts=facts, subset=getattr(options, "classes", None) is not None
-    )
+    audit = audit_manifest(manifest, card=card, facts=facts, subset=options.subset, held_out=options.held_out)
     audit = audit.with_findings(check_archive(source, card))
     show(manifest, audit, str(out))
     if audit.errors and not options.force:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -65,8 +66,11 @@ def _open_parts(
         manifest = load_manifest(folder, root=data_root, roles=roles)
         if manifest.root is not None and Path(manifest.root).is_dir():
             return manifest
-    write_manifest(make_parts(), folder)
-    return load_manifest(folder, root=data_root, roles=roles)
+    made = make_parts()
+    if not (folder / "manifest.yaml").is_file():  # else another process was quicker
+        write_manifest(made, folder)
+    splits = {r: s for r, s in made.splits.items() if roles is None or r in roles}
+    return dataclasses.replace(made, splits=splits).with_root(data_root)
 
 
 def make_parts(
@@ -74,8 +78,14 @@ def make_parts(
 ) -> Manifest:
     """The embedded dataset; its files are made in `data/parts-<hash>/` beside `data_manifests/` unless they
     are there already. `progress(done, total)` is called as pictures are finished."""
-    from wsol.datasets.parts import PartsConfig, config_hash, write_parts
+    from wsol.datasets.parts import PartsConfig, config_hash, read_parts, write_parts
 
     config = config or PartsConfig()
     folder = manifests_folder().parent / "data" / f"parts-{config_hash(config)[:12]}"
-    return write_parts(config, folder, progress).with_root(folder.resolve())
+    try:
+        made = write_parts(config, folder, progress)
+    except OSError:
+        if not (folder / "manifest.yaml").is_file():
+            raise
+        made = read_parts(folder)  # another process finished the same folder first
+    return made.with_root(folder.resolve())

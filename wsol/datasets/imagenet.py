@@ -202,6 +202,16 @@ def unpack_known(source: Path, into: Path, progress: Progress | None = None) -> 
     return into
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a source of boxes says of one image, and the file that says it."""
+
+    wnid: str | None = None
+    boxes: tuple[Box, ...] = ()
+    size_wh: tuple[int, int] = (0, 0)
+    where: str = ""
+
+
 class BoxSource:
     """Boxes (and for val, labels) of images by file stem: from Kaggle's CSV, else from XML files, else
     none."""
@@ -221,19 +231,20 @@ class BoxSource:
             else "no file"
         )
 
-    def look(self, stem: str, folder: str | None) -> tuple[str | None, tuple[Box, ...], tuple[int, int]]:
-        """(wnid, boxes, size) of an image; (None, (), (0, 0)) where nothing is known of it."""
+    def look(self, stem: str, folder: str | None) -> Found:
+        """What is known of an image; nothing is fine."""
         if self._csv is not None:
             truth = self._csv.get(stem)
-            return (truth.wnid, truth.boxes, (0, 0)) if truth is not None else (None, (), (0, 0))
+            return Found(truth.wnid, truth.boxes, where=self.name) if truth is not None else Found()
         if self._xml is None:
-            return None, (), (0, 0)
+            return Found()
         for path in (f"{self._xml}/{folder}/{stem}.xml" if folder else "", f"{self._xml}/{stem}.xml"):
             if path and self._root.exists(path):
-                found = parse_annotation(self._root.read_bytes(path), f"{self._root.location}/{path}")
+                where = f"{self._root.location}/{path}"
+                found = parse_annotation(self._root.read_bytes(path), where)
                 wnid = found.objects[0].name if found.objects else None
-                return wnid, tuple(o.box for o in found.objects), found.size_wh or (0, 0)
-        return None, (), (0, 0)
+                return Found(wnid, tuple(o.box for o in found.objects), found.size_wh or (0, 0), where)
+        return Found()
 
 
 def read_imagenet(
@@ -312,7 +323,7 @@ def _val_wnids(root: FileRoot, at: Places) -> list[str]:
     if at.val_xml is not None:
         boxes = BoxSource(root, None, at.val_xml)
         stems = (n.rpartition("/")[2].rpartition(".")[0] for n in root.names(at.val or ""))
-        return sorted({w for w in (boxes.look(s, None)[0] for s in stems) if w is not None})
+        return sorted({w for w in (boxes.look(s, None).wnid for s in stems) if w is not None})
     raise UserError(
         f"'{root.location}': the classes cannot be told: no class folders (n01440764, ...), no "
         f"LOC_val_solution.csv, no "
@@ -336,14 +347,16 @@ def _read_train(
     for label, wnid in enumerate(sorted(files)):
         for name in sorted(files.pop(wnid)):
             file = name[cut:].partition("/")[2]
-            _, found, size = boxes.look(file.rpartition(".")[0], wnid)
-            builder.add(
-                f"train/{wnid}/{file}", label, path=name, size_wh=size, boxes_xyxy=found, where=boxes.name
-            )
+            found = boxes.look(file.rpartition(".")[0], wnid)
+            _add(builder, f"train/{wnid}/{file}", label, name, found)
     split = builder.build()
     if builder.clipped:
         notes.append(f"train-weaksup: {builder.clipped} boxes were clipped to their image")
     return split
+
+
+def _add(builder: SplitBuilder, image_id: str, label: int, path: str, found: Found) -> None:
+    builder.add(image_id, label, path=path, size_wh=found.size_wh, boxes_xyxy=found.boxes, where=found.where)
 
 
 def _read_val(root: FileRoot, at: Places, label_of: Mapping[str, int], clip: bool, notes: list[str]) -> Split:
@@ -356,7 +369,8 @@ def _read_val(root: FileRoot, at: Places, label_of: Mapping[str, int], clip: boo
     for name in names:
         folder, _, file = name[len(place) + 1 :].rpartition("/")
         stem = file.rpartition(".")[0]
-        told, found, size = boxes.look(stem, folder or None)
+        found = boxes.look(stem, folder or None)
+        told = found.wnid
         wnid = folder.rpartition("/")[2] if is_wnid(folder.rpartition("/")[2]) else told or devkit.get(stem)
         if wnid is None:
             raise UserError(
@@ -368,9 +382,7 @@ def _read_val(root: FileRoot, at: Places, label_of: Mapping[str, int], clip: boo
             raise UserError(f"image '{name}' lies in class folder {wnid}, but {boxes.name} says {told}")
         if wnid not in label_of:
             raise UserError(f"image '{name}' is of class {wnid}, which no training folder has")
-        builder.add(
-            f"val/{file}", label_of[wnid], path=name, size_wh=size, boxes_xyxy=found, where=boxes.name
-        )
+        _add(builder, f"val/{file}", label_of[wnid], name, found)
     split = builder.build()
     if builder.clipped:
         notes.append(f"test: {builder.clipped} boxes were clipped to their image")
