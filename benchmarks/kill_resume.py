@@ -2,10 +2,10 @@
 
     python -m benchmarks.kill_resume [--kills 20] [--seed 0]
 
-Trains twice on the embedded dataset (a few hundred images, 2 epochs, a checkpoint at every 5 steps): once
-left alone, once killed again and again wherever it happens to be - importing, decoding, in a step, in the
-middle of writing. Prints one line a kill and ends with exit code 1 when a single bit of the final weights
-differs.
+Trains twice on the embedded dataset (600 images, 6 epochs, a checkpoint at every step): once left alone, once
+killed again and again, at a random moment after its first words (in a step, in the middle of writing) or, one
+time in four, at any moment since its start. Prints one line a kill and ends with exit code 1 when a single
+bit of the final weights differs.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS = ["--classes", "3", "--epochs", "2", "--size", "32", "--device", "cpu", "--checkpoint-every-steps", "5", "--resume"]
+SETTINGS = (
+    ("--classes", "3"),
+    ("--epochs", "6"),
+    ("--size", "32"),
+    ("--device", "cpu"),
+    ("--checkpoint-every-steps", "1"),
+)
 
 
 def training(folder: Path, out: str) -> list[str]:
     """The command of one run; it begins or continues, whichever is needed."""
     dataset = str(ROOT / "data_manifests" / "parts")
-    return [
-        sys.executable,
-        str(ROOT / "train_cutmix.py"),
-        *SETTINGS,
-        "--dataset",
-        dataset,
-        "--out",
-        str(folder / out),
-    ]
+    settings = [word for pair in SETTINGS for word in pair]
+    where_to = ["--resume", "--dataset", dataset, "--out", str(folder / out)]
+    return [sys.executable, str(ROOT / "train_cutmix.py"), *settings, *where_to]
 
 
 def main() -> int:
@@ -59,13 +59,21 @@ def main() -> int:
             alone = time.monotonic() - began
         killed = 0
         while True:
-            process = subprocess.Popen(training(folder, "killed"), cwd=folder, stdout=subprocess.DEVNULL)
-            patience = chance.uniform(0.2, 1.0) * alone if killed < arguments.kills else None
+            process = subprocess.Popen(
+                training(folder, "killed"), cwd=folder, stdout=subprocess.PIPE, text=True
+            )
+            assert process.stdout is not None
+            early = chance.random() < 0.25
+            for line in process.stdout if not early else ():
+                if line.startswith("run directory"):
+                    break
+            patience = chance.uniform(0, alone if early else 0.2 * alone)
             try:
-                code = process.wait(patience)
+                process.communicate(timeout=patience if killed < arguments.kills else None)
+                code = process.returncode
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
+                process.communicate()
                 killed += 1
                 print(f"kill {killed:2d} after {patience:.2f} s: {where(folder / 'killed')}", flush=True)
                 continue
@@ -74,10 +82,11 @@ def main() -> int:
                 return 1
             if killed >= arguments.kills:
                 break
-            print("finished early; beginning again in a new directory")
-            (folder / "killed").rename(folder / f"finished{killed}")
-            if differences(folder / "alone1", folder / f"finished{killed}"):
+            if different := differences(folder / "alone1", folder / "killed"):
+                print(f"after {killed} kills these differ: {different}")
                 return 1
+            print("finished before the next kill, with the same bits; beginning again in a new directory")
+            (folder / "killed").rename(folder / f"finished{killed}")
         different = differences(folder / "alone1", folder / "killed")
         print(f"{killed} kills; tensors that differ from the undisturbed run: {different or 'none'}")
         return 1 if different else 0

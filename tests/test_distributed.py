@@ -43,7 +43,8 @@ def alone_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def arguments(manifest: Path, *more: str, out: str) -> list[str]:
     """Seven epochs of three steps of eight images: 21 steps, at a rate that keeps rounding from growing."""
-    text = "--size 32 --epochs 7 --batch-size 8 --lr 0.002 --device cpu --workers 0 --channels-last off"
+    text = "--size 32 --epochs 7 --batch-size 8 --lr 0.002 --device cpu --workers 0"
+    text += " --precision fp32 --channels-last off"
     return ["--dataset", str(manifest), *text.split(), *more, "--out", out]
 
 

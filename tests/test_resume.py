@@ -60,7 +60,8 @@ def one_thread() -> Any:
 
 def arguments(manifest: Path, *more: str, out: Path = OUT) -> list[str]:
     """Three epochs of three steps, a checkpoint at every step."""
-    text = "--size 32 --epochs 3 --batch-size 8 --lr 0.05 --device cpu --workers 0 --checkpoint-every-steps 1"
+    text = "--size 32 --epochs 3 --batch-size 8 --lr 0.05 --device cpu --precision fp32 --workers 0"
+    text += " --checkpoint-every-steps 1"
     return ["--dataset", str(manifest), *text.split(), "--out", str(out), *more]
 
 

@@ -44,7 +44,6 @@ def tiny_config(manifest: Path, **changes: object) -> TrainConfig:
         "lr": 0.01,
         "classifier_lr_ratio": 10.0,
         "device": "cpu",
-        "precision": "fp32",  # what `auto` means depends on the processor
         "precision": "fp32",
         "workers": 0,
     }
