@@ -334,7 +334,7 @@ def kinds(scratch: Path) -> dict[str, Kind]:
     }
 
 
-WEIGHTS = {"zip": 0.3, "tar": 0.15, "tgz": 0.15, "manifest": 0.7, "command": 0.02, "imagenet-devkit": 0.3}
+WEIGHTS = {"zip": 0.3, "tar": 0.15, "tgz": 0.15, "manifest": 0.7, "command": 0.02, "imagenet-devkit": 0.01}
 
 
 def clear(scratch: Path) -> None:

@@ -16,8 +16,10 @@ never sorted as text. All boxes of an image are kept, corners inclusive, as the 
 
 from __future__ import annotations
 
-import io
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,16 +121,24 @@ def parse_ground_truth(text: str, where: str) -> list[int]:
     return ids
 
 
+# scipy's reader can crash the whole interpreter on a broken file (seen in benchmarks/fuzz_inputs.py), so it works in a
+# process of its own.
+_READ_META = """
+import io, json, sys
+from scipy.io import loadmat
+synsets = loadmat(io.BytesIO(sys.stdin.buffer.read()), squeeze_me=True)["synsets"]
+print(json.dumps([(int(s[0]), str(s[1])) for s in synsets if int(s[4]) == 0]))
+"""
+
+
 def parse_meta_mat(data: bytes, where: str) -> dict[int, str]:
     """The devkit's meta.mat: ILSVRC id to wnid, of the 1,000 leaves."""
-    from scipy.io import loadmat
-
     try:
-        synsets = loadmat(io.BytesIO(data), squeeze_me=True)["synsets"]
-        rows = [(int(s[0]), str(s[1]), int(s[4])) for s in synsets]
-    except Exception as error:  # scipy raises nearly anything on broken files
-        raise UserError(f"{where}: not the devkit's meta.mat ({error})") from error
-    found = {number: wnid for number, wnid, children in rows if children == 0}
+        command = [sys.executable, "-I", "-c", _READ_META]
+        done = subprocess.run(command, input=data, capture_output=True, timeout=120, check=True)
+        found = {int(number): str(wnid) for number, wnid in json.loads(done.stdout)}
+    except (subprocess.SubprocessError, ValueError, TypeError) as error:
+        raise UserError(f"{where}: not the devkit's meta.mat; unpack the devkit again") from error
     if not found or not all(is_wnid(w) for w in found.values()):
         raise UserError(f"{where}: not the devkit's meta.mat (no leaf has a wnid)")
     return found
