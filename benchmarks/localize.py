@@ -69,7 +69,8 @@ def throughput(num_images: int, arch: str, size: int, stride: int, repeats: int)
         "whole image and centre crop": list(PROTOCOLS.values()),
     }
     print(
-        f"{arch} at {size} pixels, stride {stride}, {num_images} images, {device}; medians of {repeats} interleaved runs"
+        f"{arch} at {size} pixels, stride {stride}, {num_images} images, {device}; "
+        f"medians of {repeats} interleaved runs"
     )
     with tempfile.TemporaryDirectory() as scratch:
         manifest = dataset(Path(scratch), num_images)
@@ -118,8 +119,9 @@ def throughput(num_images: int, arch: str, size: int, stride: int, repeats: int)
             ratios = sorted(s / b for s, b in zip(times["scored"], times["bare"]))
             b, s = np.median(times["bare"]), np.median(times["scored"])
             print(
-                f"  {title:28s} decode + forward {num_images / b:7.1f} images/s   scored {num_images / s:7.1f} images/s   "
-                f"cost {100 * (np.median(ratios) - 1):+.1f} % (runs {', '.join(f'{100 * (x - 1):+.1f}' for x in ratios)})"
+                f"  {title:28s} decode + forward {num_images / b:6.1f} images/s, scored {num_images / s:6.1f}; "
+                f"cost {100 * (np.median(ratios) - 1):+.1f} % "
+                f"(runs {', '.join(f'{100 * (x - 1):+.1f}' for x in ratios)})"
             )
 
 

@@ -60,6 +60,7 @@ class NetworkMaps:
 
     def batches(self, rows: npt.NDArray[np.int64]) -> Iterator[RawBatch]:
         import torch
+
         from wsol.cams.cam import extract_cams
 
         views = [EvalView(name, self.model.spec.input_size) for name in self.frames]  # type: ignore[arg-type]
