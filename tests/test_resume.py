@@ -376,7 +376,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 
         patch.setattr(os, "fsync", full)
         with pytest.raises(
-            UserError, match=r"the disk is full.*the last checkpoint is whole.*--resume --out run"
+            UserError, match=r"the disk is full: training stopped at step .* is whole; .*--resume --out run"
         ):
             run(manifest)
     assert len(checkpoint_files(OUT / "checkpoints")) == 2

@@ -16,12 +16,13 @@ from wsol.loading import EvalView, evaluation_batches, normalize_images
 from wsol.manifest import load_manifest
 from wsol.models import build_classifier
 from wsol.regularizers import REGULARIZERS, CutMix, MixedBatch
-from wsol.runs import load_classifier, load_run, newest_run, next_free_dir
+from wsol.runs import load_classifier, load_run, newest_run, next_free_dir, update_run
 from wsol.tensorfile import load_tensors
 from wsol.training.batches import BatchPlan, Images, ahead, crop_batch, make_batches, plan_step
 from wsol.training.chance import Crops, epoch_crops, epoch_order, network_seed, regularizer_generator
 from wsol.training.config import TrainConfig
-from wsol.training.loop import mixed_hits, trim_log
+from wsol.training.log import trim_log
+from wsol.training.loop import mixed_hits
 from wsol.training.material import first_classes
 from wsol.training.optim import build_optimizer, learning_rate, set_learning_rate
 from wsol.training.pixels import Decode, make_pixels, open_pixels, pixel_file
@@ -408,6 +409,39 @@ def test_run_directories_are_numbered(tmp_path: Path) -> None:
     assert [next_free_dir("cutmix").name for _ in range(3)] == ["cutmix-0", "cutmix-1", "cutmix-2"]
     (tmp_path / "runs" / "cutmix-1").rmdir()
     assert next_free_dir("cutmix").name == "cutmix-1"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(None, r"holds no run\.yaml", id="no record"),
+        pytest.param("a: [", "not readable as YAML", id="broken"),
+        pytest.param("- 1", "expected a run record of schema 1, got 'list'", id="list"),
+        pytest.param("schema: 7", "expected a run record of schema 1, got 7", id="newer"),
+        pytest.param(
+            "schema: 1\nstatus: finished", "entries config, classifier, dataset are missing", id="incomplete"
+        ),
+    ],
+)
+def test_what_is_no_run(tmp_path: Path, content: str | None, message: str) -> None:
+    (tmp_path / "x").mkdir()
+    if content is not None:
+        (tmp_path / "x/run.yaml").write_text(content)
+    with pytest.raises(UserError, match=message):
+        load_run(tmp_path / "x")
+
+
+def test_newest_run_is_finished_and_started_last(manifest: Path) -> None:
+    with pytest.raises(UserError, match="no runs under 'runs'; train one with"):
+        newest_run()
+    first = train(tiny_config(manifest, epochs=1), report=Silent()).run
+    second = train(tiny_config(manifest, epochs=1, method="vanilla"), report=Silent()).run
+    assert newest_run() == second.dir
+    update_run(second, status="interrupted")
+    assert newest_run() == first.dir
+    update_run(first, status="running")
+    with pytest.raises(UserError, match=r"continue it with .*--resume --out runs/vanilla-0"):
+        newest_run()
 
 
 def test_log_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:

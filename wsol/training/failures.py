@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -39,9 +40,10 @@ def explained(trainer: Trainer) -> Iterator[None]:
             f"the GPU of other programs and {again.removeprefix('then ')}"
         ) from error
     except OSError as error:
+        what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else describe_os_error(error)
         raise UserError(
-            f"{describe_os_error(error)}. Training stopped at step {trainer.position.step}; the last checkpoint is "
-            f"whole: free space, {again}"
+            f"{what}: training stopped at step {trainer.position.step}. What was saved before in '{folder}' is whole; "
+            f"free some space, {again}"
         ) from error
     except RuntimeError as error:
         if "can't allocate memory" in str(error):

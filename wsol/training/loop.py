@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -14,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from wsol.durable import write_durably
 from wsol.errors import UserError
 from wsol.loading import normalize_images
 from wsol.regularizers import MixedBatch, mixed_cross_entropy
@@ -24,6 +21,7 @@ from wsol.training.batches import BatchPlan, Images, make_batches, plan_step
 from wsol.training.chance import Crops, epoch_crops, epoch_order, network_seed, regularizer_generator
 from wsol.training.checkpoint import Checkpoint, Position, chance_state, restore_chance, write_checkpoint
 from wsol.training.distributed import World, any_of, gather, total
+from wsol.training.log import append_line, sentence, trim_log
 from wsol.training.norms import PartStatistics
 from wsol.training.optim import (
     build_optimizer,
@@ -32,7 +30,7 @@ from wsol.training.optim import (
     restore_optimizer,
     set_learning_rate,
 )
-from wsol.training.progress import Reporter, barred, duration
+from wsol.training.progress import Reporter, barred
 from wsol.training.stopping import StopRequest
 from wsol.training.validation import Accuracy, accuracy, count_correct
 
@@ -364,41 +362,3 @@ class Trainer:
             "seconds": position.epoch_seconds,
             "waited_for_data": min(1.0, self.waited / max(position.epoch_seconds, 1e-9)),
         }
-
-
-# --- the log ------------------------------------------------------------------------------------------------
-
-
-def sentence(line: dict[str, Any], epochs: int) -> str:
-    """A line of the log, for people."""
-    found = line["validation"]
-    validation = f"  validation {found['top1']:5.1f} %" if found else ""
-    return (
-        f"epoch {line['epoch']:3d}/{epochs}  loss {line['train_loss']:.3f}  train {line['train_top1_mixed']:5.1f} %"
-        f"{validation}  {line['images_per_second']:,.0f} images/s  {duration(line['seconds'])}"
-        f"  (waited for data {100 * line['waited_for_data']:.0f} %)"
-    )
-
-
-def append_line(file: Path, line: dict[str, Any]) -> None:
-    """Add a line to the log and flush it to the disk."""
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line, allow_nan=False) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def trim_log(file: Path, epochs: int) -> None:
-    """Drop the log's lines after an epoch, and a last line that a kill cut short; they are made again."""
-    if not file.is_file():
-        return
-    kept = []
-    for text in file.read_text(encoding="utf-8").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            break
-        if line["epoch"] > epochs:
-            break
-        kept.append(text + "\n")
-    write_durably(file, "".join(kept))

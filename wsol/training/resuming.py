@@ -41,6 +41,7 @@ def refuse_used(folder: Path) -> None:
     if not (folder / RECORD).is_file():
         raise UserError(f"--out '{folder}' holds other files; choose a new or empty directory")
     status = load_run(folder).status
+    status = "running, or was killed" if status == "running" else status
     way = "" if status == "finished" else "add --resume to continue it, or "
     raise UserError(
         f"--out '{folder}' holds a run that is {status}; {way}choose another --out (or none: a new one)"

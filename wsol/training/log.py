@@ -1,0 +1,46 @@
+"""The log of a run (log.jsonl): a line an epoch, for programs, and the same in words."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from wsol.durable import write_durably
+from wsol.training.progress import duration
+
+
+def sentence(line: dict[str, Any], epochs: int) -> str:
+    """A line of the log, for people."""
+    found = line["validation"]
+    validation = f"  validation {found['top1']:5.1f} %" if found else ""
+    return (
+        f"epoch {line['epoch']:3d}/{epochs}  loss {line['train_loss']:.3f}  train {line['train_top1_mixed']:5.1f} %"
+        f"{validation}  {line['images_per_second']:,.0f} images/s  {duration(line['seconds'])}"
+        f"  (waited for data {100 * line['waited_for_data']:.0f} %)"
+    )
+
+
+def append_line(file: Path, line: dict[str, Any]) -> None:
+    """Add a line to the log and flush it to the disk."""
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line, allow_nan=False) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def trim_log(file: Path, epochs: int) -> None:
+    """Drop the log's lines after an epoch, and a last line that a kill cut short; they are made again."""
+    if not file.is_file():
+        return
+    kept = []
+    for text in file.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            break
+        if line["epoch"] > epochs:
+            break
+        kept.append(text + "\n")
+    write_durably(file, "".join(kept))
