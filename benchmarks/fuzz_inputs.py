@@ -48,7 +48,7 @@ from wsol import prepare
 from wsol.audit import audit_manifest
 from wsol.datasets.archives import unpack_tar
 from wsol.datasets.cards import parse_card, project_cards_folder
-from wsol.datasets.coco import read_coco
+from wsol.datasets.coco import parse_coco, read_coco, split_from_coco
 from wsol.datasets.cub import read_cub
 from wsol.datasets.folder import read_folder
 from wsol.datasets.imagenet import read_imagenet
@@ -214,6 +214,13 @@ def read_card_file(files: Files) -> None:
     parse_card(text, "dataset.yaml")
 
 
+def read_coco_masks(files: Files) -> Manifest:
+    """Segmentations decoded by pycocotools, whose C code trusts its input."""
+    read = parse_coco(files["ann.json"].decode("utf-8", "replace"), "ann.json")
+    made = split_from_coco(read, "test", mask_folder="m", several_classes="largest", where="ann.json")
+    return Manifest("coco", tuple(c["name"] for c in read.categories), {"test": made.split})
+
+
 def zipped(files: Files) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -312,6 +319,7 @@ def kinds(scratch: Path) -> dict[str, Kind]:
         "coco": Kind(
             coco_file, ("ann.json",), lambda f: read_coco(MemoryRoot(f), {"test": "ann.json=pics"})[0]
         ),
+        "coco-masks": Kind(coco_file, ("ann.json",), read_coco_masks),
         "folder": Kind(
             photographs,
             ("boxes.csv",),
@@ -334,7 +342,15 @@ def kinds(scratch: Path) -> dict[str, Kind]:
     }
 
 
-WEIGHTS = {"zip": 0.3, "tar": 0.15, "tgz": 0.15, "manifest": 0.7, "command": 0.02, "imagenet-devkit": 0.01}
+WEIGHTS = {
+    "zip": 0.3,
+    "tar": 0.15,
+    "tgz": 0.15,
+    "manifest": 0.7,
+    "command": 0.02,
+    "imagenet-devkit": 0.01,
+    "coco-masks": 0.5,
+}
 
 
 def clear(scratch: Path) -> None:

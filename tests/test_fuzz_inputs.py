@@ -21,7 +21,7 @@ NAMES = (
         "imagenet-devkit",
         "voc",
     ),
-    *("coco", "folder", "card", "manifest", "zip", "tar", "tgz", "command"),
+    *("coco", "coco-masks", "folder", "card", "manifest", "zip", "tar", "tgz", "command"),
 )
 
 CHEAP = tuple(n for n in NAMES if n not in ("command", "imagenet-devkit"))
