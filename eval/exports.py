@@ -130,7 +130,7 @@ def write_score_maps(
 
     Raises `UserError` where the run kept no raw maps, or an image id leads out of the folder.
     """
-    source = run.maps()
+    source = run.maps(split)
     if isinstance(source, Unavailable):
         raise UserError(source.reason)
     reason = source.unusable(normalization, "resize")

@@ -130,6 +130,29 @@ def test_without_the_dataset_the_numbers_are_still_shown(run: Path, tmp_path: Pa
     assert "Not analysed" in page
 
 
+def test_other_peoples_maps_are_shown_too(run: Path, tmp_path: Path) -> None:
+    from eval.export import main as export
+    from eval.localize import main as localize
+
+    assert export([str(run), "--maps", str(tmp_path / "maps")]) == 0
+    manifest = next(run.parent.glob("data/manifest"))
+    arguments = [
+        "--score-maps",
+        str(tmp_path / "maps"),
+        "--dataset",
+        str(manifest),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    arguments += ["--threshold-split", "None", "--bootstrap", "0", "--pictures", "0"]
+    assert localize(arguments) == 0
+    assert main([str(tmp_path / "out"), "--pictures", "4"]) == 0
+    tags = Tags()
+    tags.feed((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    images = json.loads(tags.data)["images"]
+    assert [(i["runs"][0]["map"]["h"], i["runs"][0]["top1"]) for i in images] == [(32, -1)] * 4
+
+
 def test_a_run_that_was_not_evaluated_is_a_user_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

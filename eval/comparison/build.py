@@ -211,8 +211,8 @@ def _caveats(pairing: Pairing) -> list[str]:
     if not pairing.by_seed and max(a, b) > 1:
         lines.append("The methods have no training seed in common: runs are not paired by seed.")
     lines.append(
-        "Protocols marked 'oracle' choose their threshold on the images that they score: an upper bound, taken anew in "
-        "every bootstrap resample."
+        "An oracle threshold, the best on this split, is chosen on the very images that are scored: an upper bound. It "
+        "is chosen anew in every bootstrap resample."
     )
     if pairing.baseline[0].dataset == "parts":
         lines.append(

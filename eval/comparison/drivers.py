@@ -163,6 +163,10 @@ def _normalizations(
     for base, variants in normalization_protocols().items():
         rows = {}
         for normalization, p in variants.items():
+            if not all(p.name in summaries for summaries in by_run.values()):
+                reason = "the score maps of a run are already normalised; this needs raw maps"
+                analysis.missing[f"normalization {normalization}"] = reason
+                continue
             sampled = [
                 Sampled.of(
                     [by_run[str(r.folder)][p.name].value for r in runs],

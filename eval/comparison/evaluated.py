@@ -15,7 +15,7 @@ from eval.results import RESULTS, read_results
 from wsol.errors import UserError
 
 if TYPE_CHECKING:
-    from eval.sources.stored import StoredMaps
+    from eval.sources import MapSource
     from wsol.manifest import Manifest, Split
 
 _VALUE_TOLERANCE = 1e-9
@@ -90,12 +90,27 @@ class Evaluated:
                 )
         return kept
 
-    def maps(self) -> StoredMaps | Unavailable:
-        """The raw score maps that the evaluation kept."""
+    def maps(self, split: Split) -> MapSource | Unavailable:
+        """The score maps that were scored: raw ones that the evaluation kept, or the files it was given."""
+        from eval.sources.files import ScoreMapFiles
         from eval.sources.stored import StoredMaps
 
         index = self.store.index
         folder = self.folder / "maps" / self.split
+        given = self.results["provenance"].get("score_maps")
+        if not folder.is_dir() and given:
+            config = self.results["provenance"].get("config") or {}
+            try:
+                if self.results["provenance"].get("own_format"):
+                    return StoredMaps.open(Path(given), index.split_hash, index.num_images)
+                return ScoreMapFiles(
+                    given,
+                    split,
+                    values=config.get("map_values", "normalized"),
+                    size_policy=config.get("map_size", "resize"),
+                )
+            except UserError as error:
+                return Unavailable(str(error))
         if not folder.is_dir():
             return Unavailable(f"'{self.folder}' keeps no raw score maps (eval.localize --no-keep-maps?)")
         try:

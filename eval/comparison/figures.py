@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from eval.comparison.build import Comparison
+    from eval.localization import Summary
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#767676"
 """Okabe and Ito's blue and vermilion: told apart in every common kind of colour blindness, and by lightness."""
-_WORD = {"higher": "▲ higher", "lower": "▼ lower", "no detectable difference": "no detectable difference"}
+_WORD = {"higher": "▲ higher", "lower": "▼ lower"}
 
 
 def write_figures(comparison: Comparison, folder: Path) -> list[Path]:
@@ -60,11 +62,13 @@ def _differences(entry: dict[str, Any], content: dict[str, Any]) -> Figure:
             ax.plot(p["ci95"], [y, y], color=colour, lw=2.2, solid_capstyle="butt")
         ax.plot([p["difference"]], [y], "o", color=colour, ms=5.5, mec="white", mew=0.8)
         # every interval's end is labelled, so that colour is never the only sign
-        right = p["ci95"][1] if p["ci95"] else p["difference"]
+        below = p["difference"] < 0  # the word stands on the side away from zero
+        end = p["ci95"][0 if below else 1] if p["ci95"] else p["difference"]
         ax.annotate(
-            _WORD.get(p["verdict"], p["verdict"]) if p["verdict"] != "no detectable difference" else "",
-            (right, y),
-            xytext=(6, 0),
+            _WORD.get(p["verdict"], ""),
+            (end, y),
+            xytext=(-6 if below else 6, 0),
+            ha="right" if below else "left",
             textcoords="offset points",
             va="center",
             fontsize=7.5,
@@ -73,7 +77,7 @@ def _differences(entry: dict[str, Any], content: dict[str, Any]) -> Figure:
     ax.axvline(0, color="black", lw=0.8)
     ax.set_yticks(range(len(names)), names, fontsize=8.5, parse_math=False)
     ax.invert_yaxis()
-    ax.margins(x=0.14)
+    ax.margins(x=0.18)
     ax.set_xlabel("difference in percentage points, 95 % interval", fontsize=8.5)
     ax.tick_params(axis="x", labelsize=8)
     ax.grid(axis="x", color="#dddddd", lw=0.6)
@@ -111,14 +115,9 @@ def _curves(comparison: Comparison, number: int) -> Figure | None:
                     label = run.method if i == k == 0 else None
                     ax.step(s.taus, curve, where="post", color=colour, ls=style, lw=1.4, label=label)
                     ax.plot([tau], [curve.max()], "o", color=colour, ms=4, mec="white", mew=0.7)
-                if len(s.curves) > 1 and i == 0:
-                    for key, curve in zip(s.per_iou, s.curves):
-                        ax.annotate(
-                            f"IoU {key}",
-                            (s.taus[len(s.taus) // 3], curve[len(s.taus) // 3]),
-                            fontsize=7,
-                            color=colour,
-                        )
+        _label_ious(
+            ax, [comparison.summaries[str(r.folder)][name] for r in (*pairing.baseline, *pairing.other)]
+        )
         ax.set_title(name, fontsize=9.5, loc="left", parse_math=False)
         ax.set_xlabel("threshold", fontsize=8.5)
         ax.set_ylabel("images localised, percent", fontsize=8.5)
@@ -131,3 +130,22 @@ def _curves(comparison: Comparison, number: int) -> Figure | None:
         for text in legend.get_texts():
             text.set_parse_math(False)
     return figure
+
+
+def _label_ious(ax: Any, summaries: Sequence[Summary]) -> None:
+    """Name each group of curves by its IoU threshold, above the highest of its best points."""
+    keys = list(summaries[0].per_iou)
+    if len(keys) < 2:
+        return
+    for k, key in enumerate(keys):
+        best = max(summaries, key=lambda s: s.per_iou[key])
+        at = (best.thresholds[k], best.per_iou[key])
+        ax.annotate(
+            f"IoU {key} %",
+            at,
+            xytext=(0, 5),
+            textcoords="offset points",
+            fontsize=7.5,
+            ha="center",
+            color=GREY,
+        )

@@ -38,7 +38,8 @@ def normalized_summaries(
     threads: int | None = None,
     advance: Callable[[int], None] = lambda images: None,
 ) -> dict[str, Summary] | Unavailable:
-    """Summaries of every base protocol under every normalisation, by protocol name."""
+    """Summaries of every base protocol under every normalisation, by protocol name. Normalisations that the maps do
+    not allow are left out (`max` needs raw maps)."""
     from eval.measure import measure
     from eval.records import RecordIndex, RecordStore
     from eval.scoring import Scorer
@@ -49,9 +50,12 @@ def normalized_summaries(
     missing = [c for c in channels if c not in there]
     found = run.summaries([p for p in wanted if p.channel in there], resamples=resamples, seed=seed)
     if missing:
-        source = run.maps()
+        source = run.maps(split)
         if isinstance(source, Unavailable):
             return source
+        missing = [c for c in missing if source.unusable(c.normalization, c.frame) is None]
+    if missing:
+        assert not isinstance(source, Unavailable)
         index = run.store.index
         store = RecordStore.create(
             run.folder / "records" / f"{run.split}-normalizations",

@@ -77,11 +77,12 @@ def part_values(run: Evaluated, manifest: Manifest, split: Split) -> npt.NDArray
     """`value_ratios` of every image of a run, [N, P], from its raw maps."""
     from wsol.images import open_root
 
-    source = run.maps()
+    source = run.maps(split)
     if isinstance(source, Unavailable):
         return source
-    if "resize" not in source.frames:
-        return Unavailable("the stored maps do not show the whole image")
+    reason = source.unusable("minmax", "resize")
+    if reason:
+        return Unavailable(reason)
     frame = Frame.of("resize", 224, source.input_size)
     num_parts = len(manifest.part_names)
     points = part_points(split, num_parts, frame.size)

@@ -57,7 +57,9 @@ def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any]) -> Tabl
     table.add_column("protocol", no_wrap=True)
     numbers = ("difference", "95 % interval", "McNemar p", "could show", "published")
     for name in (entry["baseline"], entry["other"], *numbers):
-        table.add_column(name, justify="left" if name == "published" else "right")
+        table.add_column(
+            name, justify="left" if name == "published" else "right", no_wrap=name == "published"
+        )
     table.add_column("verdict", no_wrap=True)
     for name, p in entry["protocols"].items():
         rule = p["definition"]["threshold"]
@@ -71,7 +73,7 @@ def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any]) -> Tabl
             "–"
             if p["minimal_detectable_difference"] is None
             else f"±{p['minimal_detectable_difference']:.1f}",
-            published_text(p["published"]),
+            published_text(p["published"], 1),
             p["verdict"],
             style=_STYLE.get(p["verdict"]),
         )

@@ -65,13 +65,13 @@ def _svg(plot: Plot, parts: Sequence[Markup], label: str, css: str, extra: str =
     )
 
 
-def step_path(plot: Plot, taus: Sequence[float], curve: Sequence[float]) -> str:
+def step_path(plot: Plot, taus: Sequence[float], curve: Sequence[float], top: float = 100) -> str:
     """A curve that holds its value from each tau to the next."""
-    pieces = [f"M{plot.x(taus[0])},{plot.y(curve[0])}"]
+    pieces = [f"M{plot.x(taus[0])},{plot.y(curve[0], top)}"]
     last = curve[0]
     for tau, value in zip(taus[1:], curve[1:]):
         if value != last:
-            pieces.append(f"H{plot.x(tau)}V{plot.y(value)}")
+            pieces.append(f"H{plot.x(tau)}V{plot.y(value, top)}")
             last = value
     return "".join(pieces) + f"H{plot.x(1)}"
 
@@ -115,10 +115,11 @@ def threshold_chart(
 
 
 def spark_line(curves: Sequence[Mapping[str, Sequence[float]]], key: str) -> Markup:
-    """The curves alone, to lie behind the slider."""
+    """The curves alone, as high as the space allows, to lie behind the slider."""
     plot = Plot(width=400, height=44, left=0, right=0, top=3, bottom=3)
+    top = max(1.0, *(max(c[key]) for c in curves))
     parts = [
-        Markup('<path class="line s{}" d="{}"/>').format(m, step_path(plot, c["taus"], c[key]))
+        Markup('<path class="line s{}" d="{}"/>').format(m, step_path(plot, c["taus"], c[key], top))
         for m, c in enumerate(curves)
     ]
     return Markup(

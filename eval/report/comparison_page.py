@@ -14,10 +14,11 @@ from eval.comparison.decomposition import WORDS as DRIVER_WORDS
 from eval.comparison.evaluated import Evaluated, Unavailable
 from eval.comparison.per_image import PerImage
 from eval.comparison.taxonomy import KINDS, THRESHOLDS, classify, true_boxes
-from eval.comparison.terminal import interval, mcnemar_text, published_text, signed
+from eval.comparison.terminal import mcnemar_text
 from eval.frames import Frame
 from eval.report import charts
 from eval.report.gallery import Gallery, build_gallery
+from eval.report.numbers import interval, published_text, signed
 from eval.report.parts_of_page import (
     curve_block,
     curve_protocols,
@@ -247,7 +248,7 @@ def _sections(entry: Mapping[str, Any], several: bool) -> list[dict[str, Any]]:
                 "title": f"{name} split",
                 "lead": ("Stands out: " + d["in_words"] + ".") if d["largest"] else "No part stands out.",
                 "table": table,
-                "note": "The parts add up to the difference. "
+                "note": "The parts add up to the difference. By method: "
                 + "; ".join(
                     f"{words} {f[k]['baseline']:.1f} and {f[k]['other']:.1f} %"
                     for k, words in (

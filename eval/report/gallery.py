@@ -85,7 +85,7 @@ def build_gallery(
     if unreadable:
         notes.append(f"{unreadable} images could not be read and show their maps only.")
     for run in runs:
-        found, note = _of_run(run, protocols, picked.rows, kinds[str(run.folder)])
+        found, note = _of_run(run, protocols, picked.rows, kinds[str(run.folder)], split)
         if note:
             notes.append(note)
         for image, entry in zip(images, found):
@@ -116,7 +116,11 @@ def _picture(files: FileRoot | None, split: Split, row: int) -> str | None:
 
 
 def _of_run(
-    run: Evaluated, protocols: Sequence[Protocol], rows: npt.NDArray[np.int64], kinds: npt.NDArray[np.int8]
+    run: Evaluated,
+    protocols: Sequence[Protocol],
+    rows: npt.NDArray[np.int64],
+    kinds: npt.NDArray[np.int8],
+    split: Split,
 ) -> tuple[list[dict[str, Any]], str | None]:
     channel = str(protocols[0].channel)
     side = protocols[0].frame_size
@@ -143,7 +147,7 @@ def _of_run(
                     "map": None,
                 }
             )
-    source = run.maps()
+    source = run.maps(split)
     if isinstance(source, Unavailable):
         return entries, f"{run.method}: {source.reason}; its score maps are not shown."
     position = 0

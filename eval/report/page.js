@@ -68,7 +68,7 @@
     }
     return rows;
   };
-  const heat = (map, side) => {
+  const heat = (map, side, veil) => {
     const values = new Float32Array(bytes(map.values).buffer);
     const across = weights(map.w, side), down = weights(map.h, side);
     const wide = new Float64Array(map.h * side), full = new Float64Array(side * side);
@@ -85,15 +85,16 @@
     const out = new ImageData(side, side), scale = high > low ? 255 / (high - low) : 0;
     for (let i = 0; i < side * side; i++) {
       const v = Math.floor((full[i] - low) * scale);
-      out.data[4 * i] = LUT[3 * v]; out.data[4 * i + 1] = LUT[3 * v + 1]; out.data[4 * i + 2] = LUT[3 * v + 2]; out.data[4 * i + 3] = 255;
+      out.data[4 * i] = LUT[3 * v]; out.data[4 * i + 1] = LUT[3 * v + 1]; out.data[4 * i + 2] = LUT[3 * v + 2];
+      out.data[4 * i + 3] = veil ? 60 + 0.5 * v : 255; // over a picture, low values let it through
     }
     canvas.getContext("2d").putImageData(out, 0, 0);
     return canvas;
   };
   const heats = new Map(), pictures = new Map();
-  const heatOf = (image, m) => {
-    const key = image.id + "\n" + m;
-    if (!heats.has(key)) heats.set(key, image.runs[m].map ? heat(image.runs[m].map, 112) : null);
+  const heatOf = (image, m, veil) => {
+    const key = image.id + "\n" + m + veil;
+    if (!heats.has(key)) heats.set(key, image.runs[m].map ? heat(image.runs[m].map, 112, veil) : null);
     return heats.get(key);
   };
   const pictureOf = (image, then) => {
@@ -115,13 +116,13 @@
     g.clearRect(0, 0, side, side);
     g.imageSmoothingQuality = "high";
     const picture = state.layer === "map" ? null : pictureOf(image, () => draw(canvas, image, m));
-    const map = state.layer === "image" ? null : heatOf(image, m);
+    const map = state.layer === "image" ? null : heatOf(image, m, Boolean(picture));
     g.save();
     if (picture && map) g.filter = "grayscale(1)";
     if (picture) g.drawImage(picture, X, Y, W, H);
     g.restore();
-    if (map) { g.globalAlpha = picture ? 0.58 : 1; g.drawImage(map, X, Y, W, H); g.globalAlpha = 1; }
-    const scale = Math.max(side / 224, 1);
+    if (map) g.drawImage(map, X, Y, W, H);
+    const scale = Math.max(side / 340, 1);
     const frame = (box, colour, dash) => {
       const x0 = X + box[0] * W / data.frame, y0 = Y + box[1] * H / data.frame;
       const bw = (box[2] - box[0]) * W / data.frame, bh = (box[3] - box[1]) * H / data.frame;

@@ -9,8 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from eval.comparison.terminal import interval, mcnemar_text, probability, signed
 from eval.report.embed import script_json
+from eval.report.numbers import interval, signed
 
 
 def render_page(content: dict[str, Any], data: dict[str, Any]) -> str:
@@ -35,9 +35,7 @@ def render_page(content: dict[str, Any], data: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        signed=signed, interval=interval, probability=probability, mcnemar=mcnemar_text
-    )
+    environment.filters.update(signed=signed, interval=interval)
     return environment.get_template("page.html.j2").render(
         **content,
         style=Markup(text("page.css")),

@@ -252,7 +252,7 @@ def _sections(
         }
     ]
     for title, groups, names in (
-        ("Object size", size_groups(split), SIZE_NAMES),
+        ("Object size (share of the image)", size_groups(split), SIZE_NAMES),
         ("Instances in the image", instance_groups(image.num_boxes), INSTANCE_NAMES),
     ):
         found = _means(image, groups, names, seed)

@@ -1,0 +1,22 @@
+"""Numbers as the page sets them: with a true minus sign."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eval.comparison import terminal
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A difference with its sign."""
+    return terminal.signed(value, digits).replace("-", "−")
+
+
+def interval(ci: list[float] | None) -> str:
+    """An interval of differences."""
+    return terminal.interval(ci).replace("-", "−")
+
+
+def published_text(entries: list[dict[str, Any]], limit: int = 2) -> str:
+    """The closest published differences, one a line."""
+    return "\n".join(f"{e['dataset']} {e['arch']} {signed(e['difference'])}" for e in entries[:limit])
