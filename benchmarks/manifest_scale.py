@@ -84,9 +84,7 @@ def main() -> None:
         prepared = run(PREPARE, str(listing), f"{scratch}/m")
         print(f"prepare: {report(prepared)}")
         loaded = run(LOAD, f"{scratch}/m")
-        print(
-            f"load: {loaded['rows']:,} rows in {loaded['seconds']:.1f} s, peak {loaded['peak_mib']:,.0f} MiB"
-        )
+        print(f"load: {loaded['rows']:,} rows, {report(loaded)}")
 
 
 if __name__ == "__main__":
