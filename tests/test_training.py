@@ -296,7 +296,9 @@ def _naive_weights(config: TrainConfig, manifest: Path, epochs: int) -> dict[str
             lam = torch.as_tensor(mixed.lam)
             first = cross_entropy(logits, mixed.labels_a, reduction="none")
             second = cross_entropy(logits, mixed.labels_b, reduction="none")
-            rate = config.lr * 0.5 * (1 + np.cos(np.pi * step / (config.epochs * 24 // config.batch_size)))
+            rate = (
+                config.base_lr * 0.5 * (1 + np.cos(np.pi * step / (config.epochs * 24 // config.batch_size)))
+            )
             optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = rate, 10 * rate
             optimizer.zero_grad()
             (lam * first + (1 - lam) * second).mean().backward()

@@ -75,14 +75,14 @@ class TrainConfig:
     # --- optimization
     preset: Literal["choe2020", "cutmix2019"] | None = None
     """Published settings for dataset, arch and method (CUB, ImageNet); your own flags win over them."""
-    epochs: int = 20
+    epochs: int = 24
     """Passes over the training images; the last epoch's weights are the result."""
     batch_size: int = 32
     """Images per optimizer step, over all processes and accumulated parts together."""
     accumulate: int = 1
     """Split each step's batch into this many parts run one after another, to save memory."""
-    lr: float = 0.02
-    """Learning rate of the backbone."""
+    lr: float | None = None
+    """Learning rate of the backbone (default: 0.1 from scratch, 0.001 with --pretrained)."""
     classifier_lr_ratio: float | None = None
     """Learning rate of the head, relative to --lr (default: 10 with --pretrained, else 1)."""
     momentum: float = 0.9
@@ -154,6 +154,16 @@ class TrainConfig:
         if self.output_stride is not None:
             return self.output_stride
         return default_output_stride(self.arch, self.size)
+
+    @property
+    def base_lr(self) -> float:
+        """Learning rate of the backbone, the default filled in.
+
+        Fine-tuning's is the CutMix paper's for a ResNet-50 and batches of 32 (arXiv 1905.04899, appendix B).
+        """
+        if self.lr is not None:
+            return self.lr
+        return 0.001 if self.pretrained else 0.1
 
     @property
     def head_lr_ratio(self) -> float:

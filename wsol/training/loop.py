@@ -194,7 +194,7 @@ class Trainer:
             other = "" if config.precision == "fp32" else ", --precision fp32"
             raise UserError(
                 f"the loss became {loss} by step {self.position.step} (epoch {self.position.epoch + 1}): training "
-                f"diverged. Start again with a lower --lr (it was {config.lr:g}) or --warmup-epochs 1{other}. "
+                f"diverged. Start again with a lower --lr (it was {config.base_lr:g}) or --warmup-epochs 1{other}. "
                 f"Earlier checkpoints in '{self.job.folder}' are as they were"
             )
 

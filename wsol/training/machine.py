@@ -68,6 +68,7 @@ def settle(config: TrainConfig, device: torch.device) -> TrainConfig:
         device=device.type,
         train_resize=config.resize,
         output_stride=config.stride,
+        lr=config.base_lr,
         classifier_lr_ratio=config.head_lr_ratio,
     )
 

@@ -23,9 +23,9 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
     0 (excluded) to 1 over warmup_epochs.
     """
     if config.schedule == "step":
-        rate = config.lr * config.decay_factor ** (step // steps_per_epoch // config.decay_every)
+        rate = config.base_lr * config.decay_factor ** (step // steps_per_epoch // config.decay_every)
     else:
-        rate = config.lr * 0.5 * (1 + math.cos(math.pi * step / (config.epochs * steps_per_epoch)))
+        rate = config.base_lr * 0.5 * (1 + math.cos(math.pi * step / (config.epochs * steps_per_epoch)))
     ramp = config.warmup_epochs * steps_per_epoch
     return rate * (step + 1) / ramp if step + 1 < ramp else rate
 
@@ -49,7 +49,7 @@ def build_optimizer(model: Classifier, config: TrainConfig) -> torch.optim.SGD:
     ]
     return torch.optim.SGD(
         groups,
-        lr=config.lr,
+        lr=config.base_lr,
         momentum=config.momentum,
         nesterov=config.nesterov,
         weight_decay=config.weight_decay,
