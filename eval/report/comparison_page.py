@@ -179,8 +179,8 @@ def _table(
         "rows": rows,
         "caption": "Percent, and differences in percentage points. 'Could show' is the true difference that this test "
         f"set would detect with a chance of {100 * content['settings']['power']:.0f} %, before correction: no "
-        "detectable difference does not mean equal. 'Published' are differences printed for other data or "
-        "networks, single runs without intervals (sources in compare.json).",
+        "detectable difference does not mean equal. 'Published' are differences printed for the data and network "
+        "named: single runs without intervals (sources in compare.json).",
     }
 
 
