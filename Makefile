@@ -39,7 +39,7 @@ $(DEMO)/%/eval/results.json: | $(STAMP)
 	@if test -e $(DEMO)/$*/run.yaml && ! grep -q '^status: finished' $(DEMO)/$*/run.yaml; \
 	  then $(PY) train_cutmix.py --resume --out $(DEMO)/$*; \
 	elif ! test -e $(DEMO)/$*/run.yaml; \
-	  then $(PY) train_cutmix.py --method $* --out $(DEMO)/$*; fi
+	  then $(PY) train_cutmix.py --method $* --epochs 12 --out $(DEMO)/$*; fi
 	@$(PY) -m eval.localize $(DEMO)/$*
 
 demo-clean:
