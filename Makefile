@@ -4,6 +4,8 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DEMO := demo
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
 
 .PHONY: help install test lint demo demo-clean clean
 
@@ -28,19 +30,23 @@ lint: $(STAMP)
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-# Two short trainings, each scored under every protocol, then side by side. Finished runs are reused, a killed one
-# is resumed.
-demo: $(STAMP) $(DEMO)/vanilla/eval/results.json $(DEMO)/cutmix/eval/results.json
-	@$(PY) -m eval.overview $(DEMO)/vanilla $(DEMO)/cutmix
+# Two short trainings side by side, one core each, scored under every protocol, then compared. Finished runs are
+# reused, killed ones resumed.
+demo: $(STAMP)
+	@$(PY) -c "from wsol.datasets.catalog import open_dataset; open_dataset('parts')"
+	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j 2 $(DEMO)/vanilla/eval/results.json $(DEMO)/cutmix/eval/results.json
 	@$(PY) -m eval.compare $(DEMO)/vanilla $(DEMO)/cutmix --out $(DEMO)/comparison
-	@echo "pictures: $(DEMO)/vanilla/eval/pictures/test.png and $(DEMO)/cutmix/eval/pictures/test.png"
+	@$(PY) -m eval.overview $(DEMO)/vanilla $(DEMO)/cutmix
+	@echo "pictures: $(DEMO)/vanilla/eval/pictures/test.png, $(DEMO)/cutmix/eval/pictures/test.png"
+	@echo "open $(DEMO)/comparison/compare.html"
 
 $(DEMO)/%/eval/results.json: | $(STAMP)
-	@if test -e $(DEMO)/$*/run.yaml && ! grep -q '^status: finished' $(DEMO)/$*/run.yaml; \
-	  then $(PY) train_cutmix.py --resume --out $(DEMO)/$*; \
-	elif ! test -e $(DEMO)/$*/run.yaml; \
-	  then $(PY) train_cutmix.py --method $* --epochs 12 --out $(DEMO)/$*; fi
-	@$(PY) -m eval.localize $(DEMO)/$*
+	@mkdir -p $(DEMO)
+	@if grep -qs '^status: finished' $(DEMO)/$*/run.yaml; then arguments=; \
+	elif test -e $(DEMO)/$*/run.yaml; then arguments="--resume --out $(DEMO)/$*"; \
+	else arguments="--method $* --epochs 16 --out $(DEMO)/$*"; fi; \
+	if test -n "$$arguments"; then $(PY) train_cutmix.py $$arguments 2>&1 | sed -u 's/^/$* | /'; fi
+	@$(PY) -m eval.localize $(DEMO)/$* > $(DEMO)/$*.txt && echo "$* | scored: $(DEMO)/$*.txt"
 
 demo-clean:
 	rm -rf $(DEMO)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,11 +52,19 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path, erro
 
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    (tmp_path / ".a.txt.123.unfinished").write_text("ha")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / f".a.txt.{gone.pid}.unfinished").write_text("ha")
     (tmp_path / "a.txt").write_text("whole")
     assert remove_unfinished(tmp_path) == 1
     assert [f.name for f in tmp_path.iterdir()] == ["a.txt"]
     assert remove_unfinished(tmp_path / "absent") == 0
+
+
+def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
+    """Two trainings started together decode into one cache; the second one's start must not harm the first."""
+    (tmp_path / f".a.npy.{os.getppid()}.unfinished").write_text("being written")
+    assert remove_unfinished(tmp_path) == 0
 
 
 # --- tensor files -------------------------------------------------------------------------------------------

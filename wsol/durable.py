@@ -54,13 +54,27 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def remove_unfinished(folder: str | os.PathLike[str]) -> int:
-    """Remove what killed processes left half-written in a folder; call it only while no other process
-    writes there.
+def _writer_runs(scratch: Path) -> bool:
+    """Whether the process whose number a half-written file carries is alive on this host."""
+    number = scratch.name.removesuffix(UNFINISHED).rpartition(".")[2]
+    if not number.isdigit() or os.name == "nt":  # on Windows signal 0 would end the process
+        return False
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's process of that number
+        return True
+    return True
 
-    Returns how many files were removed; a missing folder has none.
+
+def remove_unfinished(folder: str | os.PathLike[str]) -> int:
+    """Remove what killed processes left half-written in a folder; files of processes that still run stay.
+
+    On a folder that several hosts share, call it only while no other host writes there. Returns how many files were
+    removed; a missing folder has none.
     """
-    leftovers = list(Path(folder).glob(f".*{UNFINISHED}"))
+    leftovers = [file for file in Path(folder).glob(f".*{UNFINISHED}") if not _writer_runs(file)]
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
     return len(leftovers)
