@@ -12,8 +12,10 @@ from wsol.training.config import parse_config
 def main() -> None:
     """Parse the command line, train, and end with the run's exit code."""
     config = parse_config()
-    # OpenMP's threads spin while they wait, which costs up to four fifths of the speed on shared cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # GNU OpenMP's threads spin without bound while they wait; where another program wants a core, a step
+    # then takes
+    # up to twenty times as long. A short spin is as fast on idle cores. Read when torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     from wsol.training.session import train
 
     raise SystemExit(train(config, sys.argv[1:]).exit_code)

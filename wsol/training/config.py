@@ -75,7 +75,7 @@ class TrainConfig:
     # --- optimization
     preset: Literal["choe2020", "cutmix2019"] | None = None
     """Published settings for dataset, arch and method (CUB, ImageNet); your own flags win over them."""
-    epochs: int = 24
+    epochs: int = 20
     """Passes over the training images; the last epoch's weights are the result."""
     batch_size: int = 32
     """Images per optimizer step, over all processes and accumulated parts together."""
