@@ -49,9 +49,9 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Any:
-    """Forked processes cannot use threads that the parent has begun."""
+    """Forked processes cannot use threads that the parent has begun; sums depend on their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
