@@ -241,10 +241,11 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
             os.kill(os.getpid(), number)
         step(trainer, batches)
 
-    monkeypatch.setattr(Trainer, "step", signalled)
     before = signal.getsignal(number)
     report = Lines()
-    outcome = run(manifest, "--checkpoint-every-steps", "1000", report=report)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", signalled)
+        outcome = run(manifest, "--checkpoint-every-steps", "1000", report=report)
     assert outcome.exit_code == code
     assert signal.getsignal(number) == before
     assert report.lines[-1] == (
@@ -252,9 +253,8 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
     )
     assert load_run(OUT).status == "interrupted"
     assert [f.name for f in checkpoint_files(OUT / "checkpoints")] == ["step-000000005.safetensors"]
-    monkeypatch.undo()
-    os.chdir(outcome.run.dir.absolute().parent)
-    assert run(manifest, "--resume").exit_code == 0
+    assert run(manifest, "--resume", report=report).exit_code == 0
+    assert any("continuing in epoch 2 at step 5" in line for line in report.lines)
     assert_same(OUT, undisturbed)
 
 
