@@ -16,9 +16,10 @@ def main() -> None:
     # then takes
     # up to twenty times as long. A short spin is as fast on idle cores. Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    from eval.while_training import observer_for
     from wsol.training.session import train
 
-    raise SystemExit(train(config, sys.argv[1:]).exit_code)
+    raise SystemExit(train(config, sys.argv[1:], make_observer=observer_for).exit_code)
 
 
 if __name__ == "__main__":

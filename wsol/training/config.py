@@ -117,6 +117,10 @@ class TrainConfig:
     # --- run
     validate_every: int = 1
     """Epochs between two validations on train-fullsup; the last epoch is always validated."""
+    localize_every: int = 0
+    """Epochs between two localizations of train-fullsup (MaxBoxAcc, MaxBoxAccV2 in the log); 0: none."""
+    tensorboard: bool = False
+    """Write TensorBoard scalars, and with --localize-every the same images' score maps over the epochs."""
     checkpoint_every_minutes: float = 10.0
     """Save the state for --resume this often; it is also saved on Ctrl-C and SIGTERM."""
     checkpoint_every_steps: int | None = None
@@ -205,6 +209,7 @@ _AT_LEAST: dict[str, float] = {
     "warmup_epochs": 0,
     "seed": 0,
     "validate_every": 1,
+    "localize_every": 0,
     "checkpoint_every_steps": 1,
 }
 _POSITIVE = ("lr", "classifier_lr_ratio", "decay_factor", "checkpoint_every_minutes")
@@ -219,6 +224,8 @@ MAY_CHANGE_ON_RESUME = frozenset(
         "cache",
         "device",
         "validate_every",
+        "localize_every",
+        "tensorboard",
         "checkpoint_every_minutes",
         "checkpoint_every_steps",
         "out",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 
@@ -46,6 +46,14 @@ if TYPE_CHECKING:
 _GPU_STEPS_BETWEEN_CHECKS = 20
 
 
+class Observer(Protocol):
+    """Looks at the network after an epoch, in the first process; changes neither it nor any random state."""
+
+    def __call__(self, line: Mapping[str, Any], model: Classifier, folder: Path) -> dict[str, Any]:
+        """Entries to add to the epoch's line of the log."""
+        ...
+
+
 @dataclass(frozen=True)
 class Job:
     """Everything a run needs, built and checked: the loop only computes."""
@@ -59,6 +67,7 @@ class Job:
     world: World
     report: Reporter
     stop: StopRequest
+    observer: Observer | None = None
 
     @property
     def parts(self) -> int:
@@ -335,6 +344,8 @@ class Trainer:
             found = self.validate() if last or (position.epoch + 1) % config.validate_every == 0 else None
             position.seconds += time.perf_counter() - began
             line = self._log_line(sums, found)
+            if job.observer is not None and job.world.first:
+                line.update(job.observer(line, job.model, job.folder))
             if found and (position.best is None or found.top1 > position.best["top1"]):
                 position.best = {"epoch": position.epoch + 1, "top1": found.top1}
             if job.world.first:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from wsol.training.chance import network_seed
 from wsol.training.config import TrainConfig, config_from_record, parse_config
 from wsol.training.distributed import World, from_first, joined, wait_for_all, world_from_environment
 from wsol.training.failures import explained, naming_the_process
-from wsol.training.loop import Job, Stopped, Trainer
+from wsol.training.loop import Job, Observer, Stopped, Trainer
 from wsol.training.machine import describe_device, make_deterministic, pick_device, settle
 from wsol.training.material import Data, open_data, open_images
 from wsol.training.progress import Reporter, duration, reporter
@@ -44,17 +44,28 @@ class Outcome:
     exit_code: int
 
 
-def train(config: TrainConfig, arguments: Sequence[str] = (), report: Reporter | None = None) -> Outcome:
+MakeObserver = Callable[[TrainConfig, Data], Observer | None]
+
+
+def train(
+    config: TrainConfig,
+    arguments: Sequence[str] = (),
+    report: Reporter | None = None,
+    make_observer: MakeObserver = lambda config, data: None,
+) -> Outcome:
     """Train as a config says, or continue a run. Errors that a user can mend are `UserError`.
 
     `arguments` is the command line, needed to tell which settings were asked for when a run is continued.
+    `make_observer` gives what looks at the network after each epoch, if anything does.
     """
     world = world_from_environment()
     with naming_the_process(world):
-        return _train(config, arguments, report or reporter(first=world.first), world)
+        return _train(config, arguments, report or reporter(first=world.first), world, make_observer)
 
 
-def _train(config: TrainConfig, arguments: Sequence[str], report: Reporter, world: World) -> Outcome:
+def _train(
+    config: TrainConfig, arguments: Sequence[str], report: Reporter, world: World, make_observer: MakeObserver
+) -> Outcome:
     resumed = run_to_resume(config) if config.resume else None
     if resumed is not None:
         if resumed.status == "finished":
@@ -80,6 +91,7 @@ def _train(config: TrainConfig, arguments: Sequence[str], report: Reporter, worl
                 "so that run cannot be continued; start a new one"
             )
         job = _build(config, data, resumed, device, world, report, stop)
+        job = replace(job, observer=make_observer(config, data))
         return _run(job, data, resumed, stack)
 
 

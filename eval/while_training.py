@@ -1,0 +1,130 @@
+"""Localization of train-fullsup while a network trains, and TensorBoard: scalars, and the same images' maps over time.
+
+Given to `wsol.training.session.train` by the training command. Test images are never looked at.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wsol.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from wsol.models import Classifier
+    from wsol.training.config import TrainConfig
+    from wsol.training.material import Data
+
+PANEL_IMAGES = 8
+FRAME = (224, 224)
+
+
+def observer_for(config: TrainConfig, data: Data) -> Watch | None:
+    """What the config asks to be watched; None when nothing is.
+
+    Raises UserError where train-fullsup has no boxes to localize, or TensorBoard is not installed.
+    """
+    if not config.localize_every and not config.tensorboard:
+        return None
+    if config.localize_every and (data.validation is None or not len(data.validation.boxes_xyxy)):
+        raise UserError(
+            f"--localize-every needs a train-fullsup split with boxes, and dataset '{data.manifest.dataset}' has none; "
+            "leave it out"
+        )
+    if config.tensorboard:
+        try:
+            import torch.utils.tensorboard  # noqa: F401
+        except ImportError as error:
+            raise UserError(
+                "--tensorboard needs the package tensorboard: install the extra `tensorboard`"
+            ) from error
+    return Watch(config, data)
+
+
+class Watch:
+    """Called after every epoch with its line of the log; an `Observer` of the training loop."""
+
+    def __init__(self, config: TrainConfig, data: Data) -> None:
+        self.config = config
+        self.data = data
+        self._writer: Any = None
+
+    def __call__(self, line: Mapping[str, Any], model: Classifier, folder: Path) -> dict[str, Any]:
+        epoch = int(line["epoch"])
+        found: dict[str, Any] = {}
+        every = self.config.localize_every
+        if every and (epoch % every == 0 or epoch == self.config.epochs):
+            found["localization"], panel = self._localize(model)
+            if self.config.tensorboard:
+                self._open(folder, epoch).add_image(
+                    "score maps of train-fullsup", panel, epoch, dataformats="HWC"
+                )
+        if self.config.tensorboard:
+            writer = self._open(folder, epoch)
+            for name, value in _scalars({**line, **found}):
+                writer.add_scalar(name, value, epoch)
+            writer.flush()
+        return found
+
+    def _open(self, folder: Path, epoch: int) -> Any:
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # epochs that a killed process had begun to write are purged
+            self._writer = SummaryWriter(folder / "tensorboard", purge_step=epoch)
+        return self._writer
+
+    def _localize(self, model: Classifier) -> tuple[dict[str, Any], npt.NDArray[np.uint8]]:
+        """MaxBoxAcc and MaxBoxAccV2 with thresholds chosen on train-fullsup itself, and a panel of its first maps."""
+        from eval.frames import Frame, split_boxes
+        from eval.metrics import MaxBoxAcc, MaxBoxAccV2
+        from eval.scoremaps import score_levels
+        from eval.sources.network import NetworkMaps
+
+        split = self.data.validation
+        assert split is not None
+        device = next(model.parameters()).device
+        source = NetworkMaps(
+            model, split, self.data.root, frames=["resize"], device=device, description={}, batch_size=64
+        )
+        frame = Frame.of("resize", FRAME[0])
+        metrics = {"maxboxacc": MaxBoxAcc(resamples=0), "maxboxacc_v2": MaxBoxAccV2(resamples=0)}
+        shown: list[npt.NDArray[np.uint8]] = []
+        for batch in source.batches(np.arange(len(split))):
+            levels = score_levels(np.asarray(batch.maps["resize"]), FRAME, {"minmax": None})[0]["minmax"]
+            boxes, offsets = split_boxes(split, batch.rows, frame)
+            truth = [boxes[a:b] for a, b in itertools.pairwise(offsets)]
+            for metric in metrics.values():
+                metric.update(levels, truth)
+            shown.extend(levels[: PANEL_IMAGES - len(shown)])
+        numbers = {name: metric.compute().value for name, metric in metrics.items()}
+        return {"split": "train-fullsup", "threshold": "oracle", **numbers}, self._panel(shown)
+
+    def _panel(self, levels: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+        """The first images of train-fullsup above their maps, [2 * 224, n * 224, 3]."""
+        import cv2
+
+        from wsol.loading import ImageReader, resize_rgb
+
+        assert self.data.validation is not None
+        reader = ImageReader(self.data.validation, self.data.root)
+        above = [resize_rgb(reader.read(i), FRAME[0]) for i in range(len(levels))]
+        below = [cv2.applyColorMap(m, cv2.COLORMAP_INFERNO)[..., ::-1] for m in levels]
+        return np.concatenate([np.concatenate(above, 1), np.concatenate(below, 1)], 0)
+
+
+def _scalars(line: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """(name, value) of every number in a line of the log, nested ones as `group/name`."""
+    found = []
+    for key, value in line.items():
+        if isinstance(value, Mapping):
+            found += [(f"{key}/{name}", number) for name, number in _scalars(value)]
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            found.append((key, float(value)))
+    return found
