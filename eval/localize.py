@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import tyro
 
     config = tyro.cli(LocalizeConfig, args=arguments, prog="python -m eval.localize")
-    # OpenMP's threads would spin while they wait and starve the box kernel on few cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # OpenMP's threads would spin while they wait and starve the box kernel on few cores; read when torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     return run_command(lambda: _run(config))
 
 
