@@ -234,15 +234,6 @@ def join(batches: Sequence[dict[str, npt.NDArray[Any] | None]]) -> dict[str, npt
     return joined
 
 
-def check_map_status(status: npt.NDArray[np.uint8]) -> dict[str, int]:
-    """How many maps carry each flag, by name; flags that none carries are left out."""
-    return {
-        flag.name.lower(): int(((status & int(flag)) != 0).sum())  # type: ignore[union-attr]
-        for flag in MapStatus
-        if flag and ((status & int(flag)) != 0).any()
-    }
-
-
 def require_boxes_or_masks(split: Split, what: str) -> None:
     """Refuse to score a split that has neither boxes nor masks."""
     if not len(split.boxes_xyxy) and not split.masks:
