@@ -12,7 +12,7 @@ from eval.component_tree import best_iou_per_level_batch
 from eval.frames import Frame, split_boxes
 from eval.masks import histogram_edges, score_histograms
 from eval.protocols import Channel
-from eval.scoremaps import MapStatus, normalize, quantize, upsample
+from eval.scoremaps import normalize, quantize, upsample
 from wsol.errors import UserError
 
 if TYPE_CHECKING:
