@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.moments import Fuse, in_a_child, lay
 from tests.tiny_dataset import make_tiny_dataset
 from wsol import durable
 from wsol.errors import UserError
-from wsol.runs import load_run, locked
+from wsol.runs import held, load_run, locked, newest_run
 from wsol.tensorfile import load_tensors, save_tensors
 from wsol.training.checkpoint import chance_state, checkpoint_files, restore_chance
 from wsol.training.config import parse_config
@@ -107,72 +108,19 @@ _TIMELESS = ("epoch", "step", "lr", "train_loss", "train_top1_mixed", "validatio
 # --- killed -------------------------------------------------------------------------------------------------
 
 
-def in_a_child(body: Callable[[], object]) -> int:
-    """Run in a forked process; returns its exit code, or minus the signal that killed it."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            body()
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
-
-
-class Fuse:
-    """Kills the process by SIGKILL at the n-th of the moments that are counted: steps, and every operation on
-    files (before a write, in its middle, before the flush, before the rename, after it)."""
-
-    def __init__(self, moment: int) -> None:
-        self.left = moment
-
-    def burn(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+class StepFuse(Fuse):
+    """Counts steps and every operation on files."""
 
     def lay(self) -> None:
         """Put the counter into the places; in a child process only, since nothing is put back."""
-        step, fsync, replace, path_open = Trainer.step, os.fsync, Path.replace, Path.open
+        step = Trainer.step
 
         def counted_step(trainer: Trainer, batches: Any) -> None:
             step(trainer, batches)
             self.burn()
 
-        def counted_fsync(handle: int) -> None:
-            self.burn()
-            fsync(handle)
-
-        def counted_replace(path: Path, target: Any) -> Path:
-            self.burn()
-            result = replace(path, target)
-            self.burn()
-            return result
-
-        def counted_open(path: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
-            stream = path_open(path, mode, *rest, **named)
-            if path.name.endswith(durable.UNFINISHED):
-                stream.write = _halves(stream.write, stream.flush, self.burn)
-            return stream
-
         Trainer.step = counted_step  # type: ignore[method-assign]
-        os.fsync = counted_fsync
-        Path.replace = counted_replace  # type: ignore[method-assign,assignment]
-        Path.open = counted_open  # type: ignore[method-assign,assignment]
-
-
-def _halves(write: Callable[[bytes], int], flush: Callable[[], None], burn: Callable[[], None]) -> Any:
-    def halved(data: bytes) -> int:
-        burn()
-        middle = len(data) // 2
-        write(data[:middle])
-        flush()
-        burn()
-        return middle + write(data[middle:])
-
-    return halved
+        lay(lambda what, path: self.burn())
 
 
 def moments(manifest: Path) -> int:
@@ -180,7 +128,7 @@ def moments(manifest: Path) -> int:
     reading, writing = os.pipe()
 
     def count() -> None:
-        fuse = Fuse(1_000_000)
+        fuse = StepFuse(1_000_000)
         fuse.lay()
         run(manifest, out=Path("counted"))
         os.write(writing, str(1_000_000 - fuse.left).encode())
@@ -196,9 +144,9 @@ def test_killed_twenty_times_at_random_moments(manifest: Path, undisturbed: Path
     chance = random.Random(0)
     killed = 0
     while True:
-        fuse = Fuse(chance.randint(1, 18) if killed < 20 else 1_000_000)
+        fuse = StepFuse(chance.randint(1, 18) if killed < 20 else 1_000_000)
 
-        def body(fuse: Fuse = fuse) -> None:
+        def body(fuse: StepFuse = fuse) -> None:
             fuse.lay()
             run(manifest, "--resume")
 
@@ -218,13 +166,84 @@ def test_killed_once_at_moments_all_over_the_run(manifest: Path, undisturbed: Pa
     for moment in range(1, total + 1, total // 6):
 
         def body(moment: int = moment) -> None:
-            Fuse(moment).lay()
+            StepFuse(moment).lay()
             run(manifest, out=Path(f"run{moment}"))
 
         assert in_a_child(body) == -signal.SIGKILL
         folder = Path(f"run{moment}")
         assert run(manifest, "--resume", out=folder).exit_code == 0
         assert_same(folder, undisturbed)
+
+
+def killed_after(steps: int, manifest: Path, *more: str, out: Path = OUT) -> None:
+    """A run that was killed by SIGKILL after some steps."""
+
+    def body() -> None:
+        step = Trainer.step
+
+        def killing(trainer: Trainer, batches: Any) -> None:
+            if trainer.position.step == steps:
+                os.kill(os.getpid(), signal.SIGKILL)
+            step(trainer, batches)
+
+        Trainer.step = killing  # type: ignore[method-assign]
+        run(manifest, *more, out=out)
+
+    assert in_a_child(body) == -signal.SIGKILL
+
+
+def test_a_killed_run_is_called_killed_until_it_is_continued(manifest: Path) -> None:
+    out = Path("runs/a")
+    killed_after(2, manifest, out=out)
+    found = load_run(out)
+    assert found.record["status"] == "running", "it could not say so itself"
+    assert found.status == "killed"
+    assert found.situation == "was killed; continue it with `python train_cutmix.py --resume --out runs/a`"
+    with pytest.raises(UserError, match=r"the newest, 'runs/a', was killed; continue it with `python train_"):
+        newest_run()
+    with pytest.raises(
+        UserError, match="holds a run that was killed; add --resume to continue it, or choose"
+    ):
+        run(manifest, out=out)
+    with locked(out):
+        assert load_run(out).status == "running"
+        with pytest.raises(UserError, match="holds a run that is running; wait for it, or choose"):
+            run(manifest, out=out)
+    assert run(manifest, "--resume", out=out).exit_code == 0
+    assert load_run(out).status == "finished"
+
+
+def test_resume_without_out_leaves_a_run_alone_that_is_running(manifest: Path) -> None:
+    for name in ("a", "b"):
+        killed_after(1, manifest, out=Path("runs") / name)
+    with locked(Path("runs/b")):
+        assert train(parse_config(["--resume"]), ["--resume"], Silent()).run.dir == Path("runs/a")
+        with pytest.raises(UserError, match="another process is training in 'runs/b'"):
+            train(parse_config(["--resume"]), ["--resume"], Silent())
+
+
+def test_what_a_killed_run_left_behind_does_not_hold_its_directory(tmp_path: Path) -> None:
+    """Workers that read images live on for a while after their parent; none of them may keep the lock."""
+    tmp_path = tmp_path / "run"
+    tmp_path.mkdir()
+    reading, writing = os.pipe()
+
+    def body() -> None:
+        with locked(tmp_path):
+            if os.fork() == 0:
+                os.close(writing)
+                os.read(reading, 1)  # until the test is over
+                os._exit(0)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        assert in_a_child(body) == -signal.SIGKILL
+        assert not held(tmp_path)
+        with locked(tmp_path):
+            assert held(tmp_path)
+    finally:
+        os.close(writing)
+        os.close(reading)
 
 
 # --- interrupted --------------------------------------------------------------------------------------------
@@ -432,7 +451,7 @@ def test_settings_that_change_the_result_are_refused(
 def test_a_begun_run_is_not_begun_again(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted_after(2, manifest, monkeypatch)
     with pytest.raises(
-        UserError, match="holds a run that is interrupted; add --resume to continue it, or choose"
+        UserError, match="holds a run that was interrupted; add --resume to continue it, or choose"
     ):
         run(manifest)
 

@@ -4,6 +4,7 @@
     log.jsonl               one line an epoch
     model.safetensors       the weights: of the last epoch once finished, of the last checkpoint before
     checkpoints/            while unfinished: what `--resume` continues from (the newest and the one before)
+    .lock                   held by the process that trains here, and by nobody once it has ended or was killed
 
 Every file is replaced in one step, so that a kill at any moment leaves a readable run.
 """
@@ -14,12 +15,13 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import yaml
 
@@ -36,7 +38,11 @@ RECORD = "run.yaml"
 LOG = "log.jsonl"
 WEIGHTS = "model.safetensors"
 CHECKPOINTS = "checkpoints"
+LOCK = ".lock"
 RUNS = Path("runs")
+
+_ATTEMPTS = 5
+"""Tries to take a lock, 10 ms apart."""
 
 _TRAIN = "train one with `python train_cutmix.py`"
 _NEEDED = ("status", "config", "classifier", "dataset")
@@ -51,8 +57,20 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`running` (or killed while it was), `interrupted` or `finished`."""
-        return str(self.record["status"])
+        """`running`, `killed`, `interrupted` or `finished`.
+
+        A killed run cannot say so: its record stays at `running`, but nobody holds its directory any more.
+        """
+        written = str(self.record["status"])
+        return "killed" if written == "running" and not held(self.dir) else written
+
+    @property
+    def situation(self) -> str:
+        """The status as words to put after "run X", with the way on."""
+        status = self.status
+        if status in ("finished", "running"):
+            return f"is {status}"
+        return f"was {status}; continue it with `{resume_command(self.dir)}`"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -144,16 +162,60 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows: no lock
         yield
         return
-    with (folder / ".lock").open("w") as stream:
+    with (folder / LOCK).open("w") as stream:
+        for attempt in reversed(range(_ATTEMPTS)):
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if not attempt:
+                    raise UserError(
+                        f"another process is training in '{folder}'; wait for it, or choose another --out"
+                    ) from error
+                time.sleep(0.01)  # perhaps somebody is only asking, in `held`
+            except OSError:  # a file system without locks
+                break
+        _HELD.add(stream)
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"another process is training in '{folder}'; wait for it, or choose another --out"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
-        yield
+            yield
+        finally:
+            _HELD.discard(stream)
+
+
+def held(folder: Path) -> bool:
+    """Whether a process trains in a run directory; True where the system cannot tell."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: no lock
+        return True
+    try:
+        with (folder / LOCK).open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:  # the lock is taken, or a file system without locks
+        return True
+    return False
+
+
+_HELD: set[TextIO] = set()
+
+
+def _let_go() -> None:
+    """In a forked process: its copy of a lock would outlive the run, and image-reading workers live on for five
+    seconds after their parent was killed."""
+    for stream in _HELD:
+        stream.close()
+    _HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
+def resume_command(folder: Path) -> str:
+    """The line that continues a run."""
+    return f"python train_cutmix.py --resume --out {folder}"
 
 
 # --- reading ------------------------------------------------------------------------------------------------
@@ -201,8 +263,7 @@ def newest_run(root: str | os.PathLike[str] = RUNS) -> Path:
             return run.dir
     if runs:
         raise UserError(
-            f"no run under '{root}' is finished (the newest, '{runs[0].dir}', is {runs[0].status}); "
-            f"continue it with `python train_cutmix.py --resume --out {runs[0].dir}`"
+            f"no run under '{root}' is finished yet; the newest, '{runs[0].dir}', {runs[0].situation}"
         )
     raise UserError(f"no runs under '{root}'; {_TRAIN}")
 
@@ -218,10 +279,7 @@ def load_classifier(run: Run | str | os.PathLike[str], device: torch.device | st
     if not isinstance(run, Run):
         run = load_run(run)
     if not run.weights.is_file():
-        raise UserError(
-            f"run '{run.dir}' has no {WEIGHTS} yet (status: {run.status}); "
-            f"continue it with `python train_cutmix.py --resume --out {run.dir}`"
-        )
+        raise UserError(f"run '{run.dir}' has no {WEIGHTS}; it {run.situation}")
     tensors, _ = load_tensors(run.weights)
     model = build_classifier(run.spec)
     load_state(model, tensors, str(run.weights), allow_new_head=False)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from wsol.errors import UserError, describe_os_error
-from wsol.training.resuming import resume_command
+from wsol.runs import resume_command
 
 if TYPE_CHECKING:
     from wsol.training.distributed import World

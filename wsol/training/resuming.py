@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from wsol.durable import UNFINISHED
 from wsol.errors import UserError
-from wsol.runs import CHECKPOINTS, RECORD, RUNS, Run, all_runs, load_run, next_free_dir
+from wsol.runs import CHECKPOINTS, LOCK, RECORD, RUNS, Run, all_runs, load_run, next_free_dir
 from wsol.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
 from wsol.training.distributed import World, wait_for_all
 from wsol.training.machine import pick_device, settle
@@ -26,9 +26,10 @@ def run_to_resume(config: TrainConfig) -> Run | None:
             return load_run(folder)
         refuse_used(folder)
         return None
-    for run in all_runs(RUNS):
-        if run.status != "finished":
-            return run
+    unfinished = [run for run in all_runs(RUNS) if run.status != "finished"]
+    idle = [run for run in unfinished if run.status != "running"]
+    if unfinished:
+        return (idle or unfinished)[0]  # where only running ones are left, their lock refuses
     raise UserError(f"--resume: no unfinished run under {RUNS}/; name one with --out, or leave --resume out")
 
 
@@ -41,16 +42,17 @@ def refuse_used(folder: Path) -> None:
     if not (folder / RECORD).is_file():
         raise UserError(f"--out '{folder}' holds other files; choose a new or empty directory")
     status = load_run(folder).status
-    status = "running, or was killed" if status == "running" else status
-    way = "" if status == "finished" else "add --resume to continue it, or "
+    ways = {"finished": "", "running": "wait for it, or "}
+    way = ways.get(status, "add --resume to continue it, or ")
+    verb = "is" if status in ways else "was"
     raise UserError(
-        f"--out '{folder}' holds a run that is {status}; {way}choose another --out (or none: a new one)"
+        f"--out '{folder}' holds a run that {verb} {status}; {way}choose another --out (or none: a new one)"
     )
 
 
 def _leftover(name: str) -> bool:
     """What a run leaves that was killed before it wrote its record."""
-    return name == ".lock" or (name.startswith(".") and name.endswith(UNFINISHED))
+    return name == LOCK or (name.startswith(".") and name.endswith(UNFINISHED))
 
 
 def continued_config(asked: TrainConfig, recorded: TrainConfig, world: World) -> TrainConfig:
@@ -99,8 +101,3 @@ def remove_checkpoints(folder: Path) -> None:
         for file in checkpoints.iterdir():
             file.unlink(missing_ok=True)
         checkpoints.rmdir()
-
-
-def resume_command(folder: Path) -> str:
-    """The line that continues a run."""
-    return f"python train_cutmix.py --resume --out {folder}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from wsol.durable import remove_unfinished
 from wsol.errors import UserError
 from wsol.models import ClassifierSpec, build_classifier
-from wsol.runs import RECORD, Run, locked, update_run, write_run
+from wsol.runs import RECORD, Run, locked, resume_command, update_run, write_run
 from wsol.training.chance import network_seed
 from wsol.training.config import TrainConfig, config_from_record, parse_config
 from wsol.training.distributed import World, from_first, joined, wait_for_all, world_from_environment
@@ -27,7 +27,6 @@ from wsol.training.resuming import (
     find_checkpoint,
     refuse_used,
     remove_checkpoints,
-    resume_command,
     run_to_resume,
 )
 from wsol.training.stopping import StopRequest
