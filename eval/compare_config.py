@@ -34,4 +34,4 @@ class CompareConfig:
     pictures: int = 200
     """How many images the page shows."""
     threads: int | None = None
-    """Threads of the box kernel (default: one per core)."""
+    """Threads that score maps (default: one per core)."""

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from wsol.errors import UserError
+
 
 @dataclass(frozen=True)
 class LocalizeConfig:
@@ -76,9 +78,17 @@ class LocalizeConfig:
     """auto, cpu, cuda, cuda:1, ..."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the network's forward pass."""
-    batch_size: int = 64
-    """Images per forward pass (rounded down to a divisor of 512)."""
-    workers: int = 0
-    """Processes that decode images ahead."""
+    batch_size: int | None = None
+    """Images per forward pass, rounded down to a divisor of 512 (default: 256 on a GPU, 64 on a CPU)."""
+    workers: int | None = None
+    """Processes that decode images ahead (default: one per core, at most 16, beside a GPU; none on a CPU)."""
     threads: int | None = None
-    """Threads of the box kernel (default: one per core)."""
+    """Threads that score maps (default: one per core)."""
+
+
+def check_counts(config: LocalizeConfig) -> None:
+    """Refuse numbers that count nothing: `UserError` naming the option."""
+    for name, least in (("bootstrap", 0), ("pictures", 0), ("batch_size", 1), ("workers", 0), ("threads", 1)):
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")

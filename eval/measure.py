@@ -1,7 +1,7 @@
-"""Fill a record store block by block: maps come from a source while the previous batch is being scored.
+"""Fill a record store block by block: threads score the maps that are there while the source makes the next ones.
 
 Blocks that are already whole are left alone, so that a killed run continues. With several processes each takes every
-world-th block; blocks never depend on how many processes there are.
+world-th block; blocks never depend on how many processes or threads there are.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ import numpy as np
 from eval.records import BLOCK, RecordStore
 from eval.scoring import RawBatch, Scorer, join
 from eval.sources.stored import StoredMaps
+from wsol.cores import usable_cores
 
 if TYPE_CHECKING:
     from eval.sources import MapSource
 
-_AHEAD = 4
-"""Batches that may wait for scoring; bounds memory when maps come faster than they are scored."""
+_UNIT = 16
+"""Images that a thread scores at a time: small enough to share a batch out, large enough to call the kernel seldom."""
+_AHEAD = 2
+"""Units per thread that may wait for scoring; bounds memory when maps come faster than they are scored."""
 
 
 def measure(
@@ -32,23 +35,25 @@ def measure(
     keep: StoredMaps | None = None,
     rank: int = 0,
     world: int = 1,
+    threads: int | None = None,
     advance: Callable[[int], None] = lambda images: None,
 ) -> None:
     """Write every missing block of `store` that belongs to this process.
 
-    `keep` stores raw maps as they come and gives those it already has instead of asking `source` again. `advance` is
-    told of images done.
+    `keep` stores raw maps as they come and gives those it already has instead of asking `source` again. `threads`
+    score and write (None: one a usable core). `advance` is told of images done, from any thread.
     """
     missing = set(store.missing_blocks())
     mine = [b for b in range(store.index.num_blocks) if b % world == rank]
     advance(sum(len(store.block_range(b)) for b in mine if b not in missing))
     todo = [b for b in mine if b in missing]
     kept = [b for b in todo if keep is not None and keep.has(b)]
+    threads = threads or usable_cores()
     if keep is not None and kept:
-        _fill(store, scorer, keep, kept, None, advance)
+        _fill(store, scorer, keep, kept, None, threads, advance)
     fresh = [b for b in todo if b not in set(kept)]
     if fresh:
-        _fill(store, scorer, source, fresh, keep, advance)
+        _fill(store, scorer, source, fresh, keep, threads, advance)
 
 
 def _fill(
@@ -57,35 +62,42 @@ def _fill(
     source: MapSource,
     blocks: list[int],
     keep: StoredMaps | None,
+    threads: int,
     advance: Callable[[int], None],
 ) -> None:
     rows = np.concatenate([np.arange(store.block_range(b).start, store.block_range(b).stop) for b in blocks])
     waiting: deque[Future[dict[str, Any]]] = deque()
+    writes: deque[Future[None]] = deque()
     done: dict[int, list[Future[dict[str, Any]]]] = {b: [] for b in blocks}
     raw: dict[int, list[RawBatch]] = {b: [] for b in blocks}
     seen = dict.fromkeys(blocks, 0)
-    with ThreadPoolExecutor(1, thread_name_prefix="score") as scoring:
-        writes: deque[Future[None]] = deque()
 
-        def finish(block: int) -> None:
-            if keep is not None:
-                keep.write(block, raw.pop(block))
-            store.write(block, join([f.result() for f in done.pop(block)]))
-            advance(len(store.block_range(block)))
+    def finish(block: int) -> None:
+        if keep is not None:
+            keep.write(block, raw.pop(block))
+        store.write(block, join([f.result() for f in done.pop(block)]))
+        advance(len(store.block_range(block)))
 
-        for batch in source.batches(rows):
-            block = int(batch.rows[0]) // BLOCK
-            future = scoring.submit(scorer.score, batch)
-            waiting.append(future)
-            done[block].append(future)
-            if keep is not None:
-                raw[block].append(batch)
-            seen[block] += len(batch.rows)
-            if seen[block] == len(store.block_range(block)):
-                writes.append(scoring.submit(finish, block))
-            while len(waiting) > _AHEAD:
-                waiting.popleft().result()
-            while writes and writes[0].done():
+    with ThreadPoolExecutor(threads, thread_name_prefix="score") as pool:
+        try:
+            for batch in source.batches(rows):
+                block = int(batch.rows[0]) // BLOCK
+                for start in range(0, len(batch.rows), _UNIT):
+                    future = pool.submit(scorer.score, batch.part(start, start + _UNIT))
+                    waiting.append(future)
+                    done[block].append(future)
+                if keep is not None:
+                    raw[block].append(batch)
+                seen[block] += len(batch.rows)
+                if seen[block] == len(store.block_range(block)):
+                    # Tasks start in the order given, so what `finish` waits for is running or done.
+                    writes.append(pool.submit(finish, block))
+                while len(waiting) > _AHEAD * threads:
+                    waiting.popleft().result()
+                while writes and writes[0].done():
+                    writes.popleft().result()
+            while writes:
                 writes.popleft().result()
-        while writes:
-            writes.popleft().result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # nobody waits for work that will be thrown away
+            raise

@@ -108,6 +108,11 @@ class Channel:
         return f"{self.frame}{self.frame_size}-{self.normalization}{tail}"
 
 
+def channels_of(protocols: Iterable[Protocol]) -> list[Channel]:
+    """The channels that protocols read, each once, in order."""
+    return list(dict.fromkeys(p.channel for p in protocols))
+
+
 _CHOE = "Choe et al., CVPR 2020, arXiv 2001.07437"
 _CHOE_V2 = "Choe et al., TPAMI 2022, arXiv 2007.04178"
 _V2 = (0.3, 0.5, 0.7)

@@ -3,8 +3,7 @@
 Order, as in the reference (PROTOCOLS: Choe et al., CVPR 2020, arXiv 2001.07437): upsample to the frame with
 OpenCV's INTER_CUBIC in float64, then normalise per image, then quantise `uint8(m * 255)`, truncated, in float64.
 
-`score_levels` is the exact path on the processor (OpenCV itself). `score_levels_torch` does the same on the maps'
-own device; its cubic weights agree to 4e-16, so that about one pixel in ten million changes level.
+Every normalisation is `clip((m - shift) / divisor, 0, 1)`; a rule says what the two are.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import torch
 
 PAS_FRACTION = 0.9
 IVR_FRACTION = 0.45
@@ -57,41 +55,18 @@ def upsample(raw: npt.NDArray[np.floating], size_hw: tuple[int, int]) -> npt.NDA
     return np.asarray(cv2.resize(source, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_CUBIC))
 
 
-def _minmax(m: npt.NDArray[np.float64], fraction: float) -> npt.NDArray[np.float64] | None:
-    m = m - m.min()
-    top = m.max()
-    return m / top if top > 0 else None
-
-
-def _max(m: npt.NDArray[np.float64], fraction: float) -> npt.NDArray[np.float64] | None:
-    top = m.max()
-    return np.maximum(m, 0) / top if top > 0 else None
-
-
-def _at_sorted_index(m: npt.NDArray[np.float64], fraction: float) -> float:
-    index = min(int(fraction * m.size), m.size - 1)
-    return float(np.partition(m, index, axis=None)[index])
-
-
-def _pas(m: npt.NDArray[np.float64], fraction: float) -> npt.NDArray[np.float64] | None:
-    m = m - m.min()
-    divisor = _at_sorted_index(m, fraction)
-    return np.minimum(m / divisor, 1) if divisor > 0 else None
-
-
-def _ivr(m: npt.NDArray[np.float64], fraction: float) -> npt.NDArray[np.float64] | None:
-    m = np.maximum(m - _at_sorted_index(m, fraction), 0)
-    top = m.max()
-    return m / top if top > 0 else None
+Rule = Callable[[float, float, float], tuple[float, float]]
+"""(minimum, maximum, value at the sorted index of the fraction) to (shift, divisor)."""
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """A per-image normalisation: `rule(map, fraction)` gives a map in [0, 1], or None where it would divide by 0."""
+    """A per-image normalisation to [0, 1]; undefined where its divisor would be 0."""
 
     name: str
-    rule: Callable[[npt.NDArray[np.float64], float], npt.NDArray[np.float64] | None]
+    rule: Rule
     fraction: float | None
+    """Where in the sorted values the rule looks, as a share of their number; None where it does not."""
     source: str
     affine_invariant: bool
     """Whether a*m + b (a > 0) gives the same result as m, so that it can follow an earlier min-max."""
@@ -99,11 +74,43 @@ class Normalization:
 
 _KIM = "Kim et al., ICCV 2021, arXiv 2107.13221"
 NORMALIZATIONS: Mapping[str, Normalization] = {
-    "minmax": Normalization("minmax", _minmax, None, "Choe et al., CVPR 2020, arXiv 2001.07437", True),
-    "max": Normalization("max", _max, None, "Zhou et al., CVPR 2016, arXiv 1512.04150", False),
-    "pas": Normalization("pas", _pas, PAS_FRACTION, "Bae et al., ECCV 2020, as released with " + _KIM, True),
-    "ivr": Normalization("ivr", _ivr, IVR_FRACTION, _KIM, True),
+    "minmax": Normalization(
+        "minmax",
+        lambda low, high, at: (low, high - low),
+        None,
+        "Choe et al., CVPR 2020, arXiv 2001.07437",
+        True,
+    ),
+    "max": Normalization(
+        "max", lambda low, high, at: (0.0, high), None, "Zhou et al., CVPR 2016, arXiv 1512.04150", False
+    ),
+    "pas": Normalization(
+        "pas",
+        lambda low, high, at: (low, at - low),
+        PAS_FRACTION,
+        "Bae et al., ECCV 2020, as released with " + _KIM,
+        True,
+    ),
+    "ivr": Normalization("ivr", lambda low, high, at: (at, high - at), IVR_FRACTION, _KIM, True),
 }
+
+
+def _shift_and_divisor(
+    m: npt.NDArray[np.float64], name: str, fraction: float | None
+) -> tuple[float, float, MapStatus]:
+    """(shift, divisor, status) of one map; the divisor is 0 unless the status is OK."""
+    low, high = (float(m.min()), float(m.max())) if m.size else (0.0, 0.0)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return 0.0, 0.0, MapStatus.NAN
+    if low == high:
+        return 0.0, 0.0, MapStatus.CONSTANT
+    rule = NORMALIZATIONS[name]
+    at = low
+    if rule.fraction is not None:
+        index = min(int((rule.fraction if fraction is None else fraction) * m.size), m.size - 1)
+        at = float(np.partition(m, index, axis=None)[index])
+    shift, divisor = rule.rule(low, high, at)
+    return (shift, divisor, MapStatus.OK) if divisor > 0 else (0.0, 0.0, MapStatus.ZERO_DIVISOR)
 
 
 def normalize(
@@ -119,16 +126,10 @@ def normalize(
     >>> normalize(np.array([[-4.0, -2.0], [-1.0, -1.0]]), "max")[1]
     <MapStatus.ZERO_DIVISOR: 4>
     """
-    rule = NORMALIZATIONS[name]
-    if not np.isfinite(m).all():
-        return np.zeros_like(m), MapStatus.NAN
-    if m.size == 0 or m.min() == m.max():
-        return np.zeros_like(m), MapStatus.CONSTANT
-    used = fraction if fraction is not None else (rule.fraction or 0.0)
-    result = rule.rule(m, used)
-    if result is None:
-        return np.zeros_like(m), MapStatus.ZERO_DIVISOR
-    return result, MapStatus.OK
+    shift, divisor, status = _shift_and_divisor(m, name, fraction)
+    if status:
+        return np.zeros_like(m), status
+    return np.clip((m - shift) / divisor, 0, 1), status
 
 
 def quantize(m: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
@@ -139,73 +140,17 @@ def quantize(m: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
 
 
 def score_levels(
-    raw: npt.NDArray[np.floating],
-    size_hw: tuple[int, int],
-    normalizations: Mapping[str, float | None],
-) -> tuple[dict[str, npt.NDArray[np.uint8]], dict[str, npt.NDArray[np.uint8]], npt.NDArray[np.float64]]:
-    """Raw maps [N, h, w] to 8-bit maps [N, H, W] per normalisation, on the processor, exactly as the reference.
+    large: npt.NDArray[np.float64], name: str, fraction: float | None = None
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """8-bit maps [N, H, W] of upsampled ones [N, H, W], and their statuses [N]: `quantize(normalize(m))` of each.
 
-    `normalizations` maps names to a fraction (None: the rule's own). Returns (levels by name, statuses [N] by
-    name, upsampled maps [N, H, W] before normalisation).
+    A map whose status is not OK is all zeros.
     """
-    n = len(raw)
-    levels = {name: np.zeros((n, *size_hw), np.uint8) for name in normalizations}
-    statuses = {name: np.zeros(n, np.uint8) for name in normalizations}
-    large = np.empty((n, *size_hw), np.float64)
-    for i in range(n):
-        large[i] = upsample(raw[i], size_hw)
-        for name, fraction in normalizations.items():
-            m, status = normalize(large[i], name, fraction)
-            statuses[name][i] = int(status)
-            if not status:
-                levels[name][i] = quantize(m)
-    return levels, statuses, large
+    from eval.levels import quantize_clipped
 
-
-def score_levels_torch(
-    raw: torch.Tensor, size_hw: tuple[int, int], normalizations: Mapping[str, float | None]
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], torch.Tensor]:
-    """`score_levels` on the maps' own device, for accelerators: only the 8-bit maps then have to travel."""
-    import torch
-    import torch.nn.functional as F
-
-    large = raw.to(torch.float64)
-    if tuple(large.shape[1:]) != size_hw:
-        large = F.interpolate(large[:, None], size_hw, mode="bicubic", align_corners=False)[:, 0]  # [N, H, W]
-    flat = large.flatten(1)  # [N, H*W]
-    low, high = flat.min(1).values, flat.max(1).values
-    finite = torch.isfinite(flat).all(1)
-    usable = finite & (low != high)
-    safe = torch.where(usable[:, None], flat, torch.zeros_like(flat))
-    ordered = safe.sort(1).values if {"pas", "ivr"} & set(normalizations) else None
-    levels: dict[str, torch.Tensor] = {}
-    statuses: dict[str, torch.Tensor] = {}
-    for name, given in normalizations.items():
-        fraction = given if given is not None else (NORMALIZATIONS[name].fraction or 0.0)
-        index = min(int(fraction * flat.shape[1]), flat.shape[1] - 1)
-        if name == "minmax":
-            m = safe - safe.amin(1, keepdim=True)
-            divisor = m.amax(1, keepdim=True)
-        elif name == "max":
-            m = safe.clamp(min=0)
-            divisor = safe.amax(1, keepdim=True)
-        elif name == "pas":
-            assert ordered is not None
-            m = safe - ordered[:, :1]
-            divisor = ordered[:, index : index + 1] - ordered[:, :1]
-        else:
-            assert ordered is not None
-            m = (safe - ordered[:, index : index + 1]).clamp(min=0)
-            divisor = m.amax(1, keepdim=True)
-        fine = usable & (divisor[:, 0] > 0)
-        m = (m / divisor.where(fine[:, None], torch.ones_like(divisor))).clamp(max=1)
-        m = torch.where(fine[:, None], m, torch.zeros_like(m))
-        levels[name] = (m * 255).to(torch.uint8).view(large.shape)
-        statuses[name] = torch.where(
-            ~finite,
-            int(MapStatus.NAN),
-            torch.where(
-                low == high, int(MapStatus.CONSTANT), torch.where(fine, 0, int(MapStatus.ZERO_DIVISOR))
-            ),
-        ).to(torch.uint8)
-    return levels, statuses, large
+    levels = np.zeros(large.shape, np.uint8)
+    shift, divisor, status = np.zeros(len(large)), np.zeros(len(large)), np.zeros(len(large), np.uint8)
+    for i, m in enumerate(large):
+        shift[i], divisor[i], status[i] = _shift_and_divisor(m, name, fraction)
+    quantize_clipped(np.ascontiguousarray(large), shift, divisor, levels)
+    return levels, status

@@ -12,7 +12,7 @@ from eval.component_tree import best_iou_per_level_batch
 from eval.frames import Frame, split_boxes
 from eval.masks import histogram_edges, score_histograms
 from eval.protocols import Channel
-from eval.scoremaps import normalize, quantize, upsample
+from eval.scoremaps import normalize, score_levels, upsample
 from wsol.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,6 +39,18 @@ class RawBatch:
     top1: npt.NDArray[np.int8]
     top5: npt.NDArray[np.int8]
 
+    def part(self, start: int, stop: int) -> RawBatch:
+        """Some of the images, as slices count them."""
+        some = slice(start, stop)
+        return RawBatch(
+            self.rows[some],
+            {frame: maps[some] for frame, maps in self.maps.items()},
+            self.status[some],
+            self.predicted[some],
+            self.top1[some],
+            self.top5[some],
+        )
+
 
 def ranks_from_logits(
     logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int32]
@@ -58,7 +70,10 @@ def unpredicted(n: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8], np
 
 @dataclass(frozen=True)
 class Scorer:
-    """Measures batches: 8-bit maps per channel, best IoU at every level, mask histograms, energy shares."""
+    """Measures batches: 8-bit maps per channel, best IoU at every level, mask histograms, energy shares.
+
+    Threads may share one; each call uses the thread it is made in.
+    """
 
     split: Split
     channels: tuple[Channel, ...]
@@ -66,7 +81,6 @@ class Scorer:
     files: FileRoot | None = None
     masks: bool = False
     num_parts: int = 0
-    threads: int | None = None
     _frames: dict[tuple[str, int], Frame] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -77,7 +91,6 @@ class Scorer:
         channels: Sequence[Channel],
         *,
         input_size: int | None = None,
-        threads: int | None = None,
     ) -> Scorer:
         """A scorer that also measures masks and parts where the manifest has them and its files are at hand."""
         from wsol.images import open_root
@@ -92,7 +105,6 @@ class Scorer:
             files,
             masks and files is not None,
             len(manifest.part_names) if part_masks and files is not None else 0,
-            threads,
         )
 
     def frame(self, channel: Channel) -> Frame:
@@ -127,47 +139,52 @@ class Scorer:
         n = len(batch.rows)
         boxes, offsets = split_boxes(self.split, batch.rows, frame)
         raw = batch.maps[frame.name]
-        with_masks = self.masks and frame.name == "resize"
-        levels = {str(c): np.zeros((n, *frame.size_hw), np.uint8) for c in channels}
-        status = {str(c): batch.status.copy() for c in channels}
-        edges = histogram_edges(MASK_STEP)
-        hists = {str(c): np.zeros((2, n, len(edges) - 1), np.int32) for c in channels} if with_masks else {}
-        energy = np.full((n, 1 + self.num_parts), np.nan, np.float32)
-        for i in range(n):
-            source = raw[i]
-            large = None if source is None else upsample(source, frame.size_hw)
-            mask, ignore, parts = (
-                self._annotations(int(batch.rows[i]), frame) if with_masks else (None, None, None)
-            )
-            if large is not None and mask is not None:
-                energy[i] = energy_shares(large, mask, parts, self.num_parts)
-            for c in channels:
-                key = str(c)
-                m = np.zeros(frame.size_hw)
-                if large is not None:
-                    m, found = normalize(large, c.normalization, c.fraction)
-                    status[key][i] |= int(found)
-                    if not found:
-                        levels[key][i] = quantize(m)
-                if mask is not None:
-                    hists[key][0, i], hists[key][1, i] = score_histograms(m, mask, ignore, edges)
+        large = np.zeros((n, *frame.size_hw))
+        given = np.zeros(n, bool)
+        for i, m in enumerate(raw):
+            if m is not None:
+                large[i], given[i] = upsample(m, frame.size_hw), True
         several = bool((np.diff(offsets) > 1).any())
         for c in channels:
             key = str(c)
-            best = best_iou_per_level_batch(levels[key], boxes, offsets, self.threads)
+            levels, found = score_levels(large, c.normalization, c.fraction)
+            best = best_iou_per_level_batch(levels, boxes, offsets, num_threads=1)
             arrays[f"{key}.largest_any"] = best.largest_any.astype(np.float32)
             arrays[f"{key}.all_any"] = best.all_any.astype(np.float32)
             arrays[f"{key}.largest_first"] = best.largest_first.astype(np.float32) if several else None  # type: ignore[assignment]
             arrays[f"{key}.all_first"] = best.all_first.astype(np.float32) if several else None  # type: ignore[assignment]
             arrays[f"{key}.largest_box"] = best.largest_box.astype(np.int16)
-            arrays[f"{key}.max_level"] = levels[key].reshape(n, -1).max(1)
-            arrays[f"{key}.status"] = status[key]
-            if with_masks:
-                arrays[f"{key}.hist_object"], arrays[f"{key}.hist_background"] = hists[key]
-        if with_masks:
-            arrays["energy_object"] = energy[:, 0]
-            if self.num_parts:
-                arrays["energy_parts"] = energy[:, 1:]
+            arrays[f"{key}.max_level"] = levels.reshape(n, -1).max(1)
+            arrays[f"{key}.status"] = batch.status | np.where(given, found, 0).astype(np.uint8)
+        if self.masks and frame.name == "resize":
+            self._score_masks(batch, frame, channels, large, given, arrays)
+
+    def _score_masks(
+        self,
+        batch: RawBatch,
+        frame: Frame,
+        channels: Sequence[Channel],
+        large: npt.NDArray[np.float64],
+        given: npt.NDArray[np.bool_],
+        arrays: dict[str, npt.NDArray[Any]],
+    ) -> None:
+        n = len(batch.rows)
+        edges = histogram_edges(MASK_STEP)
+        hists = {str(c): np.zeros((2, n, len(edges) - 1), np.int32) for c in channels}
+        energy = np.full((n, 1 + self.num_parts), np.nan, np.float32)
+        for i in range(n):
+            mask, ignore, parts = self._annotations(int(batch.rows[i]), frame)
+            if given[i]:
+                energy[i] = energy_shares(large[i], mask, parts, self.num_parts)
+            for c in channels:
+                m, _ = normalize(large[i], c.normalization, c.fraction)
+                found = score_histograms(m, mask, ignore, edges)
+                hists[str(c)][0, i], hists[str(c)][1, i] = found
+        for key, (inside, outside) in hists.items():
+            arrays[f"{key}.hist_object"], arrays[f"{key}.hist_background"] = inside, outside
+        arrays["energy_object"] = energy[:, 0]
+        if self.num_parts:
+            arrays["energy_parts"] = energy[:, 1:]
 
     def _annotations(
         self, row: int, frame: Frame

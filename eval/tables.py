@@ -58,3 +58,30 @@ def result_table(results: Mapping[str, Any]) -> Table:
             number(full.get(name)),
         )
     return table
+
+
+def notes(results: Mapping[str, Any]) -> list[str]:
+    """What a reader must know beside the table: odd maps, absent protocols, classification."""
+    lines = []
+    for key, entry in results["classification"].items():
+        lines.append(f"classification {key}: {number(entry)} %")
+    for key, entry in results.get("energy", {}).items():
+        lines.append(f"share of map energy on {key}: {number(entry)} %")
+    wording = {
+        "missing_map": "images had no map and were scored as all zeros",
+        "unreadable_map": "maps could not be read and were scored as all zeros",
+        "nan_map": "maps held NaN or infinity and were scored as all zeros",
+        "constant_map": "maps were constant and were scored as all zeros",
+        "out_of_range_map": "maps left [0, 1] and were scored as all zeros",
+        "resized_map": "maps had another size than the frame and were resized to it",
+        "surplus_map": "maps belong to no image of the split and were ignored",
+        "no_gt": "images have no ground-truth box and are left out of box metrics",
+    }
+    for key, words in wording.items():
+        if results["counts"].get(key):
+            lines.append(f"note: {results['counts'][key]} {words}")
+    for channel, n in results["counts"].get("zero_divisor", {}).items():
+        lines.append(f"note: {n} maps cannot be normalised for {channel} and were scored as all zeros there")
+    for name, reason in results["not_computed"].items():
+        lines.append(f"not computed: {name}: {reason}")
+    return lines

@@ -84,7 +84,7 @@ class Watch:
         """MaxBoxAcc and MaxBoxAccV2 with thresholds chosen on train-fullsup itself, and a panel of its first maps."""
         from eval.frames import Frame, split_boxes
         from eval.metrics import MaxBoxAcc, MaxBoxAccV2
-        from eval.scoremaps import score_levels
+        from eval.scoremaps import score_levels, upsample
         from eval.sources.network import NetworkMaps
 
         split = self.data.validation
@@ -97,7 +97,8 @@ class Watch:
         metrics = {"maxboxacc": MaxBoxAcc(resamples=0), "maxboxacc_v2": MaxBoxAccV2(resamples=0)}
         shown: list[npt.NDArray[np.uint8]] = []
         for batch in source.batches(np.arange(len(split))):
-            levels = score_levels(np.asarray(batch.maps["resize"]), FRAME, {"minmax": None})[0]["minmax"]
+            large = np.stack([upsample(np.asarray(m), FRAME) for m in batch.maps["resize"]])
+            levels, _ = score_levels(large, "minmax")
             boxes, offsets = split_boxes(split, batch.rows, frame)
             truth = [boxes[a:b] for a, b in itertools.pairwise(offsets)]
             for metric in metrics.values():

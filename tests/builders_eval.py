@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from eval.localize import Subject, score_subject
+from eval.localize import score_subject
 from eval.localize_config import LocalizeConfig
 from eval.records import BLOCK
 from eval.scoring import RawBatch
+from eval.subject import Subject
 from wsol.manifest import Manifest, Sample, Split, load_manifest, write_manifest
 
 EVIL = "<img src=x onerror=alert(1)>"

@@ -28,8 +28,27 @@ def store_of(
     channels = tuple(dict.fromkeys(p.channel for p in protocols))
     index = RecordIndex("toy", "test", "h", len(split), tuple(str(c) for c in channels), False, ())
     store = RecordStore.create(folder / "records", index)
-    measure(store, Scorer(split, channels, threads=1), source)
+    measure(store, Scorer(split, channels), source, threads=1)
     return store
+
+
+def test_threads_do_not_change_a_byte(tmp_path: Path) -> None:
+    """1,100 images are three blocks; units of 16 images finish in any order, images stay in theirs."""
+    split = boxed_split(1100, seed=3)
+    maps = smooth_maps(40, seed=4, side=28)
+    write_maps(tmp_path / "maps", split, np.concatenate([maps] * 28)[:1100])
+    source = ScoreMapFiles(tmp_path / "maps", split)
+    channels = (PROTOCOLS["maxboxacc"].channel,)
+    index = RecordIndex("toy", "test", "h", len(split), tuple(map(str, channels)), False, ())
+    written = []
+    for threads in (1, 5):
+        store = RecordStore.create(tmp_path / f"records{threads}", index)
+        counted: list[int] = []
+        measure(store, Scorer(split, channels), source, threads=threads, advance=counted.append)
+        assert sorted(counted) == [0, 76, 512, 512]
+        written.append([store.path(b).read_bytes() for b in range(3)])
+    assert written[0] == written[1]
+    assert store.read(2)["index"].tolist() == list(range(1024, 1100))
 
 
 def reference_numbers(split: Split, maps: np.ndarray) -> tuple[float, float]:

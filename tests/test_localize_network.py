@@ -201,6 +201,10 @@ def test_batch_size_and_workers_do_not_change_the_blocks(pictures: Path, tmp_pat
         ({"dataset": None}, "--dataset"),
         ({"device": "cuda:99"}, "cannot be used"),
         ({"split": "train-weaksup"}, "has no split 'train-weaksup'"),
+        ({"threads": 0}, "--threads must be at least 1, got 0"),
+        ({"batch_size": 0}, "--batch-size must be at least 1, got 0"),
+        ({"workers": -1}, "--workers must be at least 0, got -1"),
+        ({"bootstrap": -5}, "--bootstrap must be at least 0, got -5"),
     ],
 )
 def test_mistakes_are_named(

@@ -74,16 +74,22 @@ class EvalView:
         """Pixels cut away at the left and at the top of the resized image (0 for `resize`)."""
         return (self.resized_side - self.size) // 2
 
-    def apply(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Frame one image: uint8 [H, W, 3] to a new contiguous uint8 [3, size, size]."""
+    def frame(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Frame one image: uint8 [H, W, 3] to uint8 [size, size, 3], perhaps a view of the input."""
         resized = resize_rgb(rgb, self.resized_side)
         cut = slice(self.crop_offset, self.crop_offset + self.size)
-        return np.ascontiguousarray(resized[cut, cut].transpose(2, 0, 1))  # [3, size, size]
+        return resized[cut, cut]
+
+    def apply(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Frame one image: uint8 [H, W, 3] to a new contiguous uint8 [3, size, size]."""
+        return np.ascontiguousarray(self.frame(rgb).transpose(2, 0, 1))  # [3, size, size]
 
 
 @dataclass(frozen=True)
 class EvalBatch:
-    """Framed images: `indices` int64 [n] into the split, `images` uint8 [n, 3, S, S] by view name."""
+    """Framed images: `indices` int64 [n] into the split, `images` uint8 [n, 3, S, S], channels_last, by view
+    name.
+    """
 
     indices: npt.NDArray[np.int64]
     images: dict[str, torch.Tensor]
@@ -136,10 +142,12 @@ def evaluation_batches(
     indices: Sequence[int] | npt.NDArray[np.int64] | None = None,
     batch_size: int,
     workers: int = 0,
+    pin_memory: bool = False,
 ) -> Iterator[EvalBatch]:
     """Framed images of a split, in the order of `indices` (default: all); the last batch may be smaller.
 
     Each image is decoded once for all views. `workers` processes decode ahead; with 0 the caller does.
+    `pin_memory` puts batches where a GPU copies them from while the caller goes on.
     No indices give no batches. A missing or corrupt image raises `UserError` naming it.
     """
     names = [view.name for view in views]
@@ -148,7 +156,8 @@ def evaluation_batches(
     rows = np.arange(len(split)) if indices is None else np.asarray(indices, np.int64)
     job = _Frames(ImageReader(split, root), tuple(views))
     chunks = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
-    return (EvalBatch(*found) for found in ordered_map(job, chunks, workers=workers))
+    found = ordered_map(job, chunks, workers=workers, pin_memory=pin_memory)
+    return (EvalBatch(rows, images) for rows, images in found)
 
 
 @dataclass(frozen=True)
@@ -161,12 +170,13 @@ class _Frames:
     def __call__(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], dict[str, torch.Tensor]]:
         import torch
 
-        out = {v.name: np.empty((len(rows), 3, v.size, v.size), np.uint8) for v in self.views}
+        out = {v.name: np.empty((len(rows), v.size, v.size, 3), np.uint8) for v in self.views}
         for i, row in enumerate(rows):
             rgb = self.reader.read(int(row))
             for view in self.views:
-                out[view.name][i] = view.apply(rgb)
-        return rows, {name: torch.from_numpy(stack) for name, stack in out.items()}
+                out[view.name][i] = view.frame(rgb)
+        # [n, S, S, 3] seen as [n, 3, S, S]: the bytes stay where they are
+        return rows, {name: torch.from_numpy(stack).permute(0, 3, 1, 2) for name, stack in out.items()}
 
 
 def ordered_map(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from eval.comparison.evaluated import Evaluated, Unavailable
 from eval.localization import Summary
-from eval.protocols import Protocol, protocol_named
+from eval.protocols import Protocol, channels_of, protocol_named
 from eval.scoremaps import NORMALIZATIONS
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def normalized_summaries(
     from eval.scoring import Scorer
 
     wanted = [p for variants in normalization_protocols().values() for p in variants.values()]
-    channels = list(dict.fromkeys(p.channel for p in wanted))
+    channels = channels_of(wanted)
     there = [c for c in channels if str(c) in run.store.index.channels]
     missing = [c for c in channels if c not in there]
     found = run.summaries([p for p in wanted if p.channel in there], resamples=resamples, seed=seed)
@@ -70,8 +70,8 @@ def normalized_summaries(
                 source.describe(),
             ),
         )
-        scorer = Scorer(split, tuple(missing), input_size=source.input_size, threads=threads)
-        measure(store, scorer, source, advance=advance)
+        scorer = Scorer(split, tuple(missing), input_size=source.input_size)
+        measure(store, scorer, source, threads=threads, advance=advance)
         found |= run.summaries(
             [p for p in wanted if p.channel in missing], resamples=resamples, seed=seed, store=store
         )

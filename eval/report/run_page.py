@@ -143,7 +143,7 @@ def _about(run: Evaluated) -> str:
 
 
 def _caveats(run: Evaluated) -> list[str]:
-    from eval.localize import notes
+    from eval.tables import notes
 
     lines = [n.removeprefix("note: ") for n in notes(dict(run.results)) if n.startswith("note: ")]
     if any(e["definition"]["threshold"] == "oracle" for e in run.results["protocols"].values()):

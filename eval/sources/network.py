@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eval.records import BLOCK
 from eval.scoring import RawBatch, ranks_from_logits
-from wsol.loading import EvalView, evaluation_batches, normalize_images
+from wsol.loading import EvalBatch, EvalView, evaluation_batches, normalize_images
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
 
     from wsol.manifest import Split
     from wsol.models import Classifier
+
+
+@dataclass(frozen=True)
+class _Underway:
+    """A batch whose maps and logits are on their way from the device; `arrived` is None where they are there."""
+
+    rows: npt.NDArray[np.int64]
+    maps: dict[str, torch.Tensor]
+    logits: torch.Tensor
+    arrived: torch.cuda.Event | None
 
 
 class NetworkMaps:
@@ -58,28 +70,57 @@ class NetworkMaps:
     def unusable(self, normalization: str, frame: str) -> str | None:
         return None if frame in self.frames else f"frame '{frame}' was not asked for"
 
+    def images(self, rows: npt.NDArray[np.int64]) -> Iterator[EvalBatch]:
+        """Framed images of some rows, in order, `batch_size` at a time."""
+        views = [EvalView(name, self.model.spec.input_size) for name in self.frames]  # type: ignore[arg-type]
+        return evaluation_batches(
+            self.split,
+            self.root,
+            views,
+            indices=rows,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+
     def batches(self, rows: npt.NDArray[np.int64]) -> Iterator[RawBatch]:
+        underway: deque[_Underway] = deque()
+        # A GPU is given the next batch before the last one's results are read, so that it never waits for the host.
+        ahead = 1 if self.device.type == "cuda" else 0
+        for batch in self.images(rows):
+            underway.append(self._begin(batch))
+            if len(underway) > ahead:
+                yield self._finish(underway.popleft())
+        while underway:
+            yield self._finish(underway.popleft())
+
+    def _begin(self, batch: EvalBatch) -> _Underway:
         import torch
 
         from wsol.cams.cam import extract_cams
 
-        views = [EvalView(name, self.model.spec.input_size) for name in self.frames]  # type: ignore[arg-type]
+        cuda = self.device.type == "cuda"  # elsewhere a copy that does not wait could be read too early
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        for batch in evaluation_batches(
-            self.split, self.root, views, indices=rows, batch_size=self.batch_size, workers=self.workers
-        ):
-            labels = torch.from_numpy(self.split.labels[batch.indices].astype(np.int64))
-            maps: dict[str, npt.NDArray[np.floating]] = {}
-            ranks = None
-            for name in self.frames:
-                images = batch.images[name].to(self.device, non_blocking=True)
-                with torch.autocast(self.device.type, half) if half else nullcontext():
-                    cams = extract_cams(self.model, normalize_images(images), labels)
-                maps[name] = cams.maps.float().cpu().numpy()
-                if ranks is None:
-                    ranks = ranks_from_logits(
-                        cams.logits.float().cpu().numpy(), self.split.labels[batch.indices]
-                    )
-            assert ranks is not None
-            status = np.zeros(len(batch.indices), np.uint8)
-            yield RawBatch(batch.indices, maps, status, *ranks)
+        labels = torch.from_numpy(self.split.labels[batch.indices].astype(np.int64))
+        maps: dict[str, torch.Tensor] = {}
+        logits = None
+        for name in self.frames:
+            images = batch.images[name].to(self.device, non_blocking=cuda)
+            with torch.autocast(self.device.type, half) if half else nullcontext():
+                cams = extract_cams(self.model, normalize_images(images), labels)
+            maps[name] = cams.maps.float().to("cpu", non_blocking=cuda)
+            if logits is None:
+                logits = cams.logits.float().to("cpu", non_blocking=cuda)
+        assert logits is not None
+        arrived = None
+        if cuda:
+            arrived = torch.cuda.Event()
+            arrived.record(torch.cuda.current_stream(self.device))
+        return _Underway(batch.indices, maps, logits, arrived)
+
+    def _finish(self, underway: _Underway) -> RawBatch:
+        if underway.arrived is not None:
+            underway.arrived.synchronize()
+        ranks = ranks_from_logits(underway.logits.numpy(), self.split.labels[underway.rows])
+        maps = {name: found.numpy() for name, found in underway.maps.items()}
+        return RawBatch(underway.rows, maps, np.zeros(len(underway.rows), np.uint8), *ranks)

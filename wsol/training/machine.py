@@ -7,8 +7,8 @@ import platform
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from wsol.cores import usable_cores
 from wsol.errors import UserError
-from wsol.training.pixels import usable_cores
 
 if TYPE_CHECKING:
     import torch

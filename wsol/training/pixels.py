@@ -8,7 +8,6 @@ old pixels.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,11 +96,3 @@ class Decode:
         for i, row in enumerate(rows):
             out[i] = resize_rgb(self.reader.read(int(row)), self.side)
         return out
-
-
-def usable_cores() -> int:
-    """Processor cores that this process may run on."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        return os.cpu_count() or 1

@@ -1,0 +1,15 @@
+"""How many processor cores are this process's to use."""
+
+from __future__ import annotations
+
+import os
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on; under torchrun, its share of the host's: at least 1."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        cores = os.cpu_count() or 1
+    beside = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, cores // int(beside)) if beside.isdigit() and int(beside) else cores
