@@ -46,6 +46,11 @@ def explained(trainer: Trainer) -> Iterator[None]:
             f"free some space, {again}"
         ) from error
     except RuntimeError as error:
+        if config.deterministic and "determinis" in str(error).lower():
+            raise UserError(
+                f"--deterministic at step {trainer.position.step}: {str(error).splitlines()[0]} Start again without "
+                "--deterministic, or with another --arch or --device"
+            ) from error
         if "can't allocate memory" in str(error):
             raise UserError(
                 f"out of memory at step {trainer.position.step}; start again with --accumulate "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     import torch
 
     from wsol.training.config import TrainConfig
+
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
@@ -88,13 +92,37 @@ def _has_bf16(device: torch.device) -> bool:
     return False
 
 
-def make_deterministic() -> None:
-    """Ask torch for kernels that give the same bits each time; an operation without one raises."""
+@contextmanager
+def settings_put_back(*, deterministic: bool) -> Iterator[None]:
+    """While entered, what a run needs of torch's global settings; on leaving, whatever they were before.
+
+    With `deterministic`, torch takes kernels that give the same bits each time, and an operation without one raises
+    RuntimeError; enter it before anything is computed on a GPU. The global random generators are put back too.
+    """
     import torch
 
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when first used
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
+    from wsol.training.checkpoint import chance_state, restore_chance
+
+    chance = chance_state()
+    enabled, only_warned = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    searching = torch.backends.cudnn.benchmark
+    workspace = os.environ.get(_WORKSPACE)
+    try:
+        if deterministic:
+            os.environ.setdefault(_WORKSPACE, ":4096:8")  # cuBLAS reads it when first used
+            torch.use_deterministic_algorithms(True)
+            torch.backends.cudnn.benchmark = False
+        yield
+    finally:
+        restore_chance(chance)
+        if deterministic:
+            torch.use_deterministic_algorithms(enabled, warn_only=only_warned)
+            torch.backends.cudnn.benchmark = searching
+            if workspace is None:
+                os.environ.pop(_WORKSPACE, None)
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from wsol.training.config import TrainConfig, config_from_record, parse_config
 from wsol.training.distributed import World, from_first, joined, wait_for_all, world_from_environment
 from wsol.training.failures import explained, naming_the_process
 from wsol.training.loop import Job, Observer, Stopped, Trainer
-from wsol.training.machine import describe_device, make_deterministic, pick_device, settle
+from wsol.training.machine import describe_device, pick_device, settings_put_back, settle
 from wsol.training.material import Data, open_data, open_images
 from wsol.training.progress import Reporter, duration, reporter
 from wsol.training.record import new_record, now
@@ -77,10 +77,9 @@ def _train(
     elif config.out is not None:
         refuse_used(Path(config.out))
     device = pick_device(config.device, world.local_rank)
-    if config.deterministic:
-        make_deterministic()
     config = settle(config, device)
     with ExitStack() as stack:
+        stack.enter_context(settings_put_back(deterministic=config.deterministic))
         stop = stack.enter_context(StopRequest())
         stack.enter_context(joined(world, device))
         data = open_data(config)
