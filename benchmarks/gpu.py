@@ -46,7 +46,7 @@ from wsol.training.batches import Images
 from wsol.training.config import TrainConfig
 from wsol.training.distributed import World
 from wsol.training.loop import Job, Trainer
-from wsol.training.machine import describe_device, pick_device, settle
+from wsol.training.machine import describe_device, pick_device, settings_put_back, settle
 from wsol.training.optim import build_optimizer
 from wsol.training.progress import Silent
 from wsol.training.stopping import StopRequest
@@ -109,7 +109,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         rows = take_turns(evaluation_rows(setting, Path(scratch)), setting)
     peak = peak_memory(setting)
-    rows += take_turns(training_rows(setting), setting)
+    with settings_put_back(deterministic=False):
+        rows += take_turns(training_rows(setting), setting)
     kernel = box_kernel(setting)
     differences = agreement(setting)
     print("\n".join([peak, peak_memory(setting).replace("evaluation", "training"), kernel, differences]))

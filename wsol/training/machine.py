@@ -114,13 +114,14 @@ def settings_put_back(*, deterministic: bool) -> Iterator[None]:
         if deterministic:
             os.environ.setdefault(_WORKSPACE, ":4096:8")  # cuBLAS reads it when first used
             torch.use_deterministic_algorithms(True)
-            torch.backends.cudnn.benchmark = False
+        # every step has the same shapes, so that cuDNN's search for the fastest kernels pays back at once
+        torch.backends.cudnn.benchmark = not deterministic
         yield
     finally:
         restore_chance(chance)
+        torch.backends.cudnn.benchmark = searching
         if deterministic:
             torch.use_deterministic_algorithms(enabled, warn_only=only_warned)
-            torch.backends.cudnn.benchmark = searching
             if workspace is None:
                 os.environ.pop(_WORKSPACE, None)
 
