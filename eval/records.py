@@ -127,16 +127,14 @@ class RecordStore:
         store = cls(path, index)
         text = json.dumps({"schema": SCHEMA, **asdict(index)}, indent=1)
         head = path / "index.json"
-        if head.is_file():
-            try:
-                same = cls._read_index(head).fingerprint() == index.fingerprint()
-            except UserError:
-                same = False
-            if same:
-                return store
-            head.unlink()
-            for block in path.glob("block-*.npz"):
-                block.unlink()
+        try:
+            same = cls._read_index(head).fingerprint() == index.fingerprint()
+        except UserError:
+            same = False
+        if same:
+            return store
+        for block in path.glob("block-*.npz"):  # before the index: who is killed here must find work left to do
+            block.unlink()
         write_durably(head, text)
         return store
 
