@@ -133,8 +133,8 @@ class RecordStore:
             same = False
         if same:
             return store
-        for block in path.glob("block-*.npz"):  # before the index: who is killed here must find work left to do
-            block.unlink()
+        for block in path.glob("block-*.npz"):
+            block.unlink()  # before the index: the one after a kill here sees that they are another one's
         write_durably(head, text)
         return store
 
