@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--images", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=200, help="CutMix's step against vanilla's, in turns")
     parser.add_argument("--workers", type=int, default=None, help="DataLoader workers (default: ours)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--only", nargs="*", help="names of contenders, the first is the reference")
@@ -113,7 +114,7 @@ def main() -> None:
         print(f"round {turn + 1}/{asked.rounds}", file=sys.stderr, flush=True)
     report(contenders, len(data.train) // config.batch_size * config.batch_size, config, device)
     if not asked.only:
-        step_against_step(config, data, device)
+        step_against_step(config, data, device, asked.pairs)
         direct_cost(config, data, device)
 
 
@@ -166,8 +167,11 @@ def _ours(**changes: Any) -> Callable[[TrainConfig, Data, torch.device], Callabl
     return make
 
 
-def step_against_step(config: TrainConfig, data: Data, device: torch.device, steps: int = 60) -> None:
-    """CutMix's step against vanilla's, taken in turns on the same batch: the sharpest comparison of the two."""
+def step_against_step(config: TrainConfig, data: Data, device: torch.device, pairs: int) -> None:
+    """CutMix's step against vanilla's, taken in turns on the same batch: the sharpest comparison of the two.
+
+    The interval is of the median: order statistics that hold it with 95 % whatever the distribution.
+    """
     methods = ("vanilla", "cutmix")
     trainers = {m: _trainer(replace(config, method=m), data, device) for m in methods}
     shape = (config.batch_size, config.size, config.size, 3)
@@ -176,7 +180,7 @@ def step_against_step(config: TrainConfig, data: Data, device: torch.device, ste
     )  # channels_last, as batches come
     labels = torch.randint(0, len(data.classes), (config.batch_size,))
     took: dict[str, list[float]] = {m: [] for m in methods}
-    for turn in range(steps + 5):
+    for turn in range(pairs + 5):
         for method in methods if turn % 2 else methods[::-1]:
             began = time.perf_counter() if device.type == "cuda" else time.process_time()
             trainers[method].step(iter([(images, labels)]))
@@ -186,8 +190,15 @@ def step_against_step(config: TrainConfig, data: Data, device: torch.device, ste
             now = time.perf_counter() if device.type == "cuda" else time.process_time()
             took[method].append(now - began)
     ratios = sorted(b / a for a, b in zip(took["vanilla"][5:], took["cutmix"][5:]))
-    middle, low, high = statistics.median(ratios), ratios[steps // 4], ratios[-1 - steps // 4]
-    print(f"\nCutMix's step / vanilla's step: {middle:.3f} (quartiles {low:.3f} - {high:.3f}, {steps} pairs)")
+    middle, reach = (
+        statistics.median(ratios),
+        0.98 * pairs**0.5,
+    )  # 1.96 standard deviations of a fair coin's count
+    low, high = ratios[max(0, int(pairs / 2 - reach))], ratios[min(pairs - 1, int(pairs / 2 + reach))]
+    print(
+        f"\nCutMix's step / vanilla's step: {middle:.4f} (95 % interval of the median {low:.4f} to {high:.4f}; "
+        f"quartiles {ratios[pairs // 4]:.3f} to {ratios[-1 - pairs // 4]:.3f}; {pairs} pairs)"
+    )
 
 
 def direct_cost(config: TrainConfig, data: Data, device: torch.device) -> None:
