@@ -135,7 +135,6 @@ class Evaluations:
         *,
         kill_at: tuple[str, int] | None = None,
         processes: int = 1,
-        torch_threads: int = 1,
     ) -> list[int]:
         """Evaluate; exit codes by rank. `kill_at` names a kind of moment (see `kind_of`) and which of them, from 1.
 
@@ -148,7 +147,6 @@ class Evaluations:
             "arguments": arguments,
             "kill_at": kill_at,
             "processes": processes,
-            "torch_threads": torch_threads,
             "log": str(self.log),
         }
         self._process.stdin.write(json.dumps(asked) + "\n")
@@ -170,7 +168,6 @@ class _Request:
     arguments: list[str]
     kill_at: list[Any] | None
     processes: int
-    torch_threads: int
     log: str
 
 
@@ -181,7 +178,7 @@ def _evaluate(request: _Request) -> int:
     from eval.localize import main
     from eval.scoring import Scorer
 
-    torch.set_num_threads(request.torch_threads)
+    torch.set_num_threads(1)
     if request.kill_at is not None:
         kind, nth = request.kill_at
         fuse = Fuse(nth)
