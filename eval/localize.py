@@ -182,15 +182,16 @@ def _score_split(
         "maps": source.describe(),
     }
     records, maps = subject.out / "records" / role, subject.out / "maps" / role
-    if not world.first:
+    if world.first:
+        remove_unfinished(records)
+        remove_unfinished(maps)
+        if not RecordStore.finished(records, index):
+            (subject.out / RESULTS).unlink(missing_ok=True)  # never older results beside unfinished records
+    else:
         wait_for_all(world)  # the first process starts or clears the stores
     store = RecordStore.create(records, index)
     keep = StoredMaps.create(maps, head) if subject.stores_maps else None
     if world.first:
-        remove_unfinished(records)
-        remove_unfinished(maps)
-        if store.missing_blocks():
-            (subject.out / RESULTS).unlink(missing_ok=True)  # never older results beside unfinished records
         wait_for_all(world)
     measure(
         store,

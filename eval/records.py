@@ -151,6 +151,14 @@ class RecordStore:
             )
         return store
 
+    @classmethod
+    def finished(cls, folder: str | os.PathLike[str], index: RecordIndex) -> bool:
+        """Whether a folder holds every block of just these records."""
+        try:
+            return cls.open(folder).index.fingerprint() == index.fingerprint()
+        except UserError:
+            return False
+
     @staticmethod
     def _read_index(head: Path) -> RecordIndex:
         try:

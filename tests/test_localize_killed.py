@@ -161,7 +161,6 @@ def test_killed_while_another_evaluation_is_cleared_away(
     assert numbers(out) == numbers(alone(source))
 
 
-@pytest.mark.xfail(reason="eval.localize clears the records before it removes the results made from them")
 def test_older_results_are_gone_before_their_records(
     evaluations: Evaluations,
     manifest: Path,
