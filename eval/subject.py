@@ -73,7 +73,7 @@ def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
 
     if run.status != "finished":
         sys.stderr.write(
-            f"note: run '{run.dir}' is {run.status}; scoring the weights of its last checkpoint\n"
+            f"note: run '{run.dir}' {run.situation}; scored here are the weights of its last checkpoint\n"
         )
     device = pick_device(config.device, world)
     model = load_classifier(run, device)
