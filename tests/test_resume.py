@@ -192,6 +192,18 @@ def killed_after(steps: int, manifest: Path, *more: str, out: Path = OUT) -> Non
     assert in_a_child(body) == -signal.SIGKILL
 
 
+def test_killed_before_the_first_checkpoint_pretrained_weights_are_taken_again(
+    manifest: Path, undisturbed: Path
+) -> None:
+    """Else the run would go on from random weights under a record that says otherwise."""
+    asked = ("--pretrained", str(undisturbed / "model.safetensors"))
+    assert run(manifest, *asked, out=Path("left-alone")).exit_code == 0
+
+    killed_after(0, manifest, *asked)
+    assert run(manifest, "--resume").exit_code == 0
+    assert_same(OUT, Path("left-alone"))
+
+
 def test_a_killed_run_is_called_killed_until_it_is_continued(manifest: Path) -> None:
     out = Path("runs/a")
     killed_after(2, manifest, out=out)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from wsol.durable import remove_unfinished
 from wsol.errors import UserError
 from wsol.models import ClassifierSpec, build_classifier
-from wsol.runs import RECORD, Run, locked, resume_command, update_run, write_run
+from wsol.runs import CHECKPOINTS, RECORD, Run, locked, resume_command, update_run, write_run
 from wsol.training.chance import network_seed
+from wsol.training.checkpoint import checkpoint_files
 from wsol.training.config import TrainConfig, config_from_record, parse_config
 from wsol.training.distributed import World, from_first, joined, wait_for_all, world_from_environment
 from wsol.training.failures import explained, naming_the_process
@@ -104,7 +105,8 @@ def _build(
 ) -> Job:
     """Network and images, checked; no directory has been made yet, so a mistake leaves nothing behind."""
     spec = ClassifierSpec(config.arch, len(data.classes), config.stride, config.size, config.stride_plan)
-    pretrained = config.pretrained if resumed is None else None  # a checkpoint has the weights
+    begun = resumed is not None and bool(checkpoint_files(resumed.dir / CHECKPOINTS))
+    pretrained = None if begun else config.pretrained  # a checkpoint has the weights
     model = build_classifier(spec, pretrained=pretrained, seed=network_seed(config.seed))
     images = open_images(data.train, data.root, config.resize, config, world, report)
     validation = None
