@@ -199,6 +199,39 @@ def test_masks_beside_the_images(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("masks", ["masks", "masks/", "./masks"])
+def test_masks_beside_split_folders_leave_the_splits_as_they_are(tmp_path: Path, masks: str) -> None:
+    """Once the folder of masks made classes of `train/cat` and `test/cat`, and splits of its own over both."""
+    shape = mask((20, 10), (1, 1, 4, 4))
+    write_tree(
+        tmp_path, {**own_files(2, "train"), **own_files(2, "test"), "masks/test/cat/testcat0.png": shape}
+    )
+    manifest = read(tmp_path, b"image,x0,y0,x1,y1\ntestcat0.png,1,1,5,5\n", masks=masks)
+    assert manifest.classes == CLASSES
+    assert {r: {i.split("/")[0] for i in s.image_ids} for r, s in manifest.splits.items()} == {
+        "train-weaksup": {"train"},
+        "test": {"test"},
+    }
+    assert manifest.split("test")[0].masks == ("masks/test/cat/testcat0.png",)
+
+
+def test_a_folder_beside_split_folders_is_refused(tmp_path: Path) -> None:
+    write_tree(tmp_path, {**own_files(2, "train"), **own_files(2, "test"), **own_files(1)})
+    with pytest.raises(UserError, match="folders test, train name splits, but 'cat' beside them"):
+        read(tmp_path, b"image,x0,y0,x1,y1\n")
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    write_tree(tmp_path, {f"{c}/{i}.png": picture(form="PNG") for c in ("bus", "train") for i in range(2)})
+    assert read(tmp_path, b"image,x0,y0,x1,y1\n").classes == ("bus", "train")
+
+
+def test_masks_that_are_nowhere_are_an_error(tmp_path: Path) -> None:
+    write_tree(tmp_path, own_files(2))
+    with pytest.raises(UserError, match=r"the mask of 'cat/cat0.png' would be 'msaks/cat/cat0.png'"):
+        read(tmp_path, box_lines(1), masks="msaks")
+
+
 def test_prepare_refuses_boxes_over_the_edge_unless_told_to_clip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,15 +112,25 @@ class _Image:
     role: str | None
 
 
-def list_images(root: FileRoot) -> tuple[list[_Image], bool]:
-    """Images in class folders, sorted by path, and whether the folders above the classes name splits."""
+def list_images(root: FileRoot, masks: str | None = None) -> tuple[list[_Image], bool]:
+    """Images in class folders, sorted by path, and whether the folders above the classes name splits. What lies in the
+    folder `masks` is no image."""
     paths = sorted(
         n
         for n in root.names()
-        if n.lower().endswith(SUFFIXES) and not any(p.startswith(".") for p in n.split("/"))
+        if n.lower().endswith(SUFFIXES)
+        and not any(p.startswith(".") for p in n.split("/"))
+        and not (masks is not None and n.startswith(f"{masks}/"))
     )
     tops = {p.split("/", 1)[0] for p in paths}
     by_split = bool(tops) and tops <= set(SPLIT_NAMES)
+    named = sorted(tops & set(SPLIT_NAMES))
+    if not by_split and len({SPLIT_NAMES[t] for t in named}) > 1:  # one alone may be a class, such as 'train'
+        other = min(tops - set(named))
+        raise UserError(
+            f"'{root.location}': folders {', '.join(named)} name splits, but '{other}' beside them holds images too; "
+            "move it away (a folder of masks is named with --masks)"
+        )
     images = []
     for path in paths:
         pieces = path.split("/")
@@ -151,9 +161,8 @@ def read_folder(
     """Read class folders and a CSV of boxes. `masks` is a folder under the root whose files have the images'
     paths, ending in .png. Labels follow the sorted class names; an image id is the path."""
     table = parse_box_csv(decode_text(box_csv, where), where)
-    images, by_split = list_images(root)
-    if masks is not None:
-        images = [i for i in images if not i.path.startswith(f"{masks}/")]
+    masks = (masks or "").removeprefix("./").strip("/") or None
+    images, by_split = list_images(root, masks)
     boxes = _match(table, images, where)
     classes = sorted({i.class_name for i in images})
     label_of = {c: k for k, c in enumerate(classes)}
@@ -182,6 +191,11 @@ def read_folder(
             where=where,
         )
     splits = {role: b.build() for role, b in builders.items() if len(b)}
+    if masks is not None and not any(s.masks for s in splits.values()):
+        raise UserError(
+            f"--masks '{masks}': '{root.location}' holds no mask of any image there; the mask of '{images[0].path}' "
+            f"would be '{masks}/{images[0].path.rpartition('.')[0]}.png'"
+        )
     notes: list[str] = []
     if not given:
         notes.append(f"splits were made by seed {seed}: see docs/datasets.md, 'Your own images'")
