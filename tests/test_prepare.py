@@ -460,6 +460,12 @@ class TestContactSheet:
         assert (xs.min(), xs.max(), ys.min(), ys.max()) == (20, 60, 10, 40)
         assert (tile[60:] == 238).all()
 
+    def test_boxes_of_a_large_image_that_is_absent_keep_their_place(self) -> None:
+        """2000x1000 shown at 200 pixels: scale 0.1, however small the grey that stands in for the image."""
+        sample = row("a.png", boxes=((200, 100, 1000, 500),), size_wh=(2000, 1000))
+        ys, xs = np.nonzero((np.asarray(draw_sample(sample, None, side=200)) == BOX_COLOUR).all(-1))
+        assert (xs.min(), xs.max(), ys.min(), ys.max()) == (20, 100, 10, 50)
+
     def test_masks_parts_and_a_missing_image(self, tmp_path: Path) -> None:
         write_tree(tmp_path, {"a.png": picture((8, 8), "PNG"), "m.png": mask((8, 8), (0, 0, 4, 8))})
         root = open_root(tmp_path)

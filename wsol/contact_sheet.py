@@ -91,9 +91,9 @@ def draw_sample(sample: Sample, root: FileRoot | None, *, side: int) -> Image:
     """One image scaled to fit a square of `side` pixels, its truth drawn over it."""
     from PIL import Image, ImageDraw
 
-    pixels, problem = _pixels(sample, root)
-    scale = side / max(pixels.shape[:2])
-    size_wh = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
+    pixels, (width, height), problem = _pixels(sample, root)
+    scale = side / max(width, height)
+    size_wh = max(1, round(width * scale)), max(1, round(height * scale))
     small = Image.fromarray(pixels).resize(size_wh, Image.Resampling.LANCZOS)
     if root is not None and not problem:
         small = _overlay(small, sample, root)
@@ -112,17 +112,19 @@ def draw_sample(sample: Sample, root: FileRoot | None, *, side: int) -> Image:
     return tile
 
 
-def _pixels(sample: Sample, root: FileRoot | None) -> tuple[npt.NDArray[np.uint8], str]:
+def _pixels(sample: Sample, root: FileRoot | None) -> tuple[npt.NDArray[np.uint8], tuple[int, int], str]:
+    """Pixels, the (width, height) that boxes refer to (a grey stand-in is smaller), and what is wrong."""
     problem = ""
     if root is not None:
         try:
-            return decode_rgb(root.read_bytes(sample.path), sample.path), ""
+            found = decode_rgb(root.read_bytes(sample.path), sample.path)
+            return found, (found.shape[1], found.shape[0]), ""
         except UserError:
             problem = "cannot be read"
     extent = sample.boxes_xyxy[:, 2:].max(0).astype(int) + 1 if len(sample.boxes_xyxy) else (1, 1)
     w, h = sample.size_wh or (int(extent[0]), int(extent[1]))
     shrink = min(1.0, 1024 / max(w, h))
-    return np.full((max(1, round(h * shrink)), max(1, round(w * shrink)), 3), 205, np.uint8), problem
+    return np.full((max(1, round(h * shrink)), max(1, round(w * shrink)), 3), 205, np.uint8), (w, h), problem
 
 
 def _overlay(image: Image, sample: Sample, root: FileRoot) -> Image:
