@@ -218,3 +218,33 @@ def test_results_that_are_none_are_named(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text('{"schema": 7}')
     with pytest.raises(UserError, match="schema 1"):
         read_results(tmp_path)
+
+
+def test_changed_and_added_maps_are_scored_again(scored: tuple[Path, Path]) -> None:
+    """Records of the maps that lay there before are not taken over; of unchanged maps they are."""
+    manifest, maps = scored
+    arguments = ("--score-maps", maps, "--manifest", manifest, "--bootstrap", 0)
+    split = boxed_manifest(maps.with_name("again")).splits["test"]
+    file = maps / f"{split.image_ids[0]}.npy"
+    kept = np.load(file)
+    file.unlink()
+
+    def measured() -> tuple[int, int, float]:
+        assert run(*arguments) == 0
+        out = maps.with_name("maps-eval")
+        results = read_results(out)
+        when = (out / "records" / "test" / "block-000000.npz").stat().st_mtime_ns
+        return when, results["counts"]["missing_map"], results["protocols"]["maxboxacc"]["value"]
+
+    first, missing, before = measured()
+    assert missing == 1
+    assert measured()[0] == first
+    np.save(file, kept)
+    second, missing, _ = measured()
+    assert (second > first, missing) == (True, 0)
+    perfect = np.zeros((len(split), 224, 224))
+    for i, (w, h) in enumerate(split.sizes_wh):
+        x0, y0, x1, y1 = (split.boxes(i)[0] * 224 / np.array([w, h, w, h])).astype(int)
+        perfect[i, y0:y1, x0:x1] = 1
+    write_maps(maps, split, perfect)
+    assert measured()[2] == 100.0 > before

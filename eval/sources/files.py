@@ -7,9 +7,11 @@ holds NaN or leaves [0, 1] is scored as all zeros and counted: the denominator n
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,16 +58,28 @@ class ScoreMapFiles:
         self.values = values
         self.size_policy = size_policy
         self.frame_size = frame_size
-        self._read, self._names = _open_store(self.location)
+        self._store = _open_store(self.location)
+        self._state: str | None = None
 
     def describe(self) -> dict[str, Any]:
+        if self._state is None:
+            self._state = self._digest()
         return {
             "kind": "files",
             "location": str(self.location),
+            "state": self._state,
             "values": self.values,
             "size_policy": self.size_policy,
             "frames": ["resize"],
         }
+
+    def _digest(self) -> str:
+        """SHA-256 over the sizes and times of the images' maps: changed, new or removed ones give another."""
+        digest = hashlib.sha256()
+        for image_id in self.split.image_ids:
+            stamps = (self._store.stamp(name) for name in spellings(image_id))
+            digest.update(repr(next((s for s in stamps if s is not None), None)).encode())
+        return digest.hexdigest()
 
     def unusable(self, normalization: str, frame: str) -> str | None:
         if frame != "resize":
@@ -79,7 +93,7 @@ class ScoreMapFiles:
 
     def missing_and_surplus(self) -> tuple[list[str], list[str]]:
         """Image ids without a map, and map names that belong to no image of the split."""
-        names = set(self._names())
+        names = set(self._store.names())
         missing: list[str] = []
         used: set[str] = set()
         for image_id in self.split.image_ids:
@@ -107,7 +121,7 @@ class ScoreMapFiles:
         m: npt.NDArray[Any] | None = None
         for name in spellings(image_id):
             try:
-                m = self._read(name)
+                m = self._store.read(name)
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
                 return None, MapStatus.UNREADABLE
             if m is not None:
@@ -134,10 +148,31 @@ class ScoreMapFiles:
         return m, MapStatus.OK
 
 
-def _open_store(
-    location: Path,
-) -> tuple[Callable[[str], npt.NDArray[Any] | None], Callable[[], Iterator[str]]]:
-    """(read a map by name or None, iterate all names) of a folder, .npz or .h5 file."""
+Stamp = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class _Store:
+    """A folder, .npz or .h5 file of maps by name.
+
+    `read` gives a map, None where there is none; `names` all names; `stamp` what changes when a map does (file, size,
+    time), None where there is no such file.
+    """
+
+    read: Callable[[str], npt.NDArray[Any] | None]
+    names: Callable[[], Iterator[str]]
+    stamp: Callable[[str], Stamp | None]
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return path.name, found.st_size, found.st_mtime_ns
+
+
+def _open_store(location: Path) -> _Store:
     if location.is_dir():
         return _folder_store(location)
     if not location.is_file():
@@ -151,9 +186,7 @@ def _open_store(
     raise UserError(f"'{location}': unknown kind of score map store; expected a folder, .npz, .h5 or .hdf5")
 
 
-def _folder_store(
-    root: Path,
-) -> tuple[Callable[[str], npt.NDArray[Any] | None], Callable[[], Iterator[str]]]:
+def _folder_store(root: Path) -> _Store:
     top = root.resolve()
 
     def read(name: str) -> npt.NDArray[Any] | None:
@@ -175,12 +208,10 @@ def _folder_store(
                 if file.endswith(".npy"):
                     yield (relative / file[: -len(".npy")]).as_posix()
 
-    return read, names
+    return _Store(read, names, lambda name: _stamp(root / f"{name}.npy"))
 
 
-def _npz_store(
-    path: Path,
-) -> tuple[Callable[[str], npt.NDArray[Any] | None], Callable[[], Iterator[str]]]:
+def _npz_store(path: Path) -> _Store:
     try:
         archive = np.load(path, allow_pickle=False)
         members = {n.removesuffix(".npy") for n in archive.files}
@@ -190,12 +221,11 @@ def _npz_store(
     def read(name: str) -> npt.NDArray[Any] | None:
         return np.asarray(archive[name]) if name in members else None
 
-    return read, lambda: iter(members)
+    state = _stamp(path)
+    return _Store(read, lambda: iter(members), lambda name: state)
 
 
-def _h5_store(
-    path: Path,
-) -> tuple[Callable[[str], npt.NDArray[Any] | None], Callable[[], Iterator[str]]]:
+def _h5_store(path: Path) -> _Store:
     try:
         import h5py
     except ImportError as error:
@@ -217,4 +247,5 @@ def _h5_store(
         file.visititems(lambda name, node: found.append(name) if isinstance(node, h5py.Dataset) else None)
         return iter(found)
 
-    return read, names
+    state = _stamp(path)
+    return _Store(read, names, lambda name: state)
