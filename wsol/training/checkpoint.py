@@ -97,9 +97,10 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | 
             say(
                 f"{error}; it is set aside as {path.with_suffix('.damaged').name}, and the one before is used"
             )
-    if files:
+    damaged = len(list(folder.glob("step-*.damaged")))  # set aside just now, or by an earlier --resume
+    if damaged:
         raise UserError(
-            f"all {len(files)} checkpoints in '{folder}' are damaged; start again with another --out, or bring back "
+            f"all {damaged} checkpoints in '{folder}' are damaged; start again with another --out, or bring back "
             "a copy of one"
         )
     return None
