@@ -90,6 +90,28 @@ def test_each_bad_map_has_its_own_status(tmp_path: Path) -> None:
     assert surplus == ["stranger"]
 
 
+def test_a_map_with_any_byte_of_its_head_changed_is_read_or_counted(tmp_path: Path) -> None:
+    """numpy hands a damaged header to Python's tokenizer, whose errors are of its own kinds."""
+    split = boxed_split(1)
+    write_maps(tmp_path, split, smooth_maps(1, side=8))
+    file = tmp_path / f"{split.image_ids[0]}.npy"
+    whole = file.read_bytes()
+    source = ScoreMapFiles(tmp_path, split)
+    for at in range(128):
+        for byte in (b"(", b"'", b"\x00", b"9"):
+            file.write_bytes(whole[:at] + byte + whole[at + 1 :])
+            assert len(statuses(source)) == 1
+
+
+def test_a_damaged_member_of_an_npz_is_counted(tmp_path: Path) -> None:
+    split = boxed_split(1)
+    np.savez_compressed(tmp_path / "maps.npz", **{split.image_ids[0]: smooth_maps(1, side=16)[0]})
+    whole = (tmp_path / "maps.npz").read_bytes()
+    for at in range(100, 400, 5):
+        (tmp_path / "broken.npz").write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        assert statuses(ScoreMapFiles(tmp_path / "broken.npz", split)) == [int(MapStatus.UNREADABLE)]
+
+
 def test_another_size_is_refused_where_asked(tmp_path: Path) -> None:
     split = boxed_split(1)
     write_maps(tmp_path, split, smooth_maps(1, side=100))

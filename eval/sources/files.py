@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 SizePolicy = Literal["resize", "refuse"]
 Values = Literal["normalized", "raw"]
 _MAX_MAP_BYTES = 1 << 30
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, EOFError, SyntaxError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+"""What numpy, zipfile and HDF5 raise on damaged maps; numpy reads a header with Python's own tokenizer."""
 
 
 def spellings(image_id: str) -> tuple[str, ...]:
@@ -122,7 +129,7 @@ class ScoreMapFiles:
         for name in spellings(image_id):
             try:
                 m = self._store.read(name)
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            except _DAMAGE:
                 return None, MapStatus.UNREADABLE
             if m is not None:
                 break
