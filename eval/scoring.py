@@ -55,10 +55,14 @@ class RawBatch:
 def ranks_from_logits(
     logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int32]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8], npt.NDArray[np.int8]]:
-    """(predicted class, top-1 flag, top-5 flag) of each row; ties go to the lower class index."""
+    """(predicted class, top-1 flag, top-5 flag) of each row; ties go to the lower class index.
+
+    A row that holds NaN ranks nothing: both flags are 0.
+    """
     own = logits[np.arange(len(labels)), labels][:, None]
     classes = np.arange(logits.shape[1])[None, :]
     ahead = ((logits > own) | ((logits == own) & (classes < labels[:, None]))).sum(1)
+    ahead[np.isnan(logits).any(1)] = logits.shape[1] + 5
     predicted = logits.argmax(1).astype(np.int32)
     return predicted, (ahead < 1).astype(np.int8), (ahead < 5).astype(np.int8)
 

@@ -13,6 +13,7 @@ from eval.localize import localize, main
 from eval.localize_config import LocalizeConfig
 from eval.records import RecordStore
 from eval.results import read_results
+from eval.scoring import ranks_from_logits
 from eval.sources.network import NetworkMaps
 from wsol.manifest import Manifest, Sample, Split, write_manifest
 from wsol.models import Classifier, ClassifierSpec, build_classifier
@@ -191,6 +192,13 @@ def test_batch_size_and_workers_do_not_change_the_blocks(pictures: Path, tmp_pat
         found.append(np.concatenate([np.asarray(b.maps["resize"]) for b in source.batches(np.arange(16))]))
     assert found[0].shape == (16, 8, 8)
     np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+
+
+def test_logits_that_are_no_numbers_count_as_wrong() -> None:
+    """A network that has diverged is not right about every image."""
+    logits = np.array([[np.nan, np.nan], [1.0, np.nan], [0.0, 1.0], [np.inf, 0.0]], np.float32)
+    _, top1, top5 = ranks_from_logits(logits, np.array([0, 0, 1, 0], np.int32))
+    assert top1.tolist() == top5.tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(
