@@ -137,17 +137,13 @@ def decompose(
     if not all(np.isfinite(f.localized[0]) for f in (*found_a, *found_b)):
         return None
     if by_seed:
-        pairs = list(zip(found_a, found_b))
+        split = [[_terms(a, b)] for a, b in zip(found_a, found_b)]
     else:
-        pairs = [(_mean(found_a), _mean(found_b))]
-    split = [_terms(a, b) for a, b in pairs]
-    terms = {}
-    for name in TERMS:
-        value = np.stack([s[name] for s in split])  # [pairs, 1 + B]
-        zero = np.zeros_like(value)
-        terms[name] = paired_difference(
-            Sampled(zero[:, 0], zero[:, 1:]), Sampled(value[:, 0], value[:, 1:]), by_seed=True, seed=seed
-        )
+        split = [[_terms(a, b) for b in found_b] for a in found_a]
+    terms = {
+        name: _term(np.array([[t[name] for t in row] for row in split]), by_seed=by_seed, seed=seed)
+        for name in TERMS
+    }
     parts = {}
     for name in ("correct", "localized", "best"):
         a, b = (
@@ -161,9 +157,23 @@ def decompose(
     return Decomposition(protocol.name, terms, parts, _largest(terms))
 
 
-def _mean(found: Sequence[TopLoc]) -> TopLoc:
-    return TopLoc(
-        *(np.mean([getattr(f, k) for f in found], axis=0) for k in ("correct", "localized", "best"))
+def _term(values: _Float, *, by_seed: bool, seed: int) -> Difference:
+    """One term over runs. `values` [R, 1, 1 + B] are of pairs of seeds; unpaired, [R1, R2, 1 + B] are of every run of
+    one method with every run of the other, which alone makes the terms' means add up to the difference of the means.
+    The seeds' spread is then that of the means by run (Hoeffding's projection)."""
+    if by_seed:
+        value = values[:, 0]
+        zero = np.zeros_like(value)
+        return paired_difference(
+            Sampled(zero[:, 0], zero[:, 1:]), Sampled(value[:, 0], value[:, 1:]), by_seed=True, seed=seed
+        )
+    by_other = values.mean(0)  # [R2, 1 + B]
+    by_baseline = values.mean((0, 1)) - values.mean(1)  # [R1, 1 + B], around 0
+    return paired_difference(
+        Sampled(by_baseline[:, 0], by_baseline[:, 1:]),
+        Sampled(by_other[:, 0], by_other[:, 1:]),
+        by_seed=False,
+        seed=seed,
     )
 
 
