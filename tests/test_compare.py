@@ -212,6 +212,30 @@ def test_a_protocol_defined_otherwise_is_not_compared(opened: list[Evaluated]) -
     assert "not scored" in refused["gt_known_fixed"]
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ("another split", "chosen on train-fullsup / train-weaksup"),
+        ("other images", "on other images of train-fullsup"),
+    ],
+)
+def test_thresholds_chosen_on_other_images_are_not_compared(
+    changed: str, said: str, opened: list[Evaluated]
+) -> None:
+    """Two hold-outs of one dataset share the test split, not the images that transferred thresholds come from."""
+    a, b = opened[0], opened[2]
+    assert a.threshold_hash is not None
+    assert "maxboxacc_transferred" in {p.name for p in comparable_protocols([a, b])[0]}
+    other = (
+        dataclasses.replace(b, results={**b.results, "threshold_split": "train-weaksup"})
+        if changed == "another split"
+        else dataclasses.replace(b, threshold_hash="0" * 64)
+    )
+    common, refused = comparable_protocols([a, other])
+    assert {p.name for p in common} == set(FEW) - {"maxboxacc_transferred"}
+    assert said in refused["maxboxacc_transferred"]
+
+
 def test_two_runs_of_one_method_and_seed_need_names(opened: list[Evaluated]) -> None:
     twin = dataclasses.replace(opened[1], seed=0)
     with pytest.raises(UserError, match="both method 'cutmix' with seed 0"):

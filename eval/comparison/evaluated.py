@@ -43,6 +43,8 @@ class Evaluated:
     results: Mapping[str, Any]
     store: RecordStore
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
+    threshold_hash: str | None = None
+    """Split hash of the images that transferred thresholds were chosen on; None where there are none."""
 
     @property
     def dataset(self) -> str:
@@ -157,7 +159,18 @@ def open_evaluated(location: str | os.PathLike[str]) -> Evaluated:
         results,
         store,
         {name: protocol_from_definition(entry["definition"]) for name, entry in results["protocols"].items()},
+        _threshold_hash(folder, results),
     )
+
+
+def _threshold_hash(folder: Path, results: Mapping[str, Any]) -> str | None:
+    role = results.get("threshold_split")
+    if not role:
+        return None
+    try:
+        return RecordStore.open(folder / "records" / str(role)).index.split_hash
+    except UserError:
+        return None
 
 
 def protocol_from_definition(definition: Mapping[str, Any]) -> Protocol:

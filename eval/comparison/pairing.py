@@ -125,6 +125,8 @@ def comparable_protocols(runs: Sequence[Evaluated]) -> tuple[list[Protocol], dic
         first = runs[0].protocols[name]
         for run in runs[1:]:
             unlike = differences(first.definition(), run.protocols[name].definition())
+            if first.threshold == run.protocols[name].threshold == "transferred":
+                unlike += _other_thresholds(runs[0], run)
             if unlike:
                 refused[name] = (
                     f"'{runs[0].name}' and '{run.name}' define it differently: {'; '.join(unlike)}"
@@ -133,3 +135,16 @@ def comparable_protocols(runs: Sequence[Evaluated]) -> tuple[list[Protocol], dic
         else:
             common.append(first)
     return common, refused
+
+
+def _other_thresholds(a: Evaluated, b: Evaluated) -> list[str]:
+    """How the images that two runs' thresholds were chosen on differ; nothing where one's are not known."""
+    x, y = a.results.get("threshold_split"), b.results.get("threshold_split")
+    if x != y:
+        return [f"thresholds chosen on {x} / {y}"]
+    if a.threshold_hash and b.threshold_hash and a.threshold_hash != b.threshold_hash:
+        return [
+            f"thresholds chosen on other images of {x} (split hashes {_short(a.threshold_hash)} / "
+            f"{_short(b.threshold_hash)})"
+        ]
+    return []
