@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from tests.tiny_dataset import make_tiny_dataset, tiny_config
 from wsol.errors import UserError
 from wsol.loading import EvalView, evaluation_batches, normalize_images
-from wsol.manifest import load_manifest
+from wsol.manifest import load_manifest, write_manifest
 from wsol.models import build_classifier
 from wsol.regularizers import REGULARIZERS, CutMix, MixedBatch
 from wsol.runs import load_classifier, load_run, newest_run, next_free_dir, update_run
@@ -539,6 +539,27 @@ def test_divergence_says_what_to_do_and_keeps_no_bad_weights(manifest: Path) -> 
     for file in Path("runs").rglob("*.safetensors"):
         tensors, _ = load_tensors(file)
         assert all(t.isfinite().all() for t in tensors.values() if t.is_floating_point())
+
+
+def test_divergence_in_the_last_step_shows_in_validation(manifest: Path) -> None:
+    """One step: its loss is that of the network before it, and the weights it leaves are huge but finite."""
+    config = tiny_config(manifest, lr=1e20, batch_size=24, epochs=1, out="run")
+    with pytest.raises(UserError, match=r"the loss on the validation images became .*: training diverged"):
+        train(config, report=Silent())
+    assert not Path("run/log.jsonl").exists()
+    assert load_run("run").record["status"] == "running"
+
+
+@pytest.mark.parametrize("more", [{}, {"checkpoint_every_steps": 1}])
+def test_infinite_weights_are_never_kept(manifest: Path, tmp_path: Path, more: dict[str, int]) -> None:
+    """Without validation images nothing else would tell, and the run would be called finished."""
+    found = load_manifest(manifest)
+    splits = {k: v for k, v in found.splits.items() if k != "train-fullsup"}
+    manifest = write_manifest(replace(found, splits=splits), tmp_path / "unvalidated")
+    config = tiny_config(manifest, lr=1e45, batch_size=24, epochs=1, out="run", **more)
+    with pytest.raises(UserError, match="the weights became infinite or NaN by step 1"):
+        train(config, report=Silent())
+    assert not list(Path("run").rglob("*.safetensors"))
 
 
 def test_every_setting_of_every_method_has_its_flag_with_its_default() -> None:

@@ -199,13 +199,21 @@ class Trainer:
         """`UserError` when training has diverged; nothing of it has been saved then."""
         loss = float(self.sums[0])
         if not math.isfinite(loss):
-            config = self.job.config
-            other = "" if config.precision == "fp32" else ", --precision fp32"
-            raise UserError(
-                f"the loss became {loss} by step {self.position.step} (epoch {self.position.epoch + 1}): training "
-                f"diverged. Start again with a lower --lr (it was {config.base_lr:g}) or --warmup-epochs 1{other}. "
-                f"Earlier checkpoints in '{self.job.folder}' are as they were"
-            )
+            raise self._diverged(f"the loss became {loss}")
+
+    def check_weights(self) -> None:
+        """The same for the network itself: the loss of a step says nothing of what that step made of it."""
+        if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
+            raise self._diverged("the weights became infinite or NaN")
+
+    def _diverged(self, how: str) -> UserError:
+        config = self.job.config
+        other = "" if config.precision == "fp32" else ", --precision fp32"
+        return UserError(
+            f"{how} by step {self.position.step} (epoch {self.position.epoch + 1}): training "
+            f"diverged. Start again with a lower --lr (it was {config.base_lr:g}) or --warmup-epochs 1{other}. "
+            f"Earlier checkpoints in '{self.job.folder}' are as they were"
+        )
 
     def epoch(self) -> None:
         """The rest of the current epoch's steps, with checkpoints in between; `Stopped` when a signal came."""
@@ -287,6 +295,7 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint, then the weights; nothing is lost when either fails."""
         self.check_loss()
+        self.check_weights()
         world = self.job.world
         sums = total(world, self.sums)
         chance = {name: gather(world, tensor) for name, tensor in sorted(chance_state().items())}
@@ -343,6 +352,10 @@ class Trainer:
             began = time.perf_counter()
             found = self.validate() if last or (position.epoch + 1) % config.validate_every == 0 else None
             position.seconds += time.perf_counter() - began
+            if last:
+                self.check_weights()
+            if found and not math.isfinite(found.loss):
+                raise self._diverged(f"the loss on the validation images became {found.loss}")
             line = self._log_line(sums, found)
             if job.observer is not None and job.world.first:
                 line.update(job.observer(line, job.model, job.folder))
