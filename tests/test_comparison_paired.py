@@ -184,6 +184,15 @@ def test_a_verdict_needs_the_corrected_p_and_the_interval() -> None:
         (["no detectable difference"] * 3, "No detectable difference between new and base under any of 3"),
         (["lower", "no detectable difference"], "lower than base under 1 of 2"),
         (["not tested"], "nothing was tested"),
+        (["higher", "not tested"], "higher than base under all 1 protocol. 1 was not tested."),
+        (
+            ["no detectable difference", "not tested", "not tested"],
+            "under any of 1 protocol. 2 were not tested.",
+        ),
+        (
+            ["lower", "no detectable difference", "not tested"],
+            "the other 1 no difference is detectable. 1 was not",
+        ),
     ],
 )
 def test_headlines(verdicts: list[str], said: str) -> None:

@@ -45,24 +45,26 @@ def judge(differences: Mapping[str, Difference]) -> dict[str, Judged]:
 
 def headline(other: str, baseline: str, judged: Mapping[str, Judged]) -> str:
     """The answer in one sentence."""
-    count = len(judged)
+    count = sum(j.verdict != "not tested" for j in judged.values())
     tally = {v: sum(j.verdict == v for j in judged.values()) for v in ("higher", "lower")}
-    if not count or all(j.verdict == "not tested" for j in judged.values()):
+    if not count:
         return f"{other} against {baseline}: nothing was tested."
     under = f"{count} protocol" + ("s" if count > 1 else "")
+    left = len(judged) - count
+    tail = f" {left} {'was' if left == 1 else 'were'} not tested." if left else ""
     if not tally["higher"] and not tally["lower"]:
-        return f"No detectable difference between {other} and {baseline} under any of {under}."
+        return f"No detectable difference between {other} and {baseline} under any of {under}." + tail
     if tally["higher"] == count or tally["lower"] == count:
         word = "higher" if tally["higher"] else "lower"
-        return f"{other} is {word} than {baseline} under all {under}."
+        return f"{other} is {word} than {baseline} under all {under}." + tail
     if tally["higher"] and tally["lower"]:
         return (
             f"The sign depends on the protocol: {other} is higher than {baseline} under {tally['higher']} and lower "
-            f"under {tally['lower']} of {under}."
+            f"under {tally['lower']} of {under}." + tail
         )
     word = "higher" if tally["higher"] else "lower"
     rest = count - tally[word]
     return (
         f"{other} is {word} than {baseline} under {tally[word]} of {under}; under the other {rest} no difference is "
-        "detectable."
+        "detectable." + tail
     )
