@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from eval.compare import main
+from eval.comparison.build import compare_runs
 from eval.comparison.evaluated import Evaluated, open_evaluated, relabelled
 from eval.comparison.pairing import comparable_protocols, group, pair, require_same_images
 from eval.comparison.written import latex_escape
@@ -234,6 +235,19 @@ def test_thresholds_chosen_on_other_images_are_not_compared(
     common, refused = comparable_protocols([a, other])
     assert {p.name for p in common} == set(FEW) - {"maxboxacc_transferred"}
     assert said in refused["maxboxacc_transferred"]
+
+
+def test_runs_of_two_networks_are_told_apart(opened: list[Evaluated]) -> None:
+    def with_network(run: Evaluated, arch: str) -> Evaluated:
+        provenance = {**run.results["provenance"], "classifier": {"arch": arch}}
+        return dataclasses.replace(run, results={**run.results, "provenance": provenance})
+
+    def caveats(baseline: str, other: str) -> str:
+        runs = [with_network(opened[0], other), with_network(opened[2], baseline)]
+        return " ".join(compare_runs(runs, resamples=0).content["comparisons"][0]["caveats"])
+
+    assert "differ in their network (vgg16, resnet50)" in caveats("vgg16", "resnet50")
+    assert "network" not in caveats("vgg16", "vgg16")
 
 
 def test_two_runs_of_one_method_and_seed_need_names(opened: list[Evaluated]) -> None:

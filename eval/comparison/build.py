@@ -208,6 +208,12 @@ def _caveats(pairing: Pairing) -> list[str]:
             f"{min(a, b)} seeds per method: the spread between seeds is estimated from few runs and widens the "
             "intervals accordingly (Student t)."
         )
+    archs = list(dict.fromkeys(r.arch for r in (*pairing.baseline, *pairing.other) if r.arch))
+    if len(archs) > 1:
+        lines.append(
+            f"The runs differ in their network ({', '.join(archs)}): a difference may be the network's and not the "
+            "method's."
+        )
     if not pairing.by_seed and max(a, b) > 1:
         lines.append("The methods have no training seed in common: runs are not paired by seed.")
     lines.append(
