@@ -17,7 +17,7 @@ from eval.statistics import percentile_interval
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from eval.localization import Summary
+    from eval.localization import Outcome
 
 
 def histogram_edges(step: float) -> npt.NDArray[np.float64]:
@@ -95,12 +95,20 @@ def finish_histograms(
     hists: Sequence[npt.NDArray[np.float64]],
     hists_boot: Sequence[npt.NDArray[np.float64]],
     num_images: int,
-) -> Summary:
-    """The summary of a mask metric from summed histograms (object, background)."""
-    from eval.localization import Summary
+) -> Outcome:
+    """The outcome of a mask metric from summed histograms (object, background)."""
+    from eval.localization import NotComputed, Summary
 
     edges = histogram_edges(protocol.threshold_step)
     inside, outside = hists
+    if len(inside) != len(edges) - 1:
+        return NotComputed(
+            protocol,
+            f"the records hold score histograms of {len(inside)} bins, and a threshold_step of "
+            f"{protocol.threshold_step:g} needs {len(edges) - 1}",
+        )
+    if not inside.sum():
+        return NotComputed(protocol, "no pixel of any mask belongs to an object")
     taus: tuple[float, ...] = ()
     ties: tuple[int, ...] = ()
     resampled: npt.NDArray[np.float64] | None

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.masks import average_precision, histogram_edges, pooled_iou, resize_mask, score_histograms
+from eval.localization import NotComputed
+from eval.masks import (
+    average_precision,
+    finish_histograms,
+    histogram_edges,
+    pooled_iou,
+    resize_mask,
+    score_histograms,
+)
+from eval.protocols import PROTOCOLS
 
 
 def naive_pxap(
@@ -50,6 +61,20 @@ def test_ignored_pixels_count_on_neither_side() -> None:
 def test_without_any_object_pixel_it_is_undefined() -> None:
     inside, outside = score_histograms(np.array([[0.3]]), np.array([[False]]), None, histogram_edges(0.1))
     assert np.isnan(average_precision(inside, outside))
+
+
+def test_what_has_no_number_is_not_computed() -> None:
+    """NaN is no number of results.json, and histograms of another step are not the protocol's."""
+    empty = np.zeros((2, 1002))
+    own = dataclasses.replace(PROTOCOLS["pxap"], name="mine", threshold_step=0.01)
+    for protocol, hists, words in (
+        (PROTOCOLS["pxap"], empty, "no pixel of any mask"),
+        (PROTOCOLS["mask_iou"], empty, "no pixel of any mask"),
+        (own, empty + 1, "1002 bins, and a threshold_step of 0.01 needs 102"),
+    ):
+        found = finish_histograms(protocol, list(hists), [], 1)
+        assert isinstance(found, NotComputed)
+        assert words in found.reason
 
 
 @settings(max_examples=40, deadline=None)
