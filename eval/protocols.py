@@ -64,6 +64,11 @@ class Protocol:
         check(bool(self.name) and "/" not in self.name, "name", "a name without '/'")
         check(16 <= self.frame_size <= 2048, "frame_size", "16..2048 pixels")
         check(0 < self.threshold_step <= 0.5, "threshold_step", "a step in (0, 0.5]")
+        check(
+            self.normalization_fraction is None or 0 <= self.normalization_fraction < 1,
+            "normalization_fraction",
+            "a share in [0, 1)",
+        )
         check(bool(self.iou_thresholds), "iou_thresholds", "at least one")
         check(all(0 < t <= 1 for t in self.iou_thresholds), "iou_thresholds", "values in (0, 1]")
         check(
@@ -76,11 +81,13 @@ class Protocol:
             "fixed_threshold",
             "a value in [0, 1)",
         )
-        check(
-            self.metric == "box_accuracy" or self.class_gate == "none",
-            "class_gate",
-            "'none' for a metric of masks",
-        )
+        if self.metric == "box_accuracy":
+            check(self.threshold != "none", "threshold", "'oracle', 'fixed' or 'transferred' for boxes")
+            return
+        rule = "none" if self.metric == "pixel_average_precision" else "oracle"
+        check(self.threshold == rule, "threshold", f"'{rule}' for the metric {self.metric}")
+        check(self.frame == "resize", "frame", "'resize' for a metric of masks")
+        check(self.class_gate == "none", "class_gate", "'none' for a metric of masks")
 
     @property
     def channel(self) -> Channel:
@@ -251,6 +258,11 @@ def load_protocols(file: str | os.PathLike[str]) -> dict[str, Protocol]:
     fields = [f.name for f in dataclasses.fields(Protocol)]
     found: dict[str, Protocol] = {}
     for name, entry in data.items():
+        if str(name) in PROTOCOLS or "@" in str(name):
+            raise UserError(
+                f"{path}: protocol '{name}': the names of published protocols and those with '@' are taken; give it "
+                "another name"
+            )
         if not isinstance(entry, dict):
             raise UserError(f"{path}: protocol '{name}' must be a mapping of fields, got {entry!r:.60}")
         values = dict(entry)

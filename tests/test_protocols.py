@@ -79,10 +79,18 @@ def test_select_adds_normalisations_and_first_boxes_once() -> None:
         ("threshold_step", {"threshold_step": 0.0}),
         ("frame_size", {"frame_size": 0}),
         ("class_gate", {"metric": "mask_iou", "class_gate": "top1"}),
+        ("threshold", {"threshold": "none"}),
+        ("threshold", {"metric": "mask_iou", "threshold": "fixed", "fixed_threshold": 0.3}),
+        ("threshold", {"metric": "mask_iou", "threshold": "transferred"}),
+        ("threshold", {"metric": "pixel_average_precision", "threshold": "oracle"}),
+        ("frame", {"metric": "mask_iou", "frame": "center-crop"}),
+        ("normalization_fraction", {"normalization": "ivr", "normalization_fraction": 45.0}),
+        ("normalization_fraction", {"normalization": "ivr", "normalization_fraction": -0.1}),
+        ("normalization_fraction", {"normalization": "ivr", "normalization_fraction": float("nan")}),
     ],
 )
 def test_contradictions_are_refused(field: str, values: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=field):
+    with pytest.raises(UserError, match=f"'mine': {field} is"):
         Protocol("mine", **values)  # type: ignore[arg-type]
 
 
@@ -106,6 +114,8 @@ def test_a_protocol_of_ones_own_from_yaml(tmp_path: Path) -> None:
         ("a: {contours: widest}", "contours"),
         ("a: {based_on: nothing}", "unknown protocol 'nothing'"),
         ("a: [", "not readable as YAML"),
+        ("maxboxacc: {iou_thresholds: [0.3]}", "protocol 'maxboxacc': the names of published protocols"),
+        ("a@max: {based_on: maxboxacc}", "give it another name"),
     ],
 )
 def test_broken_protocol_files_name_the_file(tmp_path: Path, text: str, message: str) -> None:
