@@ -55,6 +55,7 @@ def localize(config: LocalizeConfig) -> tuple[Path, dict[str, Any]] | None:
     from eval.subject import find_subject, pick_device
     from wsol.training.distributed import joined, world_from_environment
 
+    check_counts(config)
     world = world_from_environment()
     if world.size == 1:
         return score_subject(config, find_subject(config, world))
@@ -71,7 +72,6 @@ def score_subject(
     from wsol.training.distributed import World, wait_for_all
 
     world = world or World()
-    check_counts(config)
     extra = load_protocols(config.protocol_file) if config.protocol_file else {}
     protocols = select(
         config.protocols,

@@ -87,8 +87,15 @@ class LocalizeConfig:
 
 
 def check_counts(config: LocalizeConfig) -> None:
-    """Refuse numbers that count nothing: `UserError` naming the option."""
-    for name, least in (("bootstrap", 0), ("pictures", 0), ("batch_size", 1), ("workers", 0), ("threads", 1)):
+    """Refuse numbers outside their range: `UserError` naming the option."""
+    for name, least in (
+        *(("bootstrap", 0), ("pictures", 0), ("batch_size", 1), ("workers", 0), ("threads", 1)),
+        *(("seed", 0), ("input_size", 1)),
+    ):
         value = getattr(config, name)
         if value is not None and value < least:
             raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+    if config.seed >= 1 << 63:
+        raise UserError(f"--seed must be below 2^63, got {config.seed}")
+    if config.ivr_fraction is not None and not 0 <= config.ivr_fraction < 1:
+        raise UserError(f"--ivr-fraction must be a share in [0, 1), got {config.ivr_fraction}")

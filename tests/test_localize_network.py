@@ -213,6 +213,11 @@ def test_logits_that_are_no_numbers_count_as_wrong() -> None:
         ({"batch_size": 0}, "--batch-size must be at least 1, got 0"),
         ({"workers": -1}, "--workers must be at least 0, got -1"),
         ({"bootstrap": -5}, "--bootstrap must be at least 0, got -5"),
+        ({"seed": -1}, "--seed must be at least 0, got -1"),
+        ({"seed": 1 << 64}, "--seed must be below"),
+        ({"input_size": 0}, "--input-size must be at least 1, got 0"),
+        ({"ivr_fraction": 45.0}, "--ivr-fraction must be a share"),
+        ({"ivr_fraction": float("nan")}, "--ivr-fraction must be a share"),
     ],
 )
 def test_mistakes_are_named(
