@@ -14,6 +14,7 @@ from eval.comparison.per_image import PerImage, per_image
 from eval.comparison.published import all_published, published_for
 from eval.comparison.subgroups import group_differences, instance_groups, size_groups
 from eval.comparison.taxonomy import KINDS, classify
+from eval.comparison.terminal import sign_words
 from tests.builders_eval import Planted, build_dataset, evaluated_run
 from wsol.manifest import Manifest, Sample, Split
 
@@ -233,6 +234,25 @@ def test_threshold_rules_of_one_family_stand_together(comparison: Comparison) ->
     best = family["best_thresholds"][0]
     assert best["distance"] == pytest.approx(best["best_threshold_other"] - best["best_threshold_baseline"])
     assert best["baseline_loss_at_others_threshold"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("oracle", "fixed", "said"),
+    [
+        ((1, (0.2, 2)), (3, (2, 4)), ""),
+        ((-1, (-2, -0.2)), (3, (2, 4)), "the sign depends on the rule"),
+        ((-0.1, (-2, 2)), (3, (2, 4)), "not clearly"),
+        ((-0.1, None), (3, None), "not clearly"),
+    ],
+    ids=["same sign", "clear on both sides", "one interval holds zero", "no intervals"],
+)
+def test_a_sign_depends_on_the_rule_only_beyond_the_intervals(
+    oracle: tuple[float, object], fixed: tuple[float, object], said: str
+) -> None:
+    rules = {n: {"difference": d, "ci95": ci} for n, (d, ci) in (("oracle", oracle), ("fixed", fixed))}
+    words = sign_words({"sign_agrees": oracle[0] * fixed[0] > 0, "rules": rules})
+    assert said in words
+    assert bool(said) == bool(words)
 
 
 def test_normalisations_are_rescored_from_the_stored_maps(comparison: Comparison) -> None:

@@ -80,6 +80,19 @@ def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any]) -> Tabl
     return table
 
 
+def sign_words(family: Mapping[str, Any]) -> str:
+    """Whether the sign depends on the rule for the threshold; empty where all rules agree. Estimates of either sign are
+    no evidence of it while their intervals hold zero."""
+    if family["sign_agrees"]:
+        return ""
+    clear = {
+        r["ci95"][0] > 0 for r in family["rules"].values() if r["ci95"] and r["ci95"][0] * r["ci95"][1] > 0
+    }
+    if clear == {True, False}:
+        return "the sign depends on the rule"
+    return "estimates differ in sign between rules, but not clearly: intervals hold zero"
+
+
 def driver_lines(entry: Mapping[str, Any]) -> list[str]:
     """What drives the difference, one line an analysis."""
     lines: list[str] = []
@@ -89,7 +102,7 @@ def driver_lines(entry: Mapping[str, Any]) -> list[str]:
         lines.append(f"{name}: {terms}; {d['in_words']}")
     for family in drivers.get("threshold", []):
         rules = ", ".join(f"{r['rule']} {signed(r['difference'])}" for r in family["rules"].values())
-        verdict = "same sign" if family["sign_agrees"] else "the sign depends on the rule"
+        verdict = sign_words(family) or "same sign"
         distance = "; ".join(
             f"best thresholds at IoU {b['iou']:g}: {b['best_threshold_baseline']:.3f} and "
             f"{b['best_threshold_other']:.3f} ({signed(b['distance'], 3)})"

@@ -14,7 +14,7 @@ from eval.comparison.decomposition import WORDS as DRIVER_WORDS
 from eval.comparison.evaluated import Evaluated, Unavailable
 from eval.comparison.per_image import PerImage
 from eval.comparison.taxonomy import KINDS, THRESHOLDS, classify, true_boxes
-from eval.comparison.terminal import mcnemar_text
+from eval.comparison.terminal import mcnemar_text, sign_words
 from eval.frames import Frame
 from eval.report import charts
 from eval.report.gallery import Gallery, build_gallery
@@ -268,13 +268,14 @@ def _sections(entry: Mapping[str, Any], several: bool) -> list[dict[str, Any]]:
             f"{b['baseline_loss_at_others_threshold']:.1f} and {b['other_loss_at_baselines_threshold']:.1f} points"
             for b in family.get("best_thresholds", [])
         )
+        sign = sign_words(family)
         sections.append(
             _section(
                 "How the threshold is chosen",
                 found,
                 other,
                 first="rule",
-                lead="" if family["sign_agrees"] else "The sign of the difference depends on the rule.",
+                lead=f"{sign[:1].upper()}{sign[1:]}." if sign else "",
                 note=best[:1].upper() + best[1:] + ("." if best else ""),
             )
         )
