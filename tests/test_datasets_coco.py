@@ -145,6 +145,31 @@ def test_round_trip_through_files_is_equal(tmp_path: Path, monkeypatch: pytest.M
         export.main(["coco", "c", "out"])
 
 
+def test_files_with_equal_image_names_come_back_each_as_itself(tmp_path: Path) -> None:
+    """Once the test file came back with ids, areas and polygons of training images of the same names."""
+    train, test = kept_part(coco()), kept_part(coco())
+    for entry in test["images"] + test["annotations"]:
+        entry["id"] += 1000
+    for entry in test["annotations"]:
+        entry["image_id"] += 1000
+    write_tree(tmp_path, {"train.json": json.dumps(train).encode(), "test.json": json.dumps(test).encode()})
+    files = {"train": "train.json=one", "test": "test.json=two"}
+    manifest, beside = read_coco(open_root(tmp_path), files, holdout_per_class=0)
+    export.export_coco(manifest, tmp_path / "out", beside)
+    for name, data in (("train-weaksup", train), ("test", test)):
+        assert json.loads((tmp_path / "out" / f"instances_{name}.json").read_text()) == data
+
+
+def test_images_that_differ_in_their_ending_have_masks_of_their_own() -> None:
+    pytest.importorskip("pycocotools.mask")
+    data = kept_part(coco())
+    data["images"][0]["file_name"] = "a.png"
+    made = split_from_coco(parse_coco(json.dumps(data), "f"), "test", mask_folder="m")
+    first, second = (made.split.masks[row][0] for row in range(2))
+    assert first != second
+    assert made.masks[first] != made.masks[second]
+
+
 def test_edited_boxes_win_over_what_was_kept() -> None:
     made = split_from_coco(parse_coco(json.dumps(kept_part(coco())), "f"), "test")
     made.split.boxes_xyxy[0] = [1, 1, 2, 3]

@@ -61,13 +61,17 @@ def read_beside(file: Path) -> dict[str, Any]:
 
 def export_coco(manifest: Any, out: Path, beside: dict[str, Any]) -> None:
     """One `instances_<split>.json` a split."""
-    from wsol.datasets.coco import coco_from_split
+    from wsol.datasets.coco import ROLE_OF, coco_from_split
 
     out.mkdir(parents=True, exist_ok=True)
     for role, split in manifest.splits.items():
         if not len(split):
             continue
-        mine = next((b for b in beside.values() if all(i in b["images"] for i in split.image_ids)), None)
+        # a split's own file first: another may hold images of the same names
+        files = sorted(beside, key=lambda name, role=role: ROLE_OF.get(name) != role)  # type: ignore[misc]
+        mine = next(
+            (beside[f] for f in files if all(i in beside[f]["images"] for i in split.image_ids)), None
+        )
         text = json.dumps(coco_from_split(manifest, role, mine), ensure_ascii=False, allow_nan=False)
         (out / f"instances_{role}.json").write_text(text + "\n", encoding="utf-8")
 

@@ -195,7 +195,10 @@ def split_from_coco(
             for kind, entries in (("mask", chosen), ("ignore", crowds)):
                 png = _mask_png([a["segmentation"] for a in entries if a.get("segmentation")], size_wh, name)
                 if png is not None:
-                    paths[kind] = f"{mask_folder}/{kind}/{name.rpartition('.')[0] or name}.png"
+                    path = f"{mask_folder}/{kind}/{name.rpartition('.')[0] or name}.png"
+                    if path in masks:  # a.jpg and a.png are two images
+                        path = f"{mask_folder}/{kind}/{name}.png"
+                    paths[kind] = path
                     masks[paths[kind]] = png
         builder.add(
             name,
