@@ -26,8 +26,12 @@ class PartStatistics:
         self._live: list[Tensor] = []
         self._counts: list[Tensor] = []
         if parts > 1:
-            for buffer in model.buffers():
-                (self._live if buffer.is_floating_point() else self._counts).append(buffer)
+            for name, buffer in model.named_buffers():  # other buffers are constants: tables, filters
+                kind = name.rpartition(".")[2]
+                if kind in ("running_mean", "running_var"):
+                    self._live.append(buffer)
+                elif kind == "num_batches_tracked":
+                    self._counts.append(buffer)
         self._before: list[Tensor] = []
         self._counts_before: list[Tensor] = []
         self._sums: list[Tensor] = []
