@@ -111,6 +111,7 @@ def _checked_head(body: Any, arch: str, input_size: int) -> tuple[nn.Linear, int
         body.train(training)
     if not (
         isinstance(head, nn.Linear)
+        and isinstance(features, Tensor)  # some give a list or a pair
         and features.ndim == 4
         and features.shape[1] == head.in_features
         and _agree(head(features.mean((2, 3))), logits)
