@@ -122,11 +122,16 @@ def test_file_sets_defaults_and_flags_win(tmp_path: Path) -> None:
         pytest.param("resume: true", "unknown setting 'resume'", id="not for files"),
         pytest.param("- a\n- b", "expected lines like", id="list"),
         pytest.param("a: [", "not readable as YAML", id="broken"),
+        pytest.param("lr: 0.1\nlr: 0.01", "line 2: key 'lr' is given twice", id="twice, which would it be"),
+        pytest.param("lr: 2020-13-45", "not readable as YAML", id="no date"),
+        pytest.param("[" * 3000, "nested too deeply", id="deep"),
+        pytest.param(b"lr: \xff", "not readable as YAML", id="not text"),
+        pytest.param("warmup_epochs: .inf", "--warmup-epochs must be .* finite", id="infinite warmup"),
     ],
 )
-def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
+def test_bad_files(tmp_path: Path, text: str | bytes, message: str) -> None:
     file = tmp_path / "a.yaml"
-    file.write_text(text)
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=message) as caught:
         load_config_file(file)
     assert str(file) in str(caught.value)

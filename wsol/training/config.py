@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from wsol.errors import UserError, unknown_name
 from wsol.models.names import check_arch, default_output_stride
+from wsol.plain_yaml import load_yaml
 from wsol.regularizers import REGULARIZERS, Regularizer
 
 
@@ -135,8 +136,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, low in _AT_LEAST.items():
             value = getattr(self, name)
-            if value is not None and not value >= low:
-                raise UserError(f"{_flag(name)} must be at least {low}, got {value}")
+            if value is not None and not low <= value < float("inf"):
+                raise UserError(f"{_flag(name)} must be at least {low} and finite, got {value}")
         for name in _POSITIVE:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -311,16 +312,14 @@ def load_config_file(path: str | Path) -> dict[str, Any]:
 
     A missing file, an unknown key (the nearest is named) or a value of the wrong type is a `UserError`.
     """
-    import yaml
-
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = load_yaml(Path(path).read_text(encoding="utf-8"), str(path))
     except FileNotFoundError as error:
         raise UserError(f"--config '{path}' does not exist") from error
     except OSError as error:
         raise UserError(f"--config '{path}' cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not readable as YAML: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
