@@ -88,11 +88,13 @@ def _default_out(runs: Sequence[Evaluated], comparison: Comparison) -> Path:
 def _provenance(runs: Sequence[Evaluated]) -> dict[str, Any]:
     from wsol.runs import command_line, git_state, software_versions
 
+    names = [r.name for r in runs]
     return {
         "command": command_line(),
         "versions": software_versions(),
         "git": git_state(),
-        "runs": {r.name: _run_provenance(r) for r in runs},
+        # folders of one name, as in vanilla/seed0 and cutmix/seed0, are told apart by their path
+        "runs": {r.name if names.count(r.name) == 1 else str(r.folder): _run_provenance(r) for r in runs},
     }
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.compare import main
+from eval.compare import _provenance, main
 from eval.comparison.build import compare_runs
+from eval.comparison.decomposition import decompose
 from eval.comparison.evaluated import Evaluated, open_evaluated, relabelled
 from eval.comparison.pairing import comparable_protocols, group, pair, require_same_images
 from eval.comparison.written import latex_escape
 from eval.protocols import PROTOCOLS
+from eval.report.parts_of_page import curve_protocols
 from tests.builders_eval import Planted, build_dataset, evaluated_run
 from wsol.errors import UserError
 from wsol.manifest import Manifest
@@ -248,6 +250,29 @@ def test_runs_of_two_networks_are_told_apart(opened: list[Evaluated]) -> None:
 
     assert "differ in their network (vgg16, resnet50)" in caveats("vgg16", "resnet50")
     assert "network" not in caveats("vgg16", "vgg16")
+
+
+def test_folders_of_one_name_keep_their_provenance_apart(opened: list[Evaluated]) -> None:
+    """vanilla/seed0 and cutmix/seed0: once the second one's entry took the first one's place."""
+    twins = [dataclasses.replace(opened[k], name="seed0") for k in (0, 2)]
+    found = _provenance([*twins, opened[3]])["runs"]
+    assert set(found) == {str(opened[0].folder), str(opened[2].folder), opened[3].name}
+
+
+def test_without_a_bootstrap_no_part_is_said_to_be_undetectable(opened: list[Evaluated]) -> None:
+    found = decompose([opened[2]], [opened[0]], PROTOCOLS["top1_loc"], by_seed=True, resamples=0, seed=0)
+    assert found is not None
+    assert found.as_json()["in_words"] == "not tested"
+
+
+def test_curves_of_two_definitions_are_not_drawn_together(opened: list[Evaluated]) -> None:
+    """They may even be at other IoU thresholds: the page then ended in a KeyError."""
+    other = {
+        **opened[2].protocols,
+        "maxboxacc": dataclasses.replace(PROTOCOLS["maxboxacc"], iou_thresholds=(0.6,)),
+    }
+    assert [p.name for p in curve_protocols([opened[0], opened[2]])] == ["maxboxacc"]
+    assert curve_protocols([opened[0], dataclasses.replace(opened[2], protocols=other)]) == []
 
 
 def test_two_runs_of_one_method_and_seed_need_names(opened: list[Evaluated]) -> None:

@@ -37,6 +37,7 @@ WORDS = {
     "extent": "extent of the maps: their boxes differ even at each method's best threshold",
     "threshold": "score scale: the threshold used fits one method's maps better than the other's",
 }
+NOTHING = "no term differs detectably"
 _Float = npt.NDArray[np.float64]
 
 
@@ -103,12 +104,17 @@ class Decomposition:
     """correct, localized, best: each method's own value and their difference, in percent."""
     largest: str | None
 
+    @property
+    def tested(self) -> bool:
+        """Whether there is a bootstrap to say that a term differs."""
+        return any(t.p_value is not None for t in self.terms.values())
+
     def as_json(self) -> dict[str, Any]:
         return {
             "terms": {k: _brief(v) for k, v in self.terms.items()},
             "factors": {k: v.as_json() for k, v in self.factors.items()},
             "largest": self.largest,
-            "in_words": WORDS[self.largest] if self.largest else "no term differs detectably",
+            "in_words": WORDS[self.largest] if self.largest else NOTHING if self.tested else "not tested",
         }
 
 

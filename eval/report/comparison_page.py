@@ -246,7 +246,7 @@ def _sections(entry: Mapping[str, Any], several: bool) -> list[dict[str, Any]]:
             {
                 **_BLANK,
                 "title": f"{name} split",
-                "lead": ("Stands out: " + d["in_words"] + ".") if d["largest"] else "No part stands out.",
+                "lead": f"Stands out: {d['in_words']}." if d["largest"] else f"{d['in_words'].capitalize()}.",
                 "table": table,
                 "note": "The parts add up to the difference. By method: "
                 + "; ".join(

@@ -12,7 +12,7 @@ import numpy as np
 from eval.comparison.evaluated import Evaluated
 from eval.comparison.per_image import PerImage
 from eval.comparison.taxonomy import KINDS
-from eval.protocols import Protocol
+from eval.protocols import Protocol, differences
 from eval.report import charts
 from eval.report.gallery import Gallery
 from eval.report.sampling import WORDS
@@ -46,7 +46,8 @@ def how(definition: Mapping[str, Any], results: Mapping[str, Any]) -> str:
 
 
 def curve_protocols(runs: Sequence[Evaluated]) -> list[Protocol]:
-    """Protocols whose curve every run has and that share the first one's score maps; the slider serves these."""
+    """Protocols whose curve every run has, by one definition, and that share the first one's score maps; the slider
+    serves these."""
     first = runs[0]
     found = [
         p
@@ -55,6 +56,7 @@ def curve_protocols(runs: Sequence[Evaluated]) -> list[Protocol]:
         and p.frame == "resize"
         and p.threshold == "oracle"
         and all(name in r.results.get("curves", {}) for r in runs)
+        and not any(differences(p.definition(), r.protocols[name].definition()) for r in runs)
     ]
     return [p for p in found if p.channel == found[0].channel]
 
