@@ -15,6 +15,7 @@ from wsol.errors import UserError, run_command
 if TYPE_CHECKING:
     from eval.protocols import Protocol
     from eval.records import RecordStore
+    from eval.sources import MapSource
     from eval.subject import Subject
     from wsol.manifest import Manifest, Split
     from wsol.training.distributed import World
@@ -154,14 +155,31 @@ def _score_split(
     if config.control is not None:
         advance(len(split))
         return ControlRecords(config.control, subject.manifest, split, role, channels), []
-    source = subject.source(split, role, sorted({c.frame for c in channels}))
+    digest = split_hash(split)
+    records, maps = subject.out / "records" / role, subject.out / "maps" / role
+
+    def head_of(source: MapSource) -> dict[str, Any]:
+        return {
+            "dataset": subject.manifest.dataset,
+            "split": role,
+            "split_hash": digest,
+            "num_images": len(split),
+            "input_size": source.input_size,
+            "maps": source.describe(),
+        }
+
+    frames = {c.frame for c in channels}
+    source = subject.source(split, role, sorted(frames))
+    if subject.stores_maps and not frames >= (there := StoredMaps.frames_at(maps)):
+        # maps kept of more frames than asked for now are continued, not discarded
+        wider = subject.source(split, role, sorted(frames | there))
+        source = wider if StoredMaps.continues(maps, head_of(wider)) else source
     unusable = {str(c): source.unusable(c.normalization, c.frame) for c in channels}
     usable = [c for c in channels if unusable[str(c)] is None]
     if not usable:
         raise UserError(
             "none of the protocols can be scored: " + "; ".join(sorted({str(v) for v in unusable.values()}))
         )
-    digest = split_hash(split)
     scorer = Scorer.for_manifest(subject.manifest, split, usable, input_size=source.input_size)
     index = RecordIndex(
         subject.manifest.dataset,
@@ -173,15 +191,6 @@ def _score_split(
         subject.manifest.part_names if scorer.num_parts else (),
         {**source.describe(), "not_computed": {c: r for c, r in unusable.items() if r}},
     )
-    head = {
-        "dataset": subject.manifest.dataset,
-        "split": role,
-        "split_hash": digest,
-        "num_images": len(split),
-        "input_size": source.input_size,
-        "maps": source.describe(),
-    }
-    records, maps = subject.out / "records" / role, subject.out / "maps" / role
     if world.first:
         remove_unfinished(records)
         remove_unfinished(maps)
@@ -190,7 +199,7 @@ def _score_split(
     else:
         wait_for_all(world)  # the first process starts or clears the stores
     store = RecordStore.create(records, index)
-    keep = StoredMaps.create(maps, head) if subject.stores_maps else None
+    keep = StoredMaps.create(maps, head_of(source)) if subject.stores_maps else None
     if world.first:
         wait_for_all(world)
     measure(

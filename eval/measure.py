@@ -40,18 +40,20 @@ def measure(
 ) -> None:
     """Write every missing block of `store` that belongs to this process.
 
-    `keep` stores raw maps as they come and gives those it already has instead of asking `source` again. `threads`
+    `keep` stores raw maps as they come and gives those it already has instead of asking `source` again; a block whose
+    maps it lacks is written anew. `threads`
     score and write (None: one a usable core). `advance` is told of images done, from any thread.
     """
     missing = set(store.missing_blocks())
     mine = [b for b in range(store.index.num_blocks) if b % world == rank]
-    advance(sum(len(store.block_range(b)) for b in mine if b not in missing))
-    todo = [b for b in mine if b in missing]
-    kept = [b for b in todo if keep is not None and keep.has(b)]
+    there = {b for b in mine if keep is not None and keep.has(b)}
+    kept = [b for b in mine if b in missing and b in there]
+    fresh = [b for b in mine if (b in missing if keep is None else b not in there)]
+    todo = {*kept, *fresh}
+    advance(sum(len(store.block_range(b)) for b in mine if b not in todo))
     threads = threads or usable_cores()
     if keep is not None and kept:
         _fill(store, scorer, keep, kept, None, threads, advance)
-    fresh = [b for b in todo if b not in set(kept)]
     if fresh:
         _fill(store, scorer, source, fresh, keep, threads, advance)
 

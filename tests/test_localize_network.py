@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from eval.records import RecordStore
 from eval.results import read_results
 from eval.scoring import ranks_from_logits
 from eval.sources.network import NetworkMaps
-from wsol.manifest import Manifest, Sample, Split, write_manifest
+from eval.sources.stored import StoredMaps
+from wsol.manifest import Manifest, Sample, Split, load_manifest, split_hash, write_manifest
 from wsol.models import Classifier, ClassifierSpec, build_classifier
 
 CLASSES = 7
@@ -103,7 +105,6 @@ def test_maps_are_those_of_the_forward_pass(scored: Path, checkpoint: Path, pict
     """The stored map is the head's weights times the final features, of the true class, at native resolution."""
     from wsol.images import decode_rgb, open_root
     from wsol.loading import EvalView, normalize_images
-    from wsol.manifest import load_manifest
     from wsol.models import load_external_classifier
 
     manifest = load_manifest(pictures)
@@ -131,6 +132,35 @@ def test_another_protocol_needs_no_forward_pass(
     _, again = localize(config(checkpoint, pictures, scored, normalizations=("ivr",)))  # type: ignore[misc]
     assert again["protocols"]["maxboxacc"]["value"] == before["value"]
     assert "maxboxacc@ivr" in again["protocols"]
+
+
+def test_fewer_protocols_keep_the_maps_of_every_frame(
+    scored: Path, checkpoint: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One protocol of one frame asked for: neither it nor all of them afterwards need the network again."""
+    out = tmp_path / "o"
+    shutil.copytree(scored, out)
+    before = read_results(out)["protocols"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "forward_features", lambda *a: pytest.fail("the network ran again"))
+        localize(config(checkpoint, pictures, out, protocols=("maxboxacc",)))
+        assert read_results(out)["protocols"] == {"maxboxacc": before["maxboxacc"]}
+        localize(config(checkpoint, pictures, out))
+        again = read_results(out)["protocols"]
+    assert again.items() <= before.items()
+    assert {"maxboxacc", "cutmix2019"} <= set(again)
+
+
+def test_maps_that_were_not_kept_are_made_when_they_are_to_be(
+    checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    localize(config(checkpoint, pictures, tmp_path, keep_maps=False))
+    assert not (tmp_path / "maps").exists()
+    localize(config(checkpoint, pictures, tmp_path, pictures=2))
+    (tmp_path / "maps" / "test" / "block-000000.npz").unlink()
+    localize(config(checkpoint, pictures, tmp_path, pictures=2))
+    split = load_manifest(pictures).splits["test"]
+    assert StoredMaps.open(tmp_path / "maps" / "test", split_hash(split), len(split)).has(0)
 
 
 def test_kept_maps_are_scored_like_anybodys(scored: Path, pictures: Path, tmp_path: Path) -> None:
@@ -174,7 +204,6 @@ def test_a_timm_checkpoint(pictures: Path, tmp_path: Path) -> None:
 
 def test_batch_size_and_workers_do_not_change_the_blocks(pictures: Path, tmp_path: Path) -> None:
     model = build_classifier(ClassifierSpec("resnet_small", CLASSES, 8, 64), seed=0).eval()
-    from wsol.manifest import load_manifest
 
     manifest = load_manifest(pictures)
     found = []
@@ -244,8 +273,6 @@ def test_a_classifier_of_more_classes_than_the_dataset_is_refused(pictures: Path
 def test_a_corrupt_or_missing_image_is_named_and_finished_blocks_stay(
     checkpoint: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     from wsol.errors import UserError
 
     root = tmp_path / "copy"

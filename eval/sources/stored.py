@@ -38,15 +38,29 @@ class StoredMaps:
     def create(cls, folder: Path, head: Mapping[str, Any]) -> StoredMaps:
         """Start or continue a store; maps of another recipe or split in the same folder are discarded."""
         folder.mkdir(parents=True, exist_ok=True)
-        head = {"schema": SCHEMA, **head}
-        text = json.dumps(head, indent=1, sort_keys=True)
-        index = folder / INDEX
-        if not (index.is_file() and index.read_text(encoding="utf-8") == text):
+        if not cls.continues(folder, head):
+            index = folder / INDEX
             index.unlink(missing_ok=True)
             for block in folder.glob("block-*.npz"):
                 block.unlink()
-            write_durably(index, text)
+            write_durably(index, _text(head))
         return cls(folder, head)
+
+    @staticmethod
+    def continues(folder: Path, head: Mapping[str, Any]) -> bool:
+        """Whether the maps in a folder are of just this recipe and split."""
+        try:
+            return (folder / INDEX).read_bytes() == _text(head).encode()
+        except OSError:
+            return False
+
+    @staticmethod
+    def frames_at(folder: Path) -> set[str]:
+        """The frames of the maps in a folder; none where there are no maps, or nobody can say."""
+        try:
+            return set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["maps"]["frames"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return set()
 
     @classmethod
     def open(cls, folder: Path, split_hash: str, num_images: int) -> StoredMaps:
@@ -99,3 +113,7 @@ class StoredMaps:
                 maps = {name: file[name][at] for name in self.frames}
                 ranks = [file[name][at] for name in ("predicted", "top1", "top5")]
             yield RawBatch(inside, maps, np.zeros(len(inside), np.uint8), *ranks)
+
+
+def _text(head: Mapping[str, Any]) -> str:
+    return json.dumps({"schema": SCHEMA, **head}, indent=1, sort_keys=True)
