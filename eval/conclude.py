@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ def conclude(
     from eval.localization import chosen_thresholds, summarize
     from eval.protocols import channels_of
     from eval.results import counts, curves_json, mean_with_interval, protocol_entries, write_results
+    from eval.tables import odd_maps
+    from wsol.errors import UserError
 
     store = stores[config.split]
     taus = chosen_thresholds(stores[role], protocols) if role else {}
@@ -56,6 +59,10 @@ def conclude(
                 summarize(records, boxes, thresholds=found, resamples=config.bootstrap, seed=config.seed)
             )
             controls[name] = {k: _brief(v, name) for k, v in entries.items()}
+    if role:
+        there = counts(stores[role], list(stores[role].index.channels))
+        for line in odd_maps(there):
+            sys.stderr.write(f"note: {role}, where thresholds are chosen: {line}\n")
     tally = counts(store, list(store.index.channels))
     tally["surplus_map"] = len(surplus)
     classification = {
@@ -79,7 +86,10 @@ def conclude(
     }
     path = write_results(subject.out, content)
     if config.pictures and config.control is None and subject.manifest.root is not None:
-        _draw(config, subject, split, store, outcomes)
+        try:
+            _draw(config, subject, split, store, outcomes)
+        except UserError as error:  # maps need no images to be scored, and the numbers stand
+            sys.stderr.write(f"note: no pictures: {error}\n")
     return path, content
 
 

@@ -93,7 +93,11 @@ def score_subject(
         for r in roles:
             split = subject.manifest.split(r)
             stores[r], found = _score_split(config, subject, split, r, protocols, advance, world)
-            surplus = found if r == config.split else [s for s in surplus if s in set(found)]
+            if r == config.split:
+                surplus = found
+            elif config.threshold_maps is None:  # one folder for both: names of either split belong there
+                neither = set(found)
+                surplus = [s for s in surplus if s in neither]
     wait_for_all(world)
     if not world.first:
         return None
@@ -115,18 +119,23 @@ def _threshold_role(config: LocalizeConfig, manifest: Manifest, protocols: Seque
     if there is None or not len(there) or not len(there.boxes_xyxy):
         return None
     if config.score_maps is not None and config.threshold_maps is None:
-        return role if _maps_cover(config.score_maps, there) else None
+        return role if _maps_cover(config.score_maps, there, role) else None
     return role
 
 
-def _maps_cover(location: Path, split: Split) -> bool:
-    """Whether a store of score maps holds the threshold split's images too."""
+def _maps_cover(location: Path, split: Split, role: str) -> bool:
+    """Whether a store of score maps holds the threshold split's images too; a note where it holds only some."""
     from eval.sources.files import ScoreMapFiles
     from eval.sources.stored import INDEX
 
     if (location / INDEX).is_file():
         return False
     missing, _ = ScoreMapFiles(location, split).missing_and_surplus()
+    if 0 < len(missing) < len(split):
+        sys.stderr.write(
+            f"note: {len(missing)} of {len(split)} images of {role} have no map in '{location}' (such as "
+            f"'{missing[0]}'), so no threshold is chosen on it\n"
+        )
     return not missing
 
 

@@ -60,6 +60,25 @@ def result_table(results: Mapping[str, Any]) -> Table:
     return table
 
 
+_ODD_MAPS = {
+    "missing_map": "images had no map and were scored as all zeros",
+    "unreadable_map": "maps could not be read and were scored as all zeros",
+    "nan_map": "maps held NaN or infinity and were scored as all zeros",
+    "constant_map": "maps were constant and were scored as all zeros",
+    "out_of_range_map": "maps left [0, 1] and were scored as all zeros",
+    "resized_map": "maps had another size than the frame and were resized to it",
+}
+_OTHERS = {
+    "surplus_map": "maps belong to no image of the split and were ignored",
+    "no_gt": "images have no ground-truth box and are left out of box metrics",
+}
+
+
+def odd_maps(counts: Mapping[str, Any]) -> list[str]:
+    """What was odd about the maps, a line each."""
+    return [f"{counts[key]} {words}" for key, words in _ODD_MAPS.items() if counts.get(key)]
+
+
 def notes(results: Mapping[str, Any]) -> list[str]:
     """What a reader must know beside the table: odd maps, absent protocols, classification."""
     lines = []
@@ -67,19 +86,9 @@ def notes(results: Mapping[str, Any]) -> list[str]:
         lines.append(f"classification {key}: {number(entry)} %")
     for key, entry in results.get("energy", {}).items():
         lines.append(f"share of map energy on {key}: {number(entry)} %")
-    wording = {
-        "missing_map": "images had no map and were scored as all zeros",
-        "unreadable_map": "maps could not be read and were scored as all zeros",
-        "nan_map": "maps held NaN or infinity and were scored as all zeros",
-        "constant_map": "maps were constant and were scored as all zeros",
-        "out_of_range_map": "maps left [0, 1] and were scored as all zeros",
-        "resized_map": "maps had another size than the frame and were resized to it",
-        "surplus_map": "maps belong to no image of the split and were ignored",
-        "no_gt": "images have no ground-truth box and are left out of box metrics",
-    }
-    for key, words in wording.items():
-        if results["counts"].get(key):
-            lines.append(f"note: {results['counts'][key]} {words}")
+    counts = results["counts"]
+    lines += [f"note: {line}" for line in odd_maps(counts)]
+    lines += [f"note: {counts[key]} {words}" for key, words in _OTHERS.items() if counts.get(key)]
     for channel, n in results["counts"].get("zero_divisor", {}).items():
         lines.append(f"note: {n} maps cannot be normalised for {channel} and were scored as all zeros there")
     for name, reason in results["not_computed"].items():

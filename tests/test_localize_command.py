@@ -90,6 +90,42 @@ def test_bad_maps_are_counted_and_the_denominator_stays(
     assert counts["scored"] == 20
 
 
+def test_odd_maps_of_the_threshold_split_are_told_and_surplus_ones_stay_counted(
+    scored: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, maps = scored
+    np.save(maps / "unknown.npy", np.zeros((224, 224)))
+    one = next((maps / "c0").glob("val_*.npy"))
+    one.unlink()
+    arguments = ["--score-maps", maps, "--manifest", manifest, "--bootstrap", 0]
+    assert run(*arguments) == 0
+    assert "note: 1 of 8 images of train-fullsup have no map" in capsys.readouterr().err
+    out = maps.with_name("maps-eval")
+    assert "maxboxacc_transferred" in read_results(out)["not_computed"]
+    (tmp_path / "others").mkdir()
+    for split in ("c0", "c1", "c2"):
+        (tmp_path / "others" / split).mkdir()
+        for file in (maps / split).glob("val_*.npy"):
+            file.rename(tmp_path / "others" / split / file.name)
+    assert run(*arguments, "--threshold-maps", tmp_path / "others") == 0
+    assert "train-fullsup, where thresholds are chosen: 1 images had no map" in capsys.readouterr().err
+    assert "maxboxacc_transferred" in read_results(out)["protocols"]
+    assert read_results(out)["counts"]["surplus_map"] == 1
+
+
+def test_maps_are_scored_where_the_images_are_not(
+    scored: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their dataset says where its images were; only the pictures are left out."""
+    manifest, maps = scored
+    (tmp_path / "elsewhere").mkdir()
+    arguments = ["--score-maps", maps, "--manifest", manifest, "--bootstrap", 0]
+    assert run(*arguments, "--data-root", tmp_path / "elsewhere") == 0
+    printed = capsys.readouterr()
+    assert "maxboxacc_v2" in printed.out
+    assert printed.err.startswith("note: no pictures: ")
+
+
 def test_native_size_maps_are_resized_instead_of_scoring_four_percent(
     scored: tuple[Path, Path], tmp_path: Path
 ) -> None:
