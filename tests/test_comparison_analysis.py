@@ -13,7 +13,7 @@ from eval.comparison.part_coverage import inside_box, part_points, value_ratios
 from eval.comparison.per_image import PerImage, per_image
 from eval.comparison.published import all_published, published_for
 from eval.comparison.subgroups import group_differences, instance_groups, size_groups
-from eval.comparison.taxonomy import KINDS, classify
+from eval.comparison.taxonomy import KINDS, classify, without_class_unless_all
 from eval.comparison.terminal import sign_words
 from tests.builders_eval import Planted, build_dataset, evaluated_run
 from wsol.manifest import Manifest, Sample, Split
@@ -128,6 +128,20 @@ def test_error_kinds(box: list[int], truth: list[list[int]], options: dict[str, 
     image = one_image(box, **options)  # type: ignore[arg-type]
     found = classify(image, np.array(truth, np.int64), np.array([0, len(truth)]))
     assert KINDS[found[0]] == kind
+
+
+def test_error_kinds_ask_for_the_class_of_all_runs_or_of_none() -> None:
+    """A network against maps that come without predictions: 'correct' meant class and box for one, the box for the
+    other, and 100 % against 0 % for the same boxes."""
+    network = one_image([0, 0, 9, 9], top1=0, hit=True)
+    files = one_image([0, 0, 9, 9], top1=-1, hit=True)
+    truth, offsets = np.array([[0, 0, 9, 9]]), np.array([0, 1])
+
+    def kinds(*images: PerImage) -> list[str]:
+        return [KINDS[int(classify(i, truth, offsets)[0])] for i in without_class_unless_all(images)]
+
+    assert kinds(network, files) == ["correct", "correct"]
+    assert kinds(network, network) == ["classification", "classification"]
 
 
 def test_an_image_without_boxes_has_no_error_kind() -> None:

@@ -23,7 +23,13 @@ from eval.comparison.subgroups import (
     instance_groups,
     size_groups,
 )
-from eval.comparison.taxonomy import THRESHOLDS, classify, taxonomy_shares, true_boxes
+from eval.comparison.taxonomy import (
+    THRESHOLDS,
+    classify,
+    taxonomy_shares,
+    true_boxes,
+    without_class_unless_all,
+)
 from eval.comparison.thresholds import threshold_effects
 from eval.frames import Frame
 from eval.localization import Summary
@@ -100,11 +106,12 @@ def analyse(
         )
     frame = Frame.of(main.frame, main.frame_size, _input_size(pairing.baseline[0]))
     boxes, offsets = true_boxes(split, frame)
+    asked = without_class_unless_all([*a, *b])
     found["errors"] = {
         "thresholds": THRESHOLDS,
         "shares": taxonomy_shares(
-            [classify(r, boxes, offsets) for r in a],
-            [classify(r, boxes, offsets) for r in b],
+            [classify(r, boxes, offsets) for r in asked[: len(a)]],
+            [classify(r, boxes, offsets) for r in asked[len(a) :]],
             by_seed=pairing.by_seed,
             resamples=resamples,
             seed=seed,

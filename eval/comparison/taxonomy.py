@@ -3,12 +3,13 @@
 In this order, as its released code decides: classification (the top class is wrong); correct (IoU passes); multi-
 instance (of several true boxes more than one is covered by more than 30 %); part (more than 50 % of the predicted box
 lies in the true box); more (at least 70 % of the true box is covered); other. The true box is the one of best IoU.
-Where nothing predicts a class, the first kind does not occur.
+Where nothing predicts a class, the first kind does not occur; compared runs are then all asked without the class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +65,14 @@ def classify(
             kind = "other"
         kinds[i] = KINDS.index(kind)
     return kinds
+
+
+def without_class_unless_all(images: Sequence[PerImage]) -> list[PerImage]:
+    """The same runs with no class prediction in any, where one has none: else what is 'correct' for that one (the box)
+    is less than for the others (class and box)."""
+    if all((image.top1 >= 0).all() for image in images):
+        return list(images)
+    return [replace(image, top1=np.full_like(image.top1, -1)) for image in images]
 
 
 def _area(boxes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -13,7 +13,7 @@ from eval.comparison.build import Comparison
 from eval.comparison.decomposition import WORDS as DRIVER_WORDS
 from eval.comparison.evaluated import Evaluated, Unavailable
 from eval.comparison.per_image import PerImage
-from eval.comparison.taxonomy import KINDS, THRESHOLDS, classify, true_boxes
+from eval.comparison.taxonomy import KINDS, THRESHOLDS, classify, true_boxes, without_class_unless_all
 from eval.comparison.terminal import mcnemar_text, sign_words
 from eval.frames import Frame
 from eval.report import charts
@@ -63,7 +63,8 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
             protocol = shown[0].protocols[main]
             boxes, offsets = true_boxes(split, Frame.of(protocol.frame, protocol.frame_size))
             images = [comparison.decisions[str(r.folder), main] for r in shown]
-            kinds = {str(r.folder): classify(i, boxes, offsets) for r, i in zip(shown, images)}
+            asked = without_class_unless_all(images)
+            kinds = {str(r.folder): classify(i, boxes, offsets) for r, i in zip(shown, asked)}
             picked = pick_images(np.stack([i.iou for i in images], axis=1), images[0].scored, pictures, seed)
             gallery = build_gallery(shown, curves, picked, kinds, manifest, split)
     entries = content["comparisons"]
