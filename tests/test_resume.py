@@ -461,6 +461,19 @@ def test_settings_that_change_the_result_are_refused(
     assert_same(OUT, undisturbed)
 
 
+def test_settings_in_a_file_are_held_to_the_same(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file edited since the run began must not be passed over in silence."""
+    interrupted_after(5, manifest, monkeypatch)
+    Path("a.yaml").write_text("epochs: 3\nmethod: mixup\n")
+    asked = ["--resume", "--out", str(OUT), "--config", "a.yaml"]
+    with pytest.raises(UserError, match="--method was cutmix when this run began and cannot become mixup"):
+        train(parse_config(asked), asked, Silent())
+    Path("a.yaml").write_text("epochs: 3\nvalidate_every: 3\n")
+    assert train(parse_config(asked), asked, Silent()).exit_code == 0
+    logged = [json.loads(text) for text in (OUT / "log.jsonl").read_text().splitlines()]
+    assert [line["validation"] is not None for line in logged] == [True, False, True]
+
+
 def test_a_begun_run_is_not_begun_again(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted_after(2, manifest, monkeypatch)
     with pytest.raises(

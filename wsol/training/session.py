@@ -14,7 +14,7 @@ from wsol.models import ClassifierSpec, build_classifier
 from wsol.runs import CHECKPOINTS, RECORD, Run, locked, resume_command, update_run, write_run
 from wsol.training.chance import network_seed
 from wsol.training.checkpoint import checkpoint_files
-from wsol.training.config import TrainConfig, config_from_record, parse_config
+from wsol.training.config import TrainConfig, config_from_record, load_config_file, parse_config
 from wsol.training.distributed import World, from_first, joined, wait_for_all, world_from_environment
 from wsol.training.failures import explained, naming_the_process
 from wsol.training.loop import Job, Observer, Stopped, Trainer
@@ -74,7 +74,9 @@ def _train(
             report.line(f"run '{resumed.dir}' is finished; nothing to do")
             return Outcome(resumed, 0)
         recorded = config_from_record(resumed.config, str(resumed.dir / RECORD))
-        config = continued_config(parse_config(arguments, default=recorded), recorded, world)
+        named = load_config_file(config.config) if config.config is not None else {}
+        asked = parse_config(arguments, default=replace(recorded, **named))
+        config = continued_config(asked, recorded, world)
     elif config.out is not None:
         refuse_used(Path(config.out))
     device = pick_device(config.device, world.local_rank)
