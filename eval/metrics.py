@@ -108,6 +108,8 @@ class MaxBoxAcc(_Metric):
         scores = _as_array(score_maps)
         if len(scores) != len(boxes):
             raise ValueError(f"{len(scores)} score maps, but boxes of {len(boxes)} images")
+        if not len(scores):
+            return
         levels = scores if scores.dtype == np.uint8 else quantize(scores)
         truth = [np.asarray(b).reshape(-1, 4) for b in boxes]
         offsets = np.concatenate([[0], np.cumsum([len(t) for t in truth])]).astype(np.int64)
@@ -157,6 +159,8 @@ class PxAP(_Metric):
             raise ValueError(
                 f"score maps {list(scores.shape)} and masks {list(inside.shape)} differ in shape"
             )
+        if not len(scores):
+            return
         quantize(scores)  # checks the range
         edges = histogram_edges(self.protocol.threshold_step)
         pairs = [

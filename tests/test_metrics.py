@@ -92,3 +92,16 @@ def test_images_without_boxes_cannot_be_scored() -> None:
     metric.update(np.zeros((1, 4, 4)), [np.zeros((0, 4))])
     with pytest.raises(ValueError, match="no image has a ground-truth box"):
         metric.compute()
+
+
+def test_a_batch_without_images_changes_nothing() -> None:
+    """Such as the last share of a process that has none left."""
+    none, one = np.zeros((0, 8, 8)), np.zeros((1, 8, 8))
+    one[0, 2:6, 2:6] = 1
+    boxes, masks = MaxBoxAcc(resamples=0), PxAP(resamples=0)
+    boxes.update(none, [])
+    masks.update(none, none)
+    assert (len(boxes), len(masks)) == (0, 0)
+    boxes.update(one, [np.array([[2, 2, 6, 6]])])
+    masks.update(one, one)
+    assert (boxes.compute().value, masks.compute().value) == (100.0, 100.0)
