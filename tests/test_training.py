@@ -16,7 +16,7 @@ from wsol.loading import EvalView, evaluation_batches, normalize_images
 from wsol.manifest import load_manifest, write_manifest
 from wsol.models import build_classifier
 from wsol.regularizers import REGULARIZERS, CutMix, MixedBatch
-from wsol.runs import load_classifier, load_run, newest_run, next_free_dir, update_run
+from wsol.runs import load_classifier, load_run, newest_run, next_free_dir, resume_command, update_run
 from wsol.tensorfile import load_tensors
 from wsol.training.batches import BatchPlan, Images, ahead, crop_batch, make_batches, plan_step
 from wsol.training.chance import Crops, epoch_crops, epoch_order, network_seed, regularizer_generator
@@ -443,6 +443,17 @@ def test_run_directories_are_numbered(tmp_path: Path) -> None:
         pytest.param(
             "schema: 1\nstatus: finished", "entries config, classifier, dataset are missing", id="incomplete"
         ),
+        pytest.param("[" * 3000, "nested too deeply", id="deep"),
+        pytest.param(
+            "schema: 1\nstatus: a\nconfig: {method: cutmix}\nclassifier:\ndataset: {}",
+            "'classifier' is not as training writes it",
+            id="empty entry",
+        ),
+        pytest.param(
+            "schema: 1\nstatus: a\nconfig: {method: cutmix}\nclassifier: {}\ndataset: {name: x}",
+            "'dataset' .* expected a mapping with name, manifest",
+            id="half an entry",
+        ),
     ],
 )
 def test_what_is_no_run(tmp_path: Path, content: str | None, message: str) -> None:
@@ -451,6 +462,10 @@ def test_what_is_no_run(tmp_path: Path, content: str | None, message: str) -> No
         (tmp_path / "x/run.yaml").write_text(content)
     with pytest.raises(UserError, match=message):
         load_run(tmp_path / "x")
+
+
+def test_the_line_that_continues_a_run_can_be_pasted() -> None:
+    assert resume_command(Path("runs/a b")) == "python train_cutmix.py --resume --out 'runs/a b'"
 
 
 def test_newest_run_is_finished_and_started_last(manifest: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -46,6 +47,11 @@ _ATTEMPTS = 5
 
 _TRAIN = "train one with `python train_cutmix.py`"
 _NEEDED = ("status", "config", "classifier", "dataset")
+_NEEDED_IN = {
+    "config": ("method",),
+    "classifier": (),
+    "dataset": ("name", "manifest", "manifest_hash", "root", "classes"),
+}
 
 
 @dataclass(frozen=True)
@@ -215,7 +221,7 @@ if hasattr(os, "register_at_fork"):
 
 def resume_command(folder: Path) -> str:
     """The line that continues a run."""
-    return f"python train_cutmix.py --resume --out {folder}"
+    return f"python train_cutmix.py --resume --out {shlex.quote(str(folder))}"
 
 
 # --- reading ------------------------------------------------------------------------------------------------
@@ -234,12 +240,21 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"{file}: not readable as YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise UserError(f"{file}: not readable as YAML: nested too deeply") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else type(record).__name__
         raise UserError(f"{file}: expected a run record of schema {SCHEMA}, got {found!r}")
     missing = [key for key in _NEEDED if key not in record]
     if missing:
         raise UserError(f"{file}: entries {', '.join(missing)} are missing")
+    for name, needed in _NEEDED_IN.items():
+        entry = record[name]
+        if not isinstance(entry, dict) or any(key not in entry for key in needed):
+            raise UserError(
+                f"{file}: '{name}' is not as training writes it; expected a mapping"
+                + (f" with {', '.join(needed)}" if needed else "")
+            )
     del record["schema"]
     return Run(folder, record)
 
