@@ -152,6 +152,13 @@ def test_other_peoples_maps_are_shown_too(run: Path, tmp_path: Path) -> None:
     images = json.loads(tags.data)["images"]
     assert [(i["runs"][0]["map"]["h"], i["runs"][0]["top1"]) for i in images] == [(32, -1)] * 4
 
+    # maps of another moment never stand beside records of this one
+    first = next((tmp_path / "maps").rglob("*.npy"))
+    np.save(first, np.eye(16))
+    assert main([str(tmp_path / "out"), "--pictures", "4"]) == 0
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "have changed since they were scored; run eval.localize again" in page
+
 
 def test_a_run_that_was_not_evaluated_is_a_user_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

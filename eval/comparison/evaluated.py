@@ -93,7 +93,22 @@ class Evaluated:
         return kept
 
     def maps(self, split: Split) -> MapSource | Unavailable:
-        """The score maps that were scored: raw ones that the evaluation kept, or the files it was given."""
+        """The score maps that were scored: raw ones that the evaluation kept, or the files it was given, where they
+        are still those."""
+        try:
+            source = self._maps(split)
+        except UserError as error:
+            return Unavailable(str(error))
+        if isinstance(source, Unavailable):
+            return source
+        scored = {k: v for k, v in self.store.index.maps.items() if k != "not_computed"}
+        if source.describe() != scored:
+            return Unavailable(
+                f"the score maps of '{self.folder}' have changed since they were scored; run eval.localize again"
+            )
+        return source
+
+    def _maps(self, split: Split) -> MapSource | Unavailable:
         from eval.sources.files import ScoreMapFiles
         from eval.sources.stored import StoredMaps
 
@@ -102,23 +117,17 @@ class Evaluated:
         given = self.results["provenance"].get("score_maps")
         if not folder.is_dir() and given:
             config = self.results["provenance"].get("config") or {}
-            try:
-                if self.results["provenance"].get("own_format"):
-                    return StoredMaps.open(Path(given), index.split_hash, index.num_images)
-                return ScoreMapFiles(
-                    given,
-                    split,
-                    values=config.get("map_values", "normalized"),
-                    size_policy=config.get("map_size", "resize"),
-                )
-            except UserError as error:
-                return Unavailable(str(error))
+            if self.results["provenance"].get("own_format"):
+                return StoredMaps.open(Path(given), index.split_hash, index.num_images)
+            return ScoreMapFiles(
+                given,
+                split,
+                values=config.get("map_values", "normalized"),
+                size_policy=config.get("map_size", "resize"),
+            )
         if not folder.is_dir():
             return Unavailable(f"'{self.folder}' keeps no raw score maps (eval.localize --no-keep-maps?)")
-        try:
-            return StoredMaps.open(folder, index.split_hash, index.num_images)
-        except UserError as error:
-            return Unavailable(str(error))
+        return StoredMaps.open(folder, index.split_hash, index.num_images)
 
 
 def open_evaluated(location: str | os.PathLike[str]) -> Evaluated:
