@@ -163,6 +163,28 @@ def test_maps_that_were_not_kept_are_made_when_they_are_to_be(
     assert StoredMaps.open(tmp_path / "maps" / "test", split_hash(split), len(split)).has(0)
 
 
+def test_other_images_under_the_same_names_are_scored_anew(
+    checkpoint: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A blurred or corrupted copy of a dataset given by --data-root; the same files elsewhere are not."""
+    roots = [tmp_path / name for name in ("copy", "negative")]
+    for root in roots:
+        shutil.copytree(pictures.parent, root)
+    for i in range(24):
+        file = roots[1] / f"{i}.png"
+        Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
+
+    def energy(root: Path) -> float:
+        localize(config(checkpoint, pictures, tmp_path / "o", data_root=root, bootstrap=0))
+        return float(read_results(tmp_path / "o")["energy"]["object"]["value"])
+
+    first = energy(pictures.parent)
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "forward_features", lambda *a: pytest.fail("the network ran again"))
+        assert energy(roots[0]) == first
+    assert energy(roots[1]) != first
+
+
 def test_kept_maps_are_scored_like_anybodys(scored: Path, pictures: Path, tmp_path: Path) -> None:
     arguments = [
         "--score-maps",

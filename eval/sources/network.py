@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
     from wsol.manifest import Split
     from wsol.models import Classifier
+
+
+_SAMPLED = 32
+"""Images whose bytes the recipe of maps quotes."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +63,28 @@ class NetworkMaps:
         self.workers = workers
         self.precision = precision
         self._description = description
+        self._images_sha256: str | None = None
 
     def describe(self) -> dict[str, Any]:
+        if self._images_sha256 is None:
+            self._images_sha256 = self._sample_digest()
         return {
             **self._description,
             "kind": "network",
+            "images_sha256": self._images_sha256,
             "precision": self.precision,
             "frames": list(self.frames),
         }
+
+    def _sample_digest(self) -> str:
+        """SHA-256 of a few images spread over the split: tells the same list of other images (blurred, cropped)."""
+        from wsol.images import open_root
+
+        files = open_root(self.root)
+        digest = hashlib.sha256()
+        for row in np.unique(np.linspace(0, len(self.split) - 1, _SAMPLED).astype(np.int64)):
+            digest.update(files.read_bytes(self.split.path(int(row))))
+        return digest.hexdigest()
 
     def unusable(self, normalization: str, frame: str) -> str | None:
         return None if frame in self.frames else f"frame '{frame}' was not asked for"
