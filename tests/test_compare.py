@@ -17,6 +17,7 @@ from eval.comparison.evaluated import Evaluated, open_evaluated, relabelled
 from eval.comparison.pairing import comparable_protocols, group, pair, require_same_images
 from eval.comparison.written import latex_escape
 from eval.protocols import PROTOCOLS
+from eval.report.comparison_page import write_comparison_page
 from eval.report.parts_of_page import curve_protocols
 from tests.builders_eval import Planted, build_dataset, evaluated_run
 from wsol.errors import UserError
@@ -250,6 +251,16 @@ def test_runs_of_two_networks_are_told_apart(opened: list[Evaluated]) -> None:
 
     assert "differ in their network (vgg16, resnet50)" in caveats("vgg16", "resnet50")
     assert "network" not in caveats("vgg16", "vgg16")
+
+
+def test_the_page_says_when_it_draws_one_of_several_baseline_runs(
+    opened: list[Evaluated], tmp_path: Path
+) -> None:
+    """Two baseline seeds against one unpaired run: only several seeds of the other method were mentioned."""
+    runs = [dataclasses.replace(opened[0], seed=7), opened[2], opened[3]]
+    page = write_comparison_page(compare_runs(runs, resamples=0), tmp_path / "page.html", pictures=0)
+    said = "Of several seeds these charts and images show one run each: vanilla-0, cutmix-0."
+    assert said in page.read_text(encoding="utf-8")
 
 
 def test_folders_of_one_name_keep_their_provenance_apart(opened: list[Evaluated]) -> None:

@@ -90,7 +90,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
             "Each image counts as localised where the box of its map above the threshold overlaps a true box enough. "
             "A fixed threshold reads each method's curve at one place, an oracle at each one's own best."
         )
-        + (_one_of_many(shown) if any(len(e["runs"]["other"]) > 1 for e in entries) else ""),
+        + (_one_of_many(shown) if any(len(runs) > 1 for e in entries for runs in e["runs"].values()) else ""),
         "gallery": gallery_content(gallery, classes, shown, content["num_images"]) if gallery else None,
         "drivers_title": "What drives the difference",
         "sections": [s for e in entries for s in _sections(e, several)],
