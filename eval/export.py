@@ -64,7 +64,7 @@ def _run(config: ExportConfig) -> None:
                 run, split, config.maps, normalization=config.normalization, advance=advance
             )
         if odd:
-            sys.stdout.write(f"note: {odd} maps cannot be normalised and are all zeros\n")
+            sys.stdout.write(f"note: {odd} maps are missing or cannot be normalised, and are all zeros\n")
         sys.stdout.write(f"score maps: {config.maps} ({len(split)} files)\n")
 
 

@@ -46,9 +46,12 @@ def boxes_in_image(
 def coco_ground_truth(manifest: Manifest, split: Split) -> dict[str, Any]:
     """The split as a COCO dataset, which the results refer to: image ids are positions + 1, categories label + 1."""
     annotations: list[dict[str, Any]] = []
+    last = (
+        1.0 if manifest.corners == "inclusive" else 0.0
+    )  # a corner that is the last pixel ends one further on
     for i in range(len(split)):
         for x0, y0, x1, y1 in split.boxes(i).tolist():
-            w, h = x1 - x0, y1 - y0
+            w, h = x1 - x0 + last, y1 - y0 + last
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -126,7 +129,7 @@ def write_score_maps(
     frame_size: int = 224,
     advance: Callable[[int], None] = lambda images: None,
 ) -> int:
-    """Write every image's map; returns how many could not be normalised and are all zeros.
+    """Write every image's map; returns how many are missing or cannot be normalised, and are all zeros.
 
     Raises `UserError` where the run kept no raw maps, or an image id leads out of the folder.
     """
@@ -143,7 +146,7 @@ def write_score_maps(
             score = np.zeros((frame_size, frame_size))
             if raw is not None:
                 score, status = normalize(upsample(raw, score.shape), normalization)
-                odd += bool(status)
+            odd += raw is None or bool(status)
             path = _inside(folder, split.image_ids[row])
             path.parent.mkdir(parents=True, exist_ok=True)
             write_durably(path, lambda stream, score=score: np.save(stream, score, allow_pickle=False))  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from eval.comparison.evaluated import Evaluated, open_evaluated, open_manifest
 from eval.export import main
-from eval.exports import _inside, boxes_in_image, coco_results
+from eval.exports import _inside, boxes_in_image, coco_ground_truth, coco_results
 from tests.builders_eval import Planted, build_dataset, evaluated_run
 from wsol.errors import UserError
 from wsol.manifest import Manifest
@@ -40,6 +41,18 @@ def opened(run: Evaluated) -> tuple[Manifest, object]:
 )
 def test_boxes_follow_the_image(box: list[int], size: list[int], expected: list[float]) -> None:
     assert boxes_in_image(np.array([box]), np.array([size]), 224).tolist() == [expected]
+
+
+def test_corners_that_are_the_last_pixel_give_whole_widths(run: Evaluated) -> None:
+    """CUB, ImageNet and VOC give such corners; COCO's width counts every pixel."""
+    manifest, _ = opened(run)
+    split = manifest.splits["test"]
+    x0, y0, x1, y1 = split.boxes(0)[0]
+    for corners, more in (("half-open", 0), ("inclusive", 1)):
+        truth = coco_ground_truth(dataclasses.replace(manifest, corners=corners), split)  # type: ignore[arg-type]
+        found = truth["annotations"][0]
+        assert found["bbox"] == [x0, y0, x1 - x0 + more, y1 - y0 + more]
+        assert found["area"] == (x1 - x0 + more) * (y1 - y0 + more)
 
 
 def test_pycocotools_loads_the_results_and_agrees_on_iou(run: Evaluated, tmp_path: Path) -> None:
