@@ -11,6 +11,7 @@ from eval.scoremaps import MapStatus
 from eval.sources.files import ScoreMapFiles, spellings
 from tests.map_folders import boxed_split, smooth_maps, write_maps
 from wsol.errors import UserError
+from wsol.manifest import Sample, Split
 
 
 def statuses(source: ScoreMapFiles) -> list[int]:
@@ -110,6 +111,25 @@ def test_a_damaged_member_of_an_npz_is_counted(tmp_path: Path) -> None:
     for at in range(100, 400, 5):
         (tmp_path / "broken.npz").write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
         assert statuses(ScoreMapFiles(tmp_path / "broken.npz", split)) == [int(MapStatus.UNREADABLE)]
+
+
+def test_a_name_that_two_images_could_claim_is_no_images_map(tmp_path: Path) -> None:
+    """x.jpg and x.png are two images: one file x.npy can only be the map of one, and nobody knows of which."""
+    ids = ["c/x.jpg", "c/x.png", "c/y.jpg", "s.1", "s.2"]
+    split = Split.from_samples([Sample(i, i, 0, (9, 9), np.array([[1.0, 1, 5, 5]])) for i in ids])
+    (tmp_path / "c").mkdir()
+    for name in ("c/x", "c/y", "s", "s.2"):
+        np.save(tmp_path / f"{name}.npy", smooth_maps(1)[0])
+    source = ScoreMapFiles(tmp_path, split)
+    missing = int(MapStatus.MISSING)
+    assert statuses(source) == [missing, missing, 0, missing, 0]
+    assert source.missing_and_surplus() == (["c/x.jpg", "c/x.png", "s.1"], ["c/x", "s"])
+
+
+def test_members_of_an_npz_named_as_files_are_found(tmp_path: Path) -> None:
+    split = boxed_split(2)
+    np.savez(tmp_path / "m.npz", **{f"{i}.npy": smooth_maps(1)[0] for i in split.image_ids})
+    assert statuses(ScoreMapFiles(tmp_path / "m.npz", split)) == [0, 0]
 
 
 def test_another_size_is_refused_where_asked(tmp_path: Path) -> None:

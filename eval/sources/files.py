@@ -12,6 +12,7 @@ import os
 import tokenize
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -67,6 +68,13 @@ class ScoreMapFiles:
         self.frame_size = frame_size
         self._store = _open_store(self.location)
         self._state: str | None = None
+        short = Counter(spellings(image_id)[-1] for image_id in split.image_ids)
+        self._shared = {name for name, images in short.items() if images > 1}
+
+    def _names_of(self, image_id: str) -> tuple[str, ...]:
+        """Names under which this image's map may be stored: not one that another image could claim as well."""
+        own, *others = spellings(image_id)
+        return (own, *(name for name in others if name not in self._shared))
 
     def describe(self) -> dict[str, Any]:
         if self._state is None:
@@ -84,7 +92,7 @@ class ScoreMapFiles:
         """SHA-256 over the sizes and times of the images' maps: changed, new or removed ones give another."""
         digest = hashlib.sha256()
         for image_id in self.split.image_ids:
-            stamps = (self._store.stamp(name) for name in spellings(image_id))
+            stamps = (self._store.stamp(name) for name in self._names_of(image_id))
             digest.update(repr(next((s for s in stamps if s is not None), None)).encode())
         return digest.hexdigest()
 
@@ -104,7 +112,7 @@ class ScoreMapFiles:
         missing: list[str] = []
         used: set[str] = set()
         for image_id in self.split.image_ids:
-            name = next((s for s in spellings(image_id) if s in names), None)
+            name = next((s for s in self._names_of(image_id) if s in names), None)
             if name is None:
                 missing.append(image_id)
             else:
@@ -126,7 +134,7 @@ class ScoreMapFiles:
 
     def _map(self, image_id: str) -> tuple[npt.NDArray[np.floating] | None, MapStatus]:
         m: npt.NDArray[Any] | None = None
-        for name in spellings(image_id):
+        for name in self._names_of(image_id):
             try:
                 m = self._store.read(name)
             except _DAMAGE:
@@ -221,12 +229,12 @@ def _folder_store(root: Path) -> _Store:
 def _npz_store(path: Path) -> _Store:
     try:
         archive = np.load(path, allow_pickle=False)
-        members = {n.removesuffix(".npy") for n in archive.files}
+        members = {n.removesuffix(".npy"): n for n in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"'{path}' cannot be read as an .npz: {error}") from error
 
     def read(name: str) -> npt.NDArray[Any] | None:
-        return np.asarray(archive[name]) if name in members else None
+        return np.asarray(archive[members[name]]) if name in members else None
 
     state = _stamp(path)
     return _Store(read, lambda: iter(members), lambda name: state)
