@@ -317,5 +317,16 @@ def test_records_that_disagree_with_the_results_are_refused(opened: list[Evaluat
         tampered.summaries([PROTOCOLS["maxboxacc"]], resamples=0, seed=0)
 
 
+def test_a_name_that_the_user_gave_another_meaning_is_not_held_against_it(opened: list[Evaluated]) -> None:
+    """A protocol file may define its own 'maxboxacc': the usual one, re-scored for the normalisations, then differs."""
+    results = json.loads(json.dumps(opened[0].results))
+    entry = results["protocols"]["maxboxacc"]
+    entry["definition"]["iou_thresholds"], entry["value"] = [0.3], 99.0
+    own = dataclasses.replace(opened[0], results=results)
+    usual = opened[0].results["protocols"]["maxboxacc"]["value"]
+    found = own.summaries([PROTOCOLS["maxboxacc"]], resamples=0, seed=0)
+    assert found["maxboxacc"].value == pytest.approx(usual)
+
+
 def test_same_images_pass(opened: list[Evaluated]) -> None:
     require_same_images(opened)

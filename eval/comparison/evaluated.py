@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.localization import Summary, summarize
-from eval.protocols import Protocol
+from eval.protocols import Protocol, differences
 from eval.records import RecordStore
 from eval.results import RESULTS, read_results
 from wsol.errors import UserError
@@ -85,6 +85,8 @@ class Evaluated:
         kept = {name: outcome for name, outcome in found if isinstance(outcome, Summary)}
         for name, summary in kept.items():
             stated = self.results["protocols"].get(name)
+            if stated and differences(stated["definition"], summary.protocol.definition()):
+                continue  # another protocol of that name, from the user's own file
             if store is None and stated and abs(stated["value"] - summary.value) > _VALUE_TOLERANCE:
                 raise UserError(
                     f"'{self.folder}': {name} is {stated['value']:.4f} in {RESULTS}, but its records give "
