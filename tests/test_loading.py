@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -192,3 +194,21 @@ def _square(x: int) -> int:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ordered_map(workers: int) -> None:
     assert list(ordered_map(_square, list(range(7)), workers=workers)) == [0, 1, 4, 9, 16, 25, 36]
+
+
+def _killed_at_three(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_killed_worker_is_one_clear_error() -> None:
+    """As the kernel ends one when memory runs out."""
+    with pytest.raises(UserError, match=r"process that reads images was killed .* --workers"):
+        list(ordered_map(_killed_at_three, range(6), workers=2))
+
+
+def test_what_the_caller_does_meanwhile_is_not_explained_as_a_killed_worker() -> None:
+    with pytest.raises(RuntimeError, match="DataLoader worker of mine"):
+        for _ in ordered_map(abs, range(3), workers=1):
+            raise RuntimeError("DataLoader worker of mine")

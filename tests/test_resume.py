@@ -425,6 +425,10 @@ def test_a_full_disk_keeps_the_last_checkpoint(
             "out of GPU memory at step 0; start again with --accumulate 2",
         ),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory at step 0"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+            "too little shared memory .* stopped at step 0; then continue with `python train_cutmix.py --resume",
+        ),
     ],
 )
 def test_out_of_memory_says_what_to_do(

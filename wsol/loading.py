@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -205,10 +206,41 @@ def ordered_map(
         collate_fn=_as_is,
         worker_init_fn=_leave_signals_to_the_parent,
     )
-    for found in loader:
+    with _worker_lost():
+        results = iter(loader)
+    while True:
+        with _worker_lost():  # not around `yield`: what the caller does is not ours to explain
+            found = next(results, _END)
+        if found is _END:
+            return
         if isinstance(found, _Failure):
             raise UserError(found.message)
         yield found
+
+
+_END: Any = object()
+
+
+@contextmanager
+def _worker_lost() -> Iterator[None]:
+    """A process killed from outside (by a host short of memory, say) in words."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not says_worker_lost(error):
+            raise
+        raise UserError(WORKER_LOST) from error
+
+
+WORKER_LOST = (
+    "a process that reads images was killed from outside; the usual reasons are too little memory or, in a "
+    "container, too little shared memory (docker run --shm-size 8g). Fewer --workers need less of both"
+)
+
+
+def says_worker_lost(error: RuntimeError) -> bool:
+    """Whether torch says so; its signal handler raises this wherever the main thread happens to be."""
+    return str(error).startswith("DataLoader worker")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from wsol.errors import UserError, describe_os_error
+from wsol.loading import WORKER_LOST, says_worker_lost
 from wsol.runs import resume_command
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ def explained(trainer: Trainer) -> Iterator[None]:
             raise UserError(
                 f"--deterministic at step {trainer.position.step}: {str(error).splitlines()[0]} Start again without "
                 "--deterministic, or with another --arch or --device"
+            ) from error
+        if says_worker_lost(error):
+            raise UserError(
+                f"{WORKER_LOST}. Training stopped at step {trainer.position.step}; {again}"
             ) from error
         if "can't allocate memory" in str(error):
             raise UserError(
