@@ -173,6 +173,17 @@ def test_csv_defects_name_the_line(tmp_path: Path, csv: bytes, message: str) -> 
         read(write_tree(tmp_path, own_files(2)), csv)
 
 
+def test_widths_have_no_last_pixel(tmp_path: Path) -> None:
+    """With --corners inclusive a width of 9 came back as 10 from `wsol.export coco`."""
+    write_tree(tmp_path, own_files(2))
+    csv = b"image,x,y,width,height\ncat/cat0.png,1,1,9,8\n"
+    assert read(tmp_path, csv).corners == "half-open"
+    with pytest.raises(
+        UserError, match="gives widths and heights, which --corners inclusive does not apply to"
+    ):
+        read(tmp_path, csv, corners="inclusive")
+
+
 def test_names_that_several_images_have_need_a_path(tmp_path: Path) -> None:
     write_tree(tmp_path, {"cat/1.png": picture(form="PNG"), "dog/1.png": picture(form="PNG", seed=1)})
     with pytest.raises(UserError, match=r"boxes\.csv:2: '1\.png' names 2 images; write its path"):

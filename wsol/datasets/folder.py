@@ -42,12 +42,13 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 @dataclass
 class BoxTable:
     """The CSV by image name as written. `classes` and `splits` hold what those columns say, where they
-    exist."""
+    exist; `has_widths` says that it gives x, y, width, height."""
 
     boxes: dict[str, list[Box]] = field(default_factory=dict)
     classes: dict[str, str] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
+    has_widths: bool = False
 
 
 def parse_box_csv(text: str, where: str) -> BoxTable:
@@ -67,6 +68,7 @@ def parse_box_csv(text: str, where: str) -> BoxTable:
         class_at = next((header.index(c) for c in CLASS_COLUMNS if c in header), None)
         split_at = header.index("split") if "split" in header else None
         box_at = [header.index(c) for c in form]
+        found.has_widths = form[0] == "x"
         for row in reader:
             if not any(cell.strip() for cell in row):
                 continue
@@ -161,6 +163,10 @@ def read_folder(
     """Read class folders and a CSV of boxes. `masks` is a folder under the root whose files have the images'
     paths, ending in .png. Labels follow the sorted class names; an image id is the path."""
     table = parse_box_csv(decode_text(box_csv, where), where)
+    if table.has_widths and corners == "inclusive":
+        raise UserError(
+            f"{where} gives widths and heights, which --corners inclusive does not apply to; leave it out"
+        )
     masks = (masks or "").removeprefix("./").strip("/") or None
     images, by_split = list_images(root, masks)
     boxes = _match(table, images, where)
