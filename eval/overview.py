@@ -72,6 +72,11 @@ def overview_table(named: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
                     f"'{named[0][0]}' and '{name}' were scored on different data ({key}: {first[key]} and "
                     f"{results[key]}); an overview needs one split"
                 )
+        if _threshold_split(results) == _threshold_split(first) and _data(results) != _data(first):
+            raise UserError(
+                f"'{named[0][0]}' and '{name}' were scored on different data: their lists of images and boxes differ, "
+                f"though both are called '{first['dataset']}'; an overview needs one split"
+            )
     parts = [k for k in first.get("energy", {}) if k in ("object", "head")]
     table = Table(
         title=f"{first['dataset']}, {first['split']}, {first['num_images']} images: percent [95 % interval]",
@@ -98,6 +103,15 @@ def overview_table(named: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
         if entries:
             table.add_row(words, "–", *(cell(entries.get(k)) for k, _ in COLUMNS), *("–" for _ in parts))
     return table
+
+
+def _data(results: Mapping[str, Any]) -> Any:
+    return results["provenance"].get("manifest_hash")
+
+
+def _threshold_split(results: Mapping[str, Any]) -> Any:
+    """What the manifest's hash depends on beside the data: the splits that were read."""
+    return results["provenance"].get("config", {}).get("threshold_split")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from eval.results import read_results
 from tests.map_folders import boxed_manifest, smooth_maps, write_maps
 from tests.test_localization import reference_numbers
 from wsol.errors import UserError
+from wsol.manifest import write_manifest
 
 
 @pytest.fixture
@@ -246,6 +248,25 @@ def test_centre_gaussian_on_cub_from_its_boxes_alone(wsol_data: Path, tmp_path: 
     assert values["maxboxacc_v2_transferred"] == 54.63
     full = results["controls"]["full_image"]["maxboxacc_v2"]["per_iou"]
     assert {k: round(v, 2) for k, v in full.items()} == {"30": 53.95, "50": 18.95, "70": 4.56}
+
+
+def test_an_overview_is_of_one_list_of_images(
+    scored: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two datasets of one name and size, such as `parts` from two seeds, are no two rows of a table."""
+    from eval.overview import main as overview
+
+    manifest, _ = scored
+    other = boxed_manifest(tmp_path / "other")
+    moved = {role: split.take(np.arange(len(split))[::-1]) for role, split in other.splits.items()}
+    write_manifest(dataclasses.replace(other, splits=moved), tmp_path / "other")
+    for name, data in (("a", manifest), ("b", manifest), ("c", tmp_path / "other")):
+        control = ("--control", "center_gaussian", "--manifest", data, "--bootstrap", 0)
+        assert run(*control, "--out", tmp_path / name) == 0
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    assert overview([a, b]) == 0
+    assert overview([a, c]) == 2
+    assert "their lists of images and boxes differ" in capsys.readouterr().err
 
 
 def test_results_that_are_none_are_named(tmp_path: Path) -> None:
