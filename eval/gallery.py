@@ -68,5 +68,5 @@ def draw_gallery(
                     f"{label[:28]}{said}",
                 )
             )
-    heading = f"{title}: {count} of {len(split)} images, {protocol.name} at threshold {tau:.3f}"
+    heading = f"{title}: {len(rows)} of {len(split)} images, {protocol.name} at threshold {tau:.3f}"
     return write_montage(panels, file, heading)

@@ -163,6 +163,18 @@ def test_maps_that_were_not_kept_are_made_when_they_are_to_be(
     assert StoredMaps.open(tmp_path / "maps" / "test", split_hash(split), len(split)).has(0)
 
 
+def test_more_pictures_than_images_are_not_claimed(
+    scored: Path, checkpoint: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import eval.gallery
+
+    titles: list[str] = []
+    monkeypatch.setattr(eval.gallery, "write_montage", lambda panels, file, title: titles.append(title))
+    shutil.copytree(scored, tmp_path / "o")
+    localize(config(checkpoint, pictures, tmp_path / "o", pictures=99, protocols=("maxboxacc",)))
+    assert "16 of 16 images" in titles[0]
+
+
 def test_other_images_under_the_same_names_are_scored_anew(
     checkpoint: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
