@@ -13,10 +13,11 @@ import pytest
 from eval.compare import _provenance, main
 from eval.comparison.build import compare_runs
 from eval.comparison.decomposition import decompose
-from eval.comparison.evaluated import Evaluated, open_evaluated, relabelled
+from eval.comparison.evaluated import Evaluated, Unavailable, open_evaluated, relabelled
 from eval.comparison.pairing import comparable_protocols, group, pair, require_same_images
 from eval.comparison.written import latex_escape
 from eval.protocols import PROTOCOLS
+from eval.records import RecordStore
 from eval.report.comparison_page import write_comparison_page
 from eval.report.parts_of_page import curve_protocols
 from tests.builders_eval import Planted, build_dataset, evaluated_run
@@ -326,6 +327,20 @@ def test_a_name_that_the_user_gave_another_meaning_is_not_held_against_it(opened
     usual = opened[0].results["protocols"]["maxboxacc"]["value"]
     found = own.summaries([PROTOCOLS["maxboxacc"]], resamples=0, seed=0)
     assert found["maxboxacc"].value == pytest.approx(usual)
+
+
+def test_kept_maps_of_more_frames_are_still_those_that_were_scored(
+    runs: list[Path], dataset: Manifest
+) -> None:
+    run = open_evaluated(runs[0])
+    split = dataset.split("test")
+    index = run.store.index
+    fewer = dataclasses.replace(index, maps={**index.maps, "frames": []})
+    other = dataclasses.replace(index, maps={**index.maps, "recipe": "another"})
+    for changed, there in ((index, True), (fewer, True), (other, False)):
+        store = RecordStore(run.store.folder, changed)
+        found = dataclasses.replace(run, store=store).maps(split)
+        assert isinstance(found, Unavailable) != there, found
 
 
 def test_same_images_pass(opened: list[Evaluated]) -> None:

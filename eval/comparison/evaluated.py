@@ -103,8 +103,7 @@ class Evaluated:
             return Unavailable(str(error))
         if isinstance(source, Unavailable):
             return source
-        scored = {k: v for k, v in self.store.index.maps.items() if k != "not_computed"}
-        if source.describe() != scored:
+        if _recipe(source.describe()) != _recipe(self.store.index.maps):
             return Unavailable(
                 f"the score maps of '{self.folder}' have changed since they were scored; run eval.localize again"
             )
@@ -130,6 +129,11 @@ class Evaluated:
         if not folder.is_dir():
             return Unavailable(f"'{self.folder}' keeps no raw score maps (eval.localize --no-keep-maps?)")
         return StoredMaps.open(folder, index.split_hash, index.num_images)
+
+
+def _recipe(maps: Mapping[str, Any]) -> dict[str, Any]:
+    """What made score maps, whatever was then taken from them: kept maps may hold more frames than were scored."""
+    return {k: v for k, v in maps.items() if k not in ("not_computed", "frames")}
 
 
 def open_evaluated(location: str | os.PathLike[str]) -> Evaluated:
