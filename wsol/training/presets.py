@@ -17,11 +17,15 @@ PRESETS: dict[str, str] = {
         "batch 32, x0.1 every 15 (CUB, 50 epochs) or 3 epochs (ImageNet, OpenImages, 10 epochs). Learning "
         "rates and CutMix settings from forks' scripts that appear to copy the authors' search results: "
         "those of `vanilla` on CUB agree with the README of Kim et al., ICCV 2021 (arXiv 2107.13221), "
-        "those of CutMix are unconfirmed"
+        "those of CutMix are unconfirmed. Otherwise than in its code: the rate x10 is the linear head's alone "
+        "(there also layer4's of ResNet-50, conv6's of VGG16), the rate falls after epochs 15, 30, 45 (there "
+        "before them; likewise 3, 6, 9), and the last epoch's weights are kept (there those that localize "
+        "best on train-fullsup)"
     ),
     "cutmix2019": (
         "Yun et al., ICCV 2019 (arXiv 1905.04899), appendix B: SGD, momentum 0.9, weight decay 1e-4; CUB "
         "600 epochs, batch 32, x0.1 every 150; ImageNet 20 epochs, batch 256, x0.1 every 6; 14x14 maps. "
+        "Otherwise than there: on ImageNet the head keeps its ImageNet weights (there it starts afresh). "
         "Not stated there: nesterov (taken as off), the chance of mixing, settings of Mixup and Cutout "
         "(our defaults)"
     ),
