@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -137,8 +138,6 @@ def test_a_run_goes_on_with_another_number_of_processes(
     manifest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in two processes, finished in one: the state is the same, whoever reads it."""
-    import signal
-
     from wsol.training.loop import Trainer
 
     assert in_processes(2, lambda: train(manifest, out="whole")) == [0, 0]
@@ -155,6 +154,39 @@ def test_a_run_goes_on_with_another_number_of_processes(
     assert load_run("moved").record["progress"] == {"epoch": 4, "step": 10}
     assert train(manifest, "--resume", "--accumulate", "2", out="moved") == 0
     assert_close("moved", "whole", 1e-5)
+
+
+def test_hosts_that_see_other_checkpoints_are_refused(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a shared file system one process would continue and the other begin from random weights."""
+    from wsol.errors import UserError
+    from wsol.training import checkpoint
+    from wsol.training.loop import Trainer
+
+    step = Trainer.step
+
+    def signalled(trainer: Trainer, batches: Any) -> None:
+        step(trainer, batches)
+        if trainer.position.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", signalled)
+        assert in_processes(2, lambda: train(manifest, out="here")) == [143, 143]
+
+    def body() -> int:
+        if os.environ["RANK"] == "1":
+            monkeypatch.setattr(checkpoint, "checkpoint_files", lambda folder: [])
+        try:
+            return train(manifest, "--resume", out="here")
+        except UserError as error:
+            own = "is of step 0 here and of step 5 in the first process" in str(error)
+            return 2 if own else 3
+
+    first, second = in_processes(2, body)
+    assert second == 2
+    assert first != 0
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(manifest: Path) -> None:

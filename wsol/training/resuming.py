@@ -11,7 +11,7 @@ from wsol.durable import UNFINISHED
 from wsol.errors import UserError
 from wsol.runs import CHECKPOINTS, LOCK, RECORD, RUNS, Run, all_runs, load_run, next_free_dir
 from wsol.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
-from wsol.training.distributed import World, wait_for_all
+from wsol.training.distributed import World, from_first, wait_for_all
 from wsol.training.machine import pick_device, settle
 
 if TYPE_CHECKING:
@@ -89,6 +89,12 @@ def find_checkpoint(folder: Path, say: Callable[[str], None], world: World) -> C
     wait_for_all(world)  # the first process has set damaged files aside
     if not world.first:
         found = newest_checkpoint(folder / CHECKPOINTS, say)
+    step = found.position.step if found else 0
+    if (first := from_first(world, step)) != step:
+        raise UserError(
+            f"the newest checkpoint in '{folder}' is of step {step} here and of step {first} in the first process; "
+            "several hosts need that directory on a file system they share"
+        )
     if found is None:
         say("no checkpoint was written yet; starting from the beginning")
     return found
