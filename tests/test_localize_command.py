@@ -6,7 +6,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -199,17 +198,15 @@ def test_mistakes_end_in_one_line_and_exit_code_two(
     assert "Traceback" not in err
 
 
-def test_help_is_fast_and_loads_no_heavy_library() -> None:
+def test_help_loads_no_heavy_library() -> None:
     code = (
         "import sys, eval.localize\n"
         "try: eval.localize.main(['--help'])\n"
         "except SystemExit: pass\n"
         "print('heavy:', sorted({'torch', 'cv2', 'numba', 'matplotlib', 'scipy'} & set(sys.modules)))"
     )
-    begin = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "heavy: []" in done.stdout
-    assert time.perf_counter() - begin < 10, "a hang, not a timing: the benchmark measures the second"
 
 
 def test_centre_gaussian_on_cub_from_its_boxes_alone(wsol_data: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from dataclasses import fields
@@ -195,19 +194,16 @@ def test_a_preset_makes_nothing_up(dataset: str, arch: str, method: str) -> None
 # --- the command --------------------------------------------------------------------------------------------
 
 
-def test_help_is_quick_and_needs_no_torch(tmp_path: Path) -> None:
+def test_help_needs_no_torch() -> None:
     code = (
         "import sys; sys.argv = ['train_cutmix.py', '--help']; import train_cutmix\n"
         "try: train_cutmix.main()\n"
         "except SystemExit as end: assert end.code == 0\n"
         "assert 'torch' not in sys.modules and 'pydantic' not in sys.modules"
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--cutmix-alpha" in done.stdout
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
 @pytest.mark.parametrize(
