@@ -64,6 +64,7 @@ def throughput(num_images: int, arch: str, size: int, stride: int, repeats: int)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build_classifier(ClassifierSpec(arch, 1000, stride, size), seed=0).to(device).eval()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the command does
     frames_of = {
         "whole image only": [p for p in PROTOCOLS.values() if p.frame == "resize"],
         "whole image and centre crop": list(PROTOCOLS.values()),
