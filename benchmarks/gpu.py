@@ -102,9 +102,9 @@ class Row:
     seconds: list[float] = field(default_factory=list)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
-    setting = asked()
+    setting = asked(arguments)
     print(description(setting))
     with tempfile.TemporaryDirectory() as scratch:
         rows = take_turns(evaluation_rows(setting, Path(scratch)), setting)
@@ -117,7 +117,7 @@ def main() -> None:
     print(table(rows))
 
 
-def asked() -> Setting:
+def asked(arguments: Sequence[str] | None) -> Setting:
     """The setting of the command line; what is not asked for fits the machine."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -136,7 +136,7 @@ def asked() -> Setting:
     parser.add_argument("--train-batch-size", type=int, help="(default: 256, without a GPU 32)")
     parser.add_argument("--repeats", type=int, default=5, help="turns (default: 5)")
     parser.add_argument("--threads", type=int, default=usable_cores(), help="that score (default: the cores)")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     device = pick_device(given.device)
     gpu = device.type == "cuda"
     fitting = settle(TrainConfig(), device).precision
@@ -226,6 +226,9 @@ class MapsFromMemory(NetworkMaps):
         shape = (setting.batch_size, setting.size, setting.size, 3)
         pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
         self.pixels = pixels.pin_memory() if setting.device.type == "cuda" else pixels
+
+    def describe(self) -> dict[str, object]:
+        return {"kind": "memory", "frames": list(self.frames)}  # there are no files to quote
 
     def images(self, rows: npt.NDArray[np.int64]) -> Iterator[EvalBatch]:
         for start in range(0, len(rows), self.batch_size):
