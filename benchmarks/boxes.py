@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from eval import component_tree
-from tests.contour_oracle import oracle_levels, random_boxes, random_map, reference_loop, upsampled
+from eval.boxes import best_iou as component_tree
+from tests.helpers.contour_oracle import oracle_levels, random_boxes, random_map, reference_loop, upsampled
 
 SIDE = 224
 THRESHOLDS = np.arange(0, 1, 0.001)
@@ -105,7 +105,7 @@ def print_speed(num_maps: int, seed: int) -> None:
 def verify(num_maps: int, seed: int) -> None:
     """Compare every record of both kernels with 256 contour searches; one map in 500 has the size of a frame."""
     rng = np.random.default_rng(seed)
-    kernels: tuple[component_tree.Kernel, ...] = ("hills", "union_find")
+    kernels: tuple[component_tree.Kernel, ...] = ("runs", "pixels")
     makers = list(KINDS.values())
     levels = unsuited = 0
     start = time.perf_counter()
@@ -121,7 +121,7 @@ def verify(num_maps: int, seed: int) -> None:
                 record = component_tree._score_batch(
                     score[None], gt.astype(np.float64), np.array([0, len(gt)]), num_threads=1, kernel=kernel
                 )[0]
-            except ValueError:  # more extrema than the hills kernel takes
+            except ValueError:  # more extrema than the runs kernel takes
                 unsuited += 1
                 continue
             for name, value in expected.items():

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eval.comparison.paired import Sampled, paired_difference
-from eval.localization import Summary, summarize
+from eval.analysis.paired_statistics import Sampled, paired_difference
+from eval.metrics.summarize import Summary, summarize
 from eval.protocols import PROTOCOLS, Protocol
-from eval.records import BLOCK, LEVELS, RecordIndex
+from eval.records.store import BLOCK, LEVELS, RecordIndex
 
 SINGLE = PROTOCOLS["gt_known_fixed"]
 MAXIMUM = PROTOCOLS["maxboxacc"]

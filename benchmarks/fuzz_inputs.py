@@ -36,17 +36,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.dataset_trees import tiny_files, write_tree
-from tests.test_datasets_coco import coco
-from tests.test_datasets_cub import cub_files
-from tests.test_datasets_folder import box_lines, own_files
-from tests.test_datasets_imagenet import LAYOUTS, devkit, train_files, val_files
-from tests.test_datasets_openimages import openimages_files
-from tests.test_datasets_voc import voc_files
-from tests.test_datasets_wsol_metadata import BOXES
+from tests.datasets.test_read_coco import coco
+from tests.datasets.test_read_cub import cub_files
+from tests.datasets.test_read_folder import box_lines, own_files
+from tests.datasets.test_read_imagenet import LAYOUTS, devkit, train_files, val_files
+from tests.datasets.test_read_openimages import openimages_files
+from tests.datasets.test_read_voc import voc_files
+from tests.datasets.test_read_wsol_metadata import BOXES
+from tests.helpers.dataset_trees import tiny_files, write_tree
 from wsol import prepare
 from wsol.audit import audit_manifest
-from wsol.datasets.archives import unpack_tar
 from wsol.datasets.cards import parse_card, project_cards_folder
 from wsol.datasets.coco import parse_coco, read_coco, split_from_coco
 from wsol.datasets.cub import read_cub
@@ -57,6 +56,7 @@ from wsol.datasets.tiny_imagenet import read_tiny_imagenet
 from wsol.datasets.voc import read_voc
 from wsol.datasets.wsol_metadata import read_wsol_metadata
 from wsol.errors import UserError
+from wsol.files.archives import unpack_tar
 from wsol.images import FileRoot, open_root, safe_relative
 from wsol.manifest import Manifest, Sample, Split, load_manifest, write_manifest
 

@@ -30,26 +30,26 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import cross_entropy
 
-from eval.component_tree import best_iou_per_level_batch
-from eval.measure import measure
+from eval.boxes.best_iou import best_iou_per_level_batch
+from eval.maps.network import NetworkMaps
+from eval.maps.stored import StoredMaps
 from eval.protocols import PROTOCOLS, Channel, channels_of
-from eval.records import RecordIndex, RecordStore
-from eval.scoring import Scorer
-from eval.sources.network import NetworkMaps
-from eval.sources.stored import StoredMaps
+from eval.records.fill import measure
+from eval.records.scorer import Scorer
+from eval.records.store import RecordIndex, RecordStore
 from wsol.cams.cam import extract_cams
-from wsol.cores import usable_cores
 from wsol.loading import EvalBatch, normalize_images
+from wsol.machine.cores import usable_cores
+from wsol.machine.device import describe_device, pick_device, settings_put_back, settle
+from wsol.machine.distributed import World
 from wsol.manifest import Sample, Split
 from wsol.models import Classifier, ClassifierSpec, build_classifier
 from wsol.training.batches import Images
 from wsol.training.config import TrainConfig
-from wsol.training.distributed import World
 from wsol.training.loop import Job, Trainer
-from wsol.training.machine import describe_device, pick_device, settings_put_back, settle
 from wsol.training.optim import build_optimizer
 from wsol.training.progress import Silent
-from wsol.training.stopping import StopRequest
+from wsol.training.signals import StopRequest
 
 CLASSES = 1000
 

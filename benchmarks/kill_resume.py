@@ -191,7 +191,7 @@ def differences(one: Path, other: Path) -> list[str]:
     """Names of the tensors that are not equal bit for bit."""
     import torch
 
-    from wsol.tensorfile import load_tensors
+    from wsol.files.checked_safetensors import load_tensors
 
     ours, theirs = (load_tensors(run / "model.safetensors")[0] for run in (one, other))
     return sorted(name for name in set(ours) | set(theirs) if not torch.equal(ours[name], theirs[name]))

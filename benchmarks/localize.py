@@ -53,12 +53,12 @@ def throughput(num_images: int, arch: str, size: int, stride: int, repeats: int)
     """Interleaved: decode + forward of the same views, and the whole of scoring; seconds and their ratio."""
     import torch
 
-    from eval.measure import measure
+    from eval.maps.network import NetworkMaps
+    from eval.maps.stored import StoredMaps
     from eval.protocols import PROTOCOLS
-    from eval.records import RecordIndex, RecordStore
-    from eval.scoring import Scorer
-    from eval.sources.network import NetworkMaps
-    from eval.sources.stored import StoredMaps
+    from eval.records.fill import measure
+    from eval.records.scorer import Scorer
+    from eval.records.store import RecordIndex, RecordStore
     from wsol.loading import EvalView, evaluation_batches, normalize_images
     from wsol.models import ClassifierSpec, build_classifier
 
@@ -150,8 +150,8 @@ def peak_of(count: int) -> None:
 
     from eval import localize as command
     from eval.localize_config import LocalizeConfig
-    from eval.scoring import RawBatch, unpredicted
-    from eval.sources.files import ScoreMapFiles
+    from eval.maps.files import ScoreMapFiles
+    from eval.records.scorer import RawBatch, unpredicted
 
     def batches(self: ScoreMapFiles, rows: np.ndarray, batch_size: int = 64) -> Iterator[RawBatch]:
         for start in range(0, len(rows), batch_size):

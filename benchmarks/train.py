@@ -35,16 +35,16 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from wsol.images import decode_rgb, open_root
 from wsol.loading import IMAGENET_MEAN, IMAGENET_STD, normalize_images
+from wsol.machine.device import describe_device, pick_device, settle
+from wsol.machine.distributed import World
 from wsol.manifest import Split
 from wsol.models import Classifier, ClassifierSpec, build_classifier
 from wsol.training.config import TrainConfig
-from wsol.training.distributed import World
+from wsol.training.data import Data, open_data, open_images
 from wsol.training.loop import Job, Trainer
-from wsol.training.machine import describe_device, pick_device, settle
-from wsol.training.material import Data, open_data, open_images
 from wsol.training.optim import build_optimizer
 from wsol.training.progress import Silent
-from wsol.training.stopping import StopRequest
+from wsol.training.signals import StopRequest
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 

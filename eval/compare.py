@@ -12,8 +12,8 @@ from eval.compare_config import CompareConfig
 from wsol.errors import UserError, run_command
 
 if TYPE_CHECKING:
+    from eval.analysis.evaluated import Evaluated
     from eval.comparison.build import Comparison
-    from eval.comparison.evaluated import Evaluated
 
 COMPARE = "compare.json"
 
@@ -42,13 +42,13 @@ def _run(config: CompareConfig) -> None:
 
 def compare(config: CompareConfig) -> tuple[Path, Comparison]:
     """Compare as configured and write every output. Returns their folder and the comparison."""
+    from eval.analysis.evaluated import open_evaluated, relabelled
     from eval.comparison.build import compare_runs
-    from eval.comparison.evaluated import open_evaluated, relabelled
+    from eval.comparison.csv_latex import csv_text, latex_text
     from eval.comparison.figures import write_figures
-    from eval.comparison.written import csv_text, latex_text
     from eval.progress import progress
     from eval.report.comparison_page import write_comparison_page
-    from wsol.durable import write_durably
+    from wsol.files.atomic_write import write_durably
 
     if len(config.runs) < 2:
         raise UserError("name at least two evaluated runs to compare: python -m eval.compare RUN RUN")

@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(config: ExportConfig) -> None:
-    from eval.comparison.evaluated import Unavailable, open_evaluated, open_manifest
-    from eval.exports import write_coco, write_score_maps
+    from eval.analysis.evaluated import Unavailable, open_evaluated, open_manifest
+    from eval.export_formats import write_coco, write_score_maps
     from eval.progress import progress
     from wsol.errors import unknown_name
     from wsol.runs import newest_run

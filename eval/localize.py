@@ -13,12 +13,12 @@ from eval.localize_config import LocalizeConfig, check_counts
 from wsol.errors import UserError, run_command
 
 if TYPE_CHECKING:
+    from eval.maps.source import MapSource
     from eval.protocols import Protocol
-    from eval.records import RecordStore
-    from eval.sources import MapSource
-    from eval.subject import Subject
+    from eval.records.store import RecordStore
+    from eval.targets import Subject
+    from wsol.machine.distributed import World
     from wsol.manifest import Manifest, Split
-    from wsol.training.distributed import World
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def _run(config: LocalizeConfig) -> None:
         return
     path, results = found
     console = Console() if sys.stdout.isatty() else Console(width=140)
-    from eval.tables import notes, result_table
+    from eval.terminal_tables import notes, result_table
 
     console.print(result_table(results))
     for line in notes(results):
@@ -53,8 +53,8 @@ def localize(config: LocalizeConfig) -> tuple[Path, dict[str, Any]] | None:
     Under torchrun the processes share the images out by whole blocks; the first one writes the results, the others
     return None.
     """
-    from eval.subject import find_subject, pick_device
-    from wsol.training.distributed import joined, world_from_environment
+    from eval.targets import find_subject, pick_device
+    from wsol.machine.distributed import joined, world_from_environment
 
     check_counts(config)
     world = world_from_environment()
@@ -68,9 +68,9 @@ def score_subject(
     config: LocalizeConfig, subject: Subject, world: World | None = None
 ) -> tuple[Path, dict[str, Any]] | None:
     """Score any source of maps as configured; as `localize`."""
-    from eval.conclude import conclude
     from eval.protocols import load_protocols, select
-    from wsol.training.distributed import World, wait_for_all
+    from eval.write_results import conclude
+    from wsol.machine.distributed import World, wait_for_all
 
     world = world or World()
     extra = load_protocols(config.protocol_file) if config.protocol_file else {}
@@ -125,8 +125,8 @@ def _threshold_role(config: LocalizeConfig, manifest: Manifest, protocols: Seque
 
 def _maps_cover(location: Path, split: Split, role: str) -> bool:
     """Whether a store of score maps holds the threshold split's images too; a note where it holds only some."""
-    from eval.sources.files import ScoreMapFiles
-    from eval.sources.stored import INDEX
+    from eval.maps.files import ScoreMapFiles
+    from eval.maps.stored import INDEX
 
     if (location / INDEX).is_file():
         return False
@@ -148,16 +148,16 @@ def _score_split(
     advance: Callable[[int], None],
     world: World,
 ) -> tuple[Any, list[str]]:
-    from eval.controls import ControlRecords
-    from eval.measure import measure
+    from eval.maps.stored import StoredMaps
+    from eval.metrics.results_json import RESULTS
     from eval.protocols import channels_of
-    from eval.records import RecordIndex, RecordStore
-    from eval.results import RESULTS
-    from eval.scoring import Scorer, require_boxes_or_masks
-    from eval.sources.stored import StoredMaps
-    from wsol.durable import remove_unfinished
+    from eval.records.controls import ControlRecords
+    from eval.records.fill import measure
+    from eval.records.scorer import Scorer, require_boxes_or_masks
+    from eval.records.store import RecordIndex, RecordStore
+    from wsol.files.atomic_write import remove_unfinished
+    from wsol.machine.distributed import wait_for_all
     from wsol.manifest import split_hash
-    from wsol.training.distributed import wait_for_all
 
     require_boxes_or_masks(split, f"split '{role}' of '{subject.manifest.dataset}'")
     channels = channels_of(protocols)

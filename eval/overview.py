@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def load(folder: Path) -> dict[str, Any]:
     """results.json of a run directory or of a results folder."""
-    from eval.results import RESULTS, read_results
+    from eval.metrics.results_json import RESULTS, read_results
 
     return read_results(folder / "eval" if (folder / "eval" / RESULTS).is_file() else folder)
 
@@ -57,7 +57,7 @@ def overview_table(named: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     """The table for (name, results) pairs of one dataset and split."""
     from rich.table import Table
 
-    from eval.tables import number
+    from eval.terminal_tables import number
 
     def cell(entry: Mapping[str, Any] | None) -> str:
         return number(entry).replace(" [", "\n[")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from wsol.models import Classifier
     from wsol.training.config import TrainConfig
-    from wsol.training.material import Data
+    from wsol.training.data import Data
 
 PANEL_IMAGES = 8
 FRAME = (224, 224)
@@ -82,10 +82,10 @@ class Watch:
 
     def _localize(self, model: Classifier) -> tuple[dict[str, Any], npt.NDArray[np.uint8]]:
         """MaxBoxAcc and MaxBoxAccV2 with thresholds chosen on train-fullsup itself, and a panel of its first maps."""
-        from eval.frames import Frame, split_boxes
-        from eval.metrics import MaxBoxAcc, MaxBoxAccV2
-        from eval.scoremaps import score_levels, upsample
-        from eval.sources.network import NetworkMaps
+        from eval.boxes.frames import Frame, split_boxes
+        from eval.maps.network import NetworkMaps
+        from eval.maps.normalization import score_levels, upsample
+        from eval.metrics.objects import MaxBoxAcc, MaxBoxAccV2
 
         split = self.data.validation
         assert split is not None

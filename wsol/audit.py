@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from wsol.datasets.cards import Card, Expected
-from wsol.datasets.file_facts import FileFacts
+from wsol.datasets.inspect_files import FileFacts
 from wsol.manifest import Manifest, Split
 
 Severity = Literal["error", "warning", "note"]

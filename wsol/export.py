@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def read_beside(file: Path) -> dict[str, Any]:
     """What was kept of the COCO files that a manifest came from; nothing where it came from elsewhere."""
     from wsol.datasets.coco import load_json
-    from wsol.datasets.lines import decode_text
+    from wsol.datasets.text_fields import decode_text
 
     if not file.is_file():
         return {}

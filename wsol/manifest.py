@@ -33,9 +33,9 @@ import numpy as np
 import yaml
 
 from wsol.errors import UserError, unknown_name
-from wsol.manifest_rows import csv_lines, numbers, read_rows
-from wsol.plain_yaml import load_yaml
-from wsol.samples import Sample, Split
+from wsol.files.strict_yaml import load_yaml
+from wsol.manifest_csv import csv_lines, numbers, read_rows
+from wsol.split import Sample, Split
 
 if TYPE_CHECKING:
     pass

@@ -57,8 +57,8 @@ def prepare(name: str, options: Command, source: Path, out: Path, command: str) 
     """Read, audit, show, and write a manifest with its audit and contact sheet."""
     from wsol.audit import audit_manifest, check_archive, plural
     from wsol.datasets.cards import find_card
-    from wsol.datasets.columns import with_sizes, with_splits
-    from wsol.datasets.file_facts import inspect_files
+    from wsol.datasets.inspect_files import inspect_files
+    from wsol.datasets.split_builder import with_sizes, with_splits
     from wsol.images import open_root
     from wsol.manifest import write_manifest
 
@@ -101,7 +101,7 @@ def check(folder: Path, options: Command) -> None:
     """Audit an existing manifest against its files; errors end with a `UserError`."""
     from wsol.audit import Finding, audit_manifest, plural
     from wsol.datasets.cards import find_card
-    from wsol.datasets.file_facts import inspect_files
+    from wsol.datasets.inspect_files import inspect_files
     from wsol.images import open_root
     from wsol.manifest import load_manifest, read_head, split_hash
 

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import yaml
 
-from wsol.durable import write_durably
 from wsol.errors import UserError
+from wsol.files.atomic_write import write_durably
 
 if TYPE_CHECKING:
     import torch
@@ -288,8 +288,8 @@ def load_classifier(run: Run | str | os.PathLike[str], device: torch.device | st
 
     Missing or damaged weights, or weights of another network, are a `UserError`.
     """
+    from wsol.files.checked_safetensors import load_tensors
     from wsol.models import build_classifier, load_state
-    from wsol.tensorfile import load_tensors
 
     if not isinstance(run, Run):
         run = load_run(run)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.comparison.drivers import Analysis, analyse
-from eval.comparison.evaluated import Evaluated, Unavailable, open_manifest
-from eval.comparison.paired import POWER, Difference, Sampled, mcnemar_exact, paired_difference
-from eval.comparison.pairing import Pairing, comparable_protocols, pair, require_same_images
-from eval.comparison.pairing import group as group_runs
-from eval.comparison.per_image import PerImage, per_image
+from eval.analysis.evaluated import Evaluated, Unavailable, open_manifest
+from eval.analysis.paired_statistics import POWER, Difference, Sampled, mcnemar_exact, paired_difference
+from eval.analysis.per_image import PerImage, per_image
+from eval.comparison.analyses import Analysis, analyse
 from eval.comparison.published import published_for
+from eval.comparison.run_pairs import Pairing, comparable_protocols, pair, require_same_images
+from eval.comparison.run_pairs import group as group_runs
 from eval.comparison.verdicts import ALPHA, headline, judge
-from eval.localization import Summary
+from eval.metrics.summarize import Summary
 from eval.protocols import Protocol
 
 if TYPE_CHECKING:

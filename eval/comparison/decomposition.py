@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eval.comparison.evaluated import Evaluated
-from eval.comparison.paired import Difference, Sampled, paired_difference
-from eval.localization import ThresholdGrid, box_hits
+from eval.analysis.evaluated import Evaluated
+from eval.analysis.paired_statistics import Difference, Sampled, paired_difference
+from eval.metrics.bootstrap import resample_weights
+from eval.metrics.summarize import ThresholdGrid, box_hits
 from eval.protocols import Protocol
-from eval.records import Records
-from eval.statistics import resample_weights
+from eval.records.store import Records
 
 TERMS = ("classification", "extent", "threshold")
 WORDS = {

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from eval.comparison.build import Comparison
-    from eval.localization import Summary
+    from eval.metrics.summarize import Summary
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#767676"
 """Okabe and Ito's blue and vermilion: told apart in every common kind of colour blindness, and by lightness."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from eval.comparison.evaluated import Evaluated, Unavailable
-from eval.localization import Summary
+from eval.analysis.evaluated import Evaluated, Unavailable
+from eval.maps.normalization import NORMALIZATIONS
+from eval.metrics.summarize import Summary
 from eval.protocols import Protocol, channels_of, protocol_named
-from eval.scoremaps import NORMALIZATIONS
 
 if TYPE_CHECKING:
     from wsol.manifest import Manifest, Split
@@ -40,9 +40,9 @@ def normalized_summaries(
 ) -> dict[str, Summary] | Unavailable:
     """Summaries of every base protocol under every normalisation, by protocol name. Normalisations that the maps do
     not allow are left out (`max` needs raw maps)."""
-    from eval.measure import measure
-    from eval.records import RecordIndex, RecordStore
-    from eval.scoring import Scorer
+    from eval.records.fill import measure
+    from eval.records.scorer import Scorer
+    from eval.records.store import RecordIndex, RecordStore
 
     wanted = [p for variants in normalization_protocols().values() for p in variants.values()]
     channels = channels_of(wanted)

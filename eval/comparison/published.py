@@ -1,4 +1,4 @@
-"""Published differences between methods, with where each comes from (eval/published.yaml)."""
+"""Published differences between methods, with where each comes from (eval/comparison/published.yaml)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def all_published() -> tuple[Published, ...]:
     """Every entry of the data file, in its order. Raises ValueError where an entry is malformed."""
     import yaml
 
-    text = resources.files("eval").joinpath("published.yaml").read_text(encoding="utf-8")
+    text = resources.files("eval.comparison").joinpath("published.yaml").read_text(encoding="utf-8")
     found = []
     for table in yaml.safe_load(text)["tables"]:
         common = {k: table[k] for k in ("protocol", "source", "mark", "baseline_method")}

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from eval.comparison.evaluated import Evaluated
-from eval.comparison.paired import Difference
-from eval.localization import Summary
+from eval.analysis.evaluated import Evaluated
+from eval.analysis.paired_statistics import Difference
+from eval.metrics.summarize import Summary
 from eval.protocols import Protocol, differences
 
 _RULES = {"oracle", "transferred", "fixed"}

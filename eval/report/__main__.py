@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(config: ReportConfig) -> None:
-    from eval.comparison.evaluated import open_evaluated
+    from eval.analysis.evaluated import open_evaluated
     from eval.report.run_page import write_run_page
     from wsol.runs import newest_run
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from eval.analysis.error_kinds import KINDS, THRESHOLDS, classify, true_boxes, without_class_unless_all
+from eval.analysis.evaluated import Evaluated, Unavailable
+from eval.analysis.per_image import PerImage
+from eval.boxes.frames import Frame
 from eval.comparison.build import Comparison
 from eval.comparison.decomposition import WORDS as DRIVER_WORDS
-from eval.comparison.evaluated import Evaluated, Unavailable
-from eval.comparison.per_image import PerImage
-from eval.comparison.taxonomy import KINDS, THRESHOLDS, classify, true_boxes, without_class_unless_all
 from eval.comparison.terminal import mcnemar_text, sign_words
-from eval.frames import Frame
 from eval.report import charts
 from eval.report.gallery import Gallery, build_gallery
 from eval.report.numbers import interval, published_text, signed
@@ -32,7 +32,7 @@ from eval.report.parts_of_page import (
 )
 from eval.report.render import render_page
 from eval.report.sampling import pick_images
-from wsol.durable import write_durably
+from wsol.files.atomic_write import write_durably
 
 CLASSES_SHOWN = 10
 _BLANK: dict[str, Any] = {

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.comparison.evaluated import Evaluated, Unavailable
-from eval.comparison.taxonomy import KINDS
-from eval.frames import Frame, split_boxes
+from eval.analysis.error_kinds import KINDS
+from eval.analysis.evaluated import Evaluated, Unavailable
+from eval.boxes.frames import Frame, split_boxes
 from eval.protocols import Protocol
-from eval.records import BLOCK
+from eval.records.store import BLOCK
 from eval.report.embed import base64_of
 from eval.report.sampling import Picked
 from wsol.errors import UserError

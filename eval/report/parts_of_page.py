@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.comparison.evaluated import Evaluated
-from eval.comparison.per_image import PerImage
-from eval.comparison.taxonomy import KINDS
+from eval.analysis.error_kinds import KINDS
+from eval.analysis.evaluated import Evaluated
+from eval.analysis.per_image import PerImage
 from eval.protocols import Protocol, differences
 from eval.report import charts
 from eval.report.gallery import Gallery

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.comparison.drivers import main_protocol
-from eval.comparison.evaluated import Evaluated, Unavailable, open_manifest
-from eval.comparison.per_image import PerImage, per_image, resampled_means
-from eval.comparison.subgroups import INSTANCE_NAMES, SIZE_NAMES, instance_groups, size_groups
-from eval.comparison.taxonomy import KINDS, THRESHOLDS, UNSCORED, classify, true_boxes
-from eval.frames import Frame
+from eval.analysis.error_kinds import KINDS, THRESHOLDS, UNSCORED, classify, true_boxes
+from eval.analysis.evaluated import Evaluated, Unavailable, open_manifest
+from eval.analysis.per_image import PerImage, per_image, resampled_means
+from eval.analysis.subgroups import INSTANCE_NAMES, SIZE_NAMES, instance_groups, size_groups
+from eval.boxes.frames import Frame
+from eval.comparison.analyses import main_protocol
+from eval.metrics.bootstrap import percentile_interval
 from eval.report import charts
 from eval.report.gallery import build_gallery
 from eval.report.parts_of_page import (
@@ -30,9 +31,8 @@ from eval.report.parts_of_page import (
 )
 from eval.report.render import render_page
 from eval.report.sampling import pick_images
-from eval.statistics import percentile_interval
-from eval.tables import threshold_text
-from wsol.durable import write_durably
+from eval.terminal_tables import threshold_text
+from wsol.files.atomic_write import write_durably
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -143,7 +143,7 @@ def _about(run: Evaluated) -> str:
 
 
 def _caveats(run: Evaluated) -> list[str]:
-    from eval.tables import notes
+    from eval.terminal_tables import notes
 
     lines = [n.removeprefix("note: ") for n in notes(dict(run.results)) if n.startswith("note: ")]
     if any(e["definition"]["threshold"] == "oracle" for e in run.results["protocols"].values()):

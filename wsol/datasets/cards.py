@@ -9,8 +9,8 @@ from typing import Any
 
 import wsol
 from wsol.errors import UserError
+from wsol.files.strict_yaml import load_yaml
 from wsol.manifest import SPLIT_ROLES
-from wsol.plain_yaml import load_yaml
 
 
 @dataclass(frozen=True)

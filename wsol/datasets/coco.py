@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from wsol.datasets.columns import SplitBuilder, seen_from_above
 from wsol.datasets.holdout import hold_out_boxed
-from wsol.datasets.lines import read_text
 from wsol.datasets.single_label import Policy, choose_label, left_out_note
+from wsol.datasets.split_builder import SplitBuilder, seen_from_above
+from wsol.datasets.text_fields import read_text
 from wsol.errors import UserError
 from wsol.images import FileRoot, safe_relative
 from wsol.manifest import Manifest, Split

@@ -17,7 +17,7 @@ from wsol.errors import UserError
 from wsol.manifest import Corners, Manifest
 
 if TYPE_CHECKING:
-    from wsol.datasets.file_facts import Progress
+    from wsol.datasets.inspect_files import Progress
     from wsol.images import FileRoot
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class Unpacked(Common):
 
     def open(self, source: Path, name: str) -> FileRoot:
         """The source's files, after unpacking where it is a tar archive."""
-        from wsol.datasets.archives import is_tar, unpack_tar
+        from wsol.files.archives import is_tar, unpack_tar
         from wsol.images import open_root
 
         if is_tar(source) and not source.is_dir():

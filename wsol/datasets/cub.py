@@ -24,9 +24,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from wsol.datasets.columns import Box, SplitBuilder, seen_from_above
 from wsol.datasets.holdout import hold_out
-from wsol.datasets.lines import at_line, numbered_lines, read_text, split_fields, to_float, to_int
+from wsol.datasets.split_builder import Box, SplitBuilder, seen_from_above
+from wsol.datasets.text_fields import at_line, numbered_lines, read_text, split_fields, to_float, to_int
 from wsol.datasets.wsol_metadata import read_wsol_metadata
 from wsol.errors import UserError
 from wsol.images import FileRoot, image_size_wh

@@ -22,9 +22,9 @@ import csv
 import io
 from dataclasses import dataclass, field
 
-from wsol.datasets.columns import Box, SplitBuilder
 from wsol.datasets.holdout import class_generator, hold_out_boxed
-from wsol.datasets.lines import decode_text, to_box, to_float
+from wsol.datasets.split_builder import Box, SplitBuilder
+from wsol.datasets.text_fields import decode_text, to_box, to_float
 from wsol.errors import UserError
 from wsol.images import FileRoot
 from wsol.manifest import Corners, Manifest

@@ -24,13 +24,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsol.datasets.archives import Progress, unpack_tar
-from wsol.datasets.columns import Box, SplitBuilder
 from wsol.datasets.holdout import hold_out_boxed
-from wsol.datasets.lines import at_line, numbered_lines, read_text, split_fields, to_box, to_int
+from wsol.datasets.split_builder import Box, SplitBuilder
+from wsol.datasets.text_fields import at_line, numbered_lines, read_text, split_fields, to_box, to_int
 from wsol.datasets.voc_xml import parse_annotation
 from wsol.datasets.wsol_metadata import read_wsol_metadata
 from wsol.errors import UserError
+from wsol.files.archives import Progress, unpack_tar
 from wsol.images import FileRoot
 from wsol.manifest import Manifest, Split
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wsol.datasets.holdout import hold_out
-from wsol.datasets.lines import at_line, numbered_lines, read_text, split_fields, to_box
+from wsol.datasets.text_fields import at_line, numbered_lines, read_text, split_fields, to_box
 from wsol.errors import UserError
 from wsol.images import FileRoot
 from wsol.manifest import Manifest, Split

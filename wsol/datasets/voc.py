@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wsol.datasets.columns import SplitBuilder
 from wsol.datasets.holdout import hold_out
-from wsol.datasets.lines import at_line, numbered_lines, read_text
 from wsol.datasets.single_label import Policy, choose_label, left_out_note
+from wsol.datasets.split_builder import SplitBuilder
+from wsol.datasets.text_fields import at_line, numbered_lines, read_text
 from wsol.datasets.voc_xml import Box, XmlAnnotation, parse_annotation
 from wsol.errors import UserError
 from wsol.images import FileRoot

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from wsol.datasets.lines import to_float, to_int
+from wsol.datasets.text_fields import to_float, to_int
 from wsol.errors import UserError
 
 Box = tuple[float, float, float, float]

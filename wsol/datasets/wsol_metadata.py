@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsol.datasets.lines import at_line, numbered_lines, read_text, to_box, to_int
+from wsol.datasets.text_fields import at_line, numbered_lines, read_text, to_box, to_int
 from wsol.errors import UserError
 from wsol.images import FileRoot
 from wsol.manifest import Manifest, Split

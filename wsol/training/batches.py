@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from wsol.loading import ordered_map
-from wsol.training.chance import Crops
+from wsol.training.rng import Crops
 
 if TYPE_CHECKING:
     import numpy.typing as npt

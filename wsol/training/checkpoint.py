@@ -1,7 +1,7 @@
 """The state a run continues from: what it holds, where it lies, and which of the two kept files is used.
 
-Each checkpoint is one checksummed file (`wsol.tensorfile`) that appears whole or not at all. The newest and
-the one before are kept, so that a damaged newest one costs some minutes, not the run.
+Each checkpoint is one checksummed file (`wsol.files.checked_safetensors`) that appears whole or not at all. The newest
+and the one before are kept, so that a damaged newest one costs some minutes, not the run.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wsol.durable import remove_unfinished
 from wsol.errors import UserError
-from wsol.tensorfile import DamagedFileError, load_tensors, save_tensors
+from wsol.files.atomic_write import remove_unfinished
+from wsol.files.checked_safetensors import DamagedFileError, load_tensors, save_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -112,7 +112,7 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | 
 def chance_state() -> dict[str, torch.Tensor]:
     """The state of every global random generator of this process: torch's, CUDA's, numpy's, Python's.
 
-    Our own draws need none of them (`wsol.training.chance`); a network's dropout, say, does.
+    Our own draws need none of them (`wsol.training.rng`); a network's dropout, say, does.
     """
     import torch
 

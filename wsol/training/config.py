@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsol.errors import UserError, unknown_name
+from wsol.files.strict_yaml import load_yaml
+from wsol.methods import REGULARIZERS, Regularizer
 from wsol.models.names import check_arch, default_output_stride
-from wsol.plain_yaml import load_yaml
-from wsol.regularizers import REGULARIZERS, Regularizer
 
 
 @dataclass(frozen=True)

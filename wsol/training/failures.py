@@ -12,7 +12,7 @@ from wsol.loading import WORKER_LOST, says_worker_lost
 from wsol.runs import resume_command
 
 if TYPE_CHECKING:
-    from wsol.training.distributed import World
+    from wsol.machine.distributed import World
     from wsol.training.loop import Trainer
 
 # How gloo and NCCL say that a process at the other end is gone.

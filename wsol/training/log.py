@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from wsol.durable import write_durably
+from wsol.files.atomic_write import write_durably
 from wsol.training.progress import duration
 
 

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import torch
 
 from wsol.errors import UserError
+from wsol.files.checked_safetensors import save_tensors
 from wsol.loading import normalize_images
-from wsol.regularizers import MixedBatch, mixed_cross_entropy
+from wsol.machine.distributed import World, any_of, gather, total
+from wsol.methods import MixedBatch, mixed_cross_entropy
 from wsol.runs import CHECKPOINTS, LOG, WEIGHTS
-from wsol.tensorfile import save_tensors
 from wsol.training.batches import BatchPlan, Images, make_batches, plan_step
-from wsol.training.chance import Crops, epoch_crops, epoch_order, network_seed, regularizer_generator
+from wsol.training.batchnorm_stats import PartStatistics
 from wsol.training.checkpoint import Checkpoint, Position, chance_state, restore_chance, write_checkpoint
-from wsol.training.distributed import World, any_of, gather, total
 from wsol.training.log import append_line, sentence, trim_log
-from wsol.training.norms import PartStatistics
 from wsol.training.optim import (
     build_optimizer,
     learning_rate,
@@ -31,7 +30,8 @@ from wsol.training.optim import (
     set_learning_rate,
 )
 from wsol.training.progress import Reporter, barred
-from wsol.training.stopping import StopRequest
+from wsol.training.rng import Crops, epoch_crops, epoch_order, network_seed, regularizer_generator
+from wsol.training.signals import StopRequest
 from wsol.training.validation import Accuracy, accuracy, count_correct
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from wsol.durable import remove_unfinished, write_durably
+from wsol.files.atomic_write import remove_unfinished, write_durably
 from wsol.loading import ImageReader, ordered_map, resize_rgb
 from wsol.manifest import split_hash
 

@@ -6,16 +6,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsol.machine.device import describe_device
 from wsol.runs import command_line, git_state, software_versions
-from wsol.training.machine import describe_device
-from wsol.training.material import TRAIN, VALIDATION, Data
+from wsol.training.data import TRAIN, VALIDATION, Data
 
 if TYPE_CHECKING:
     import torch
 
+    from wsol.machine.distributed import World
     from wsol.models import Classifier
     from wsol.training.config import TrainConfig
-    from wsol.training.distributed import World
 
 
 def new_record(

@@ -7,12 +7,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsol.durable import UNFINISHED
 from wsol.errors import UserError
+from wsol.files.atomic_write import UNFINISHED
+from wsol.machine.device import pick_device, settle
+from wsol.machine.distributed import World, from_first, wait_for_all
 from wsol.runs import CHECKPOINTS, LOCK, RECORD, RUNS, Run, all_runs, load_run, next_free_dir
 from wsol.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
-from wsol.training.distributed import World, from_first, wait_for_all
-from wsol.training.machine import pick_device, settle
 
 if TYPE_CHECKING:
     from wsol.training.checkpoint import Checkpoint

@@ -8,18 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsol.durable import remove_unfinished
 from wsol.errors import UserError
+from wsol.files.atomic_write import remove_unfinished
+from wsol.machine.device import describe_device, pick_device, settings_put_back, settle
+from wsol.machine.distributed import World, from_first, joined, wait_for_all, world_from_environment
 from wsol.models import ClassifierSpec, build_classifier
 from wsol.runs import CHECKPOINTS, RECORD, Run, locked, resume_command, update_run, write_run
-from wsol.training.chance import network_seed
 from wsol.training.checkpoint import checkpoint_files
 from wsol.training.config import TrainConfig, config_from_record, load_config_file, parse_config
-from wsol.training.distributed import World, from_first, joined, wait_for_all, world_from_environment
+from wsol.training.data import Data, open_data, open_images
 from wsol.training.failures import explained, naming_the_process
 from wsol.training.loop import Job, Observer, Stopped, Trainer
-from wsol.training.machine import describe_device, pick_device, settings_put_back, settle
-from wsol.training.material import Data, open_data, open_images
 from wsol.training.progress import Reporter, duration, reporter
 from wsol.training.record import new_record, now
 from wsol.training.resuming import (
@@ -30,7 +29,8 @@ from wsol.training.resuming import (
     remove_checkpoints,
     run_to_resume,
 )
-from wsol.training.stopping import StopRequest
+from wsol.training.rng import network_seed
+from wsol.training.signals import StopRequest
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,248 @@
+"""One evaluated run: its results.json, its per-image records, and, where they are at hand, manifest and raw maps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eval.metrics.results_json import RESULTS, read_results
+from eval.metrics.summarize import Summary, summarize
+from eval.protocols import Protocol, differences
+from eval.records.store import RecordStore
+from wsol.errors import UserError
+
+if TYPE_CHECKING:
+    from eval.maps.source import MapSource
+    from wsol.manifest import Manifest, Split
+
+_VALUE_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Something a comparison would have used, and why it is not at hand."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A run that `python -m eval.localize` has scored.
+
+    `method` names its group, `seed` is the training seed (None where nothing was trained here). `folder` holds
+    results.json, records/ and maybe maps/.
+    """
+
+    folder: Path
+    name: str
+    method: str
+    seed: int | None
+    results: Mapping[str, Any]
+    store: RecordStore
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
+    threshold_hash: str | None = None
+    """Split hash of the images that transferred thresholds were chosen on; None where there are none."""
+
+    @property
+    def dataset(self) -> str:
+        return str(self.results["dataset"])
+
+    @property
+    def split(self) -> str:
+        return str(self.results["split"])
+
+    @property
+    def arch(self) -> str | None:
+        """Architecture of the classifier, where the results say so."""
+        found = self.results["provenance"].get("classifier") or {}
+        return found.get("arch") or self.results["provenance"].get("arch")
+
+    def thresholds(self, name: str) -> tuple[float, ...]:
+        """The taus of a protocol as results.json states them, one per IoU threshold; empty where it has none."""
+        tau = self.results["protocols"][name].get("threshold")
+        if tau is None:
+            return ()
+        return tuple(float(t) for t in tau.values()) if isinstance(tau, Mapping) else (float(tau),)
+
+    def summaries(
+        self, protocols: Sequence[Protocol], *, resamples: int, seed: int, store: RecordStore | None = None
+    ) -> dict[str, Summary]:
+        """The protocols re-aggregated from the records, with bootstrap values; those not computable are left out.
+
+        Raises `UserError` where the records no longer give the value that results.json states.
+        """
+        given = {
+            p.name: self.thresholds(p.name)
+            for p in protocols
+            if p.threshold == "transferred" and p.name in self.results["protocols"]
+        }
+        found = summarize(
+            store or self.store, protocols, thresholds=given, resamples=resamples, seed=seed
+        ).items()
+        kept = {name: outcome for name, outcome in found if isinstance(outcome, Summary)}
+        for name, summary in kept.items():
+            stated = self.results["protocols"].get(name)
+            if stated and differences(stated["definition"], summary.protocol.definition()):
+                continue  # another protocol of that name, from the user's own file
+            if store is None and stated and abs(stated["value"] - summary.value) > _VALUE_TOLERANCE:
+                raise UserError(
+                    f"'{self.folder}': {name} is {stated['value']:.4f} in {RESULTS}, but its records give "
+                    f"{summary.value:.4f}; they belong to different evaluations, run eval.localize again"
+                )
+        return kept
+
+    def maps(self, split: Split) -> MapSource | Unavailable:
+        """The score maps that were scored: raw ones that the evaluation kept, or the files it was given, where they
+        are still those."""
+        try:
+            source = self._maps(split)
+        except UserError as error:
+            return Unavailable(str(error))
+        if isinstance(source, Unavailable):
+            return source
+        if _recipe(source.describe()) != _recipe(self.store.index.maps):
+            return Unavailable(
+                f"the score maps of '{self.folder}' have changed since they were scored; run eval.localize again"
+            )
+        return source
+
+    def _maps(self, split: Split) -> MapSource | Unavailable:
+        from eval.maps.files import ScoreMapFiles
+        from eval.maps.stored import StoredMaps
+
+        index = self.store.index
+        folder = self.folder / "maps" / self.split
+        given = self.results["provenance"].get("score_maps")
+        if not folder.is_dir() and given:
+            config = self.results["provenance"].get("config") or {}
+            if self.results["provenance"].get("own_format"):
+                return StoredMaps.open(Path(given), index.split_hash, index.num_images)
+            return ScoreMapFiles(
+                given,
+                split,
+                values=config.get("map_values", "normalized"),
+                size_policy=config.get("map_size", "resize"),
+            )
+        if not folder.is_dir():
+            return Unavailable(f"'{self.folder}' keeps no raw score maps (eval.localize --no-keep-maps?)")
+        return StoredMaps.open(folder, index.split_hash, index.num_images)
+
+
+def _recipe(maps: Mapping[str, Any]) -> dict[str, Any]:
+    """What made score maps, whatever was then taken from them: kept maps may hold more frames than were scored."""
+    return {k: v for k, v in maps.items() if k not in ("not_computed", "frames")}
+
+
+def open_evaluated(location: str | os.PathLike[str]) -> Evaluated:
+    """Open `RUN`, `RUN/eval` or `NAME=RUN` (NAME then stands for the method).
+
+    Raises `UserError` where nothing was evaluated there, or its records are missing or of another split.
+    """
+    text = os.fspath(location)
+    label, equals, rest = text.partition("=")
+    named = bool(equals) and bool(label) and "/" not in label and not Path(text).exists()
+    path = Path(rest if named else text)
+    folder = next((f for f in (path / "eval", path) if (f / RESULTS).is_file()), None)
+    if folder is None:
+        if not path.is_dir():
+            raise UserError(f"no run at '{path}': it is not a directory")
+        raise UserError(
+            f"'{path}' has not been evaluated ({RESULTS} is missing); run `python -m eval.localize {path}`"
+        )
+    results = read_results(folder)
+    for key in ("dataset", "split", "protocols", "provenance", "num_images"):
+        if key not in results:
+            raise UserError(f"'{folder / RESULTS}': entry '{key}' is missing; run eval.localize again")
+    store = RecordStore.open(folder / "records" / results["split"])
+    if store.index.num_images != results["num_images"]:
+        raise UserError(
+            f"'{folder}': {RESULTS} counts {results['num_images']} images, its records {store.index.num_images}; "
+            "run eval.localize again"
+        )
+    provenance = results["provenance"]
+    run = path.parent if folder == path and path.name == "eval" else path
+    method = label if named else str(provenance.get("method") or results.get("title") or run.name)
+    seed = provenance.get("training_seed")
+    return Evaluated(
+        folder,
+        run.name,
+        method,
+        int(seed) if isinstance(seed, int) and not isinstance(seed, bool) else None,
+        results,
+        store,
+        {name: protocol_from_definition(entry["definition"]) for name, entry in results["protocols"].items()},
+        _threshold_hash(folder, results),
+    )
+
+
+def _threshold_hash(folder: Path, results: Mapping[str, Any]) -> str | None:
+    role = results.get("threshold_split")
+    if not role:
+        return None
+    try:
+        return RecordStore.open(folder / "records" / str(role)).index.split_hash
+    except UserError:
+        return None
+
+
+def protocol_from_definition(definition: Mapping[str, Any]) -> Protocol:
+    """The protocol that a results.json entry was computed with."""
+    values = {**definition, "iou_thresholds": tuple(definition["iou_thresholds"])}
+    try:
+        return Protocol(**values)
+    except TypeError as error:
+        raise UserError(
+            f"protocol '{definition.get('name')}' of results.json has fields unknown to this version ({error}); run "
+            "eval.localize again"
+        ) from error
+
+
+def relabelled(runs: Sequence[Evaluated]) -> list[Evaluated]:
+    """Where every run has the same method, each becomes its own group under its folder's name."""
+    if len(runs) > 1 and len({r.method for r in runs}) == 1:
+        names = [r.name for r in runs]
+        if len(set(names)) == len(names):
+            return [replace(r, method=r.name) for r in runs]
+    return list(runs)
+
+
+def open_manifest(
+    run: Evaluated, dataset: str | None = None, data_root: str | os.PathLike[str] | None = None
+) -> tuple[Manifest, Split] | Unavailable:
+    """The manifest and split that a run was scored on; `Unavailable` where it is gone or has changed since."""
+    from wsol.datasets.catalog import open_dataset
+    from wsol.first_classes import first_classes
+    from wsol.manifest import split_hash
+
+    provenance = run.results["provenance"]
+    config = provenance.get("config") or {}
+    name, root = dataset or config.get("dataset"), data_root or config.get("data_root")
+    try:
+        if name is None and provenance.get("run"):
+            from wsol.runs import load_run
+
+            trained = load_run(_run_folder(run, str(provenance["run"])))
+            name, root = trained.manifest_folder, root or trained.data_root
+        if name is None:
+            return Unavailable("the results do not say which dataset they were scored on; give --dataset")
+        manifest = open_dataset(name, data_root=root, roles=[run.split])
+        classifier = provenance.get("classifier") or {}
+        if classifier.get("num_classes"):
+            manifest = first_classes(manifest, int(classifier["num_classes"]), f"'{run.name}'")
+        split = manifest.split(run.split)
+    except UserError as error:
+        return Unavailable(str(error))
+    if split_hash(split) != run.store.index.split_hash:
+        return Unavailable(
+            f"dataset '{name}' is not the one scored: its '{run.split}' list has changed (another split hash)"
+        )
+    return manifest, split
+
+
+def _run_folder(run: Evaluated, recorded: str) -> Path:
+    """The training run's folder: beside the results where it moved along with them, else where it was recorded."""
+    beside = run.folder.parent
+    return beside if (beside / "run.yaml").is_file() else Path(recorded)

@@ -1,0 +1,93 @@
+"""What happened to each image at one threshold, gathered over all blocks; means over images with bootstrap values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval.metrics.bootstrap import resample_weights
+from eval.metrics.summarize import ThresholdGrid, box_hits
+from eval.protocols import Protocol
+from eval.records.store import BLOCK, LEVELS, Records
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """N images under one protocol at given taus.
+
+    `hit` [N, K] is the protocol's own decision, class condition included; `iou` [N] and `box_xyxy` [N, 4] (of the
+    largest contour, frame pixels) are those at the first tau; `scored` [N] is false where an image has no true box.
+    `top1`, `top5` are 1, 0 or -1 (nothing predicts).
+    """
+
+    label: npt.NDArray[np.int32]
+    predicted: npt.NDArray[np.int32]
+    top1: npt.NDArray[np.int8]
+    top5: npt.NDArray[np.int8]
+    num_boxes: npt.NDArray[np.int32]
+    scored: npt.NDArray[np.bool_]
+    hit: npt.NDArray[np.bool_]
+    iou: npt.NDArray[np.float32]
+    box_xyxy: npt.NDArray[np.int16]
+
+
+def grid_of(taus: Sequence[float]) -> ThresholdGrid:
+    """The grid of exactly these taus, in this order, none merged."""
+    values = np.asarray(taus, np.float64)
+    table = (values[None, :] * np.arange(LEVELS, dtype=np.float64)[:, None]).astype(np.uint8)
+    return ThresholdGrid(values, table)
+
+
+def per_image(records: Records, protocol: Protocol, taus: Sequence[float]) -> PerImage:
+    """Gather one protocol's decisions; `taus` has one entry per IoU threshold."""
+    if len(taus) != len(protocol.iou_thresholds):
+        raise ValueError(
+            f"{protocol.name}: {len(taus)} taus for {len(protocol.iou_thresholds)} IoU thresholds"
+        )
+    grid = grid_of(taus)
+    channel = str(protocol.channel)
+    columns: dict[str, list[npt.NDArray[Any]]] = {}
+    for block in records.blocks():
+        rows = np.arange(len(block["num_boxes"]))
+        level = grid.levels[block[f"{channel}.max_level"], 0]
+        hits = box_hits(block, protocol, grid)
+        found = {name: block[name] for name in ("label", "predicted", "top1", "top5", "num_boxes")}
+        found["hit"] = np.stack([hits[k][:, k] > 0 for k in range(len(taus))], axis=1)
+        found["iou"] = block.iou(channel, protocol.contours, protocol.gt_boxes)[rows, level]
+        found["box_xyxy"] = block[f"{channel}.largest_box"][rows, level]
+        for name, array in found.items():
+            columns.setdefault(name, []).append(array)
+    joined = {name: np.concatenate(pieces) for name, pieces in columns.items()}
+    return PerImage(scored=joined["num_boxes"] > 0, **joined)
+
+
+def resampled_means(
+    values: npt.NDArray[np.floating], valid: npt.NDArray[np.bool_], resamples: int, seed: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Means in percent over the valid images, and in each bootstrap resample: [N, G] -> ([G], [G, B]).
+
+    The resamples are those of `eval.metrics.summarize.summarize` with the same seed. NaN where no image is valid.
+    """
+    count, groups = values.shape
+    used = np.where(valid, values, 0).astype(np.float32)
+    ones = valid.astype(np.float32)
+    sizes = [min(BLOCK, count - start) for start in range(0, count, BLOCK)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = 100 * used.sum(0, dtype=np.float64) / ones.sum(0, dtype=np.float64)
+        if not resamples:
+            return means, np.zeros((groups, 0))
+        top = np.zeros((resamples, groups))
+        bottom = np.zeros((resamples, groups))
+        start = 0
+        for weights in resample_weights(sizes, resamples, seed):
+            stop = start + weights.shape[1]
+            top += weights @ used[start:stop]
+            bottom += weights @ ones[start:stop]
+            start = stop
+        return means, (100 * top / bottom).T

@@ -1,0 +1,238 @@
+"""What drives a difference between two methods: every analysis in one call, each absent one with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval.analysis.error_kinds import (
+    THRESHOLDS,
+    classify,
+    taxonomy_shares,
+    true_boxes,
+    without_class_unless_all,
+)
+from eval.analysis.evaluated import Evaluated, Unavailable
+from eval.analysis.paired_statistics import Difference, Sampled, paired_difference
+from eval.analysis.part_coverage import part_differences, part_values
+from eval.analysis.per_image import PerImage
+from eval.analysis.subgroups import (
+    INSTANCE_NAMES,
+    SIZE_NAMES,
+    group_differences,
+    instance_groups,
+    size_groups,
+)
+from eval.boxes.frames import Frame
+from eval.comparison.decomposition import decompose
+from eval.comparison.normalizations import normalization_protocols, normalized_summaries
+from eval.comparison.published import published_for
+from eval.comparison.run_pairs import Pairing
+from eval.comparison.thresholds import threshold_effects
+from eval.metrics.summarize import Summary
+from eval.protocols import Protocol
+
+if TYPE_CHECKING:
+    from wsol.manifest import Manifest, Split
+
+_MAIN = ("maxboxacc_transferred", "maxboxacc", "gt_known_fixed")
+"""The protocol that images are broken down by, first that is there: its threshold is chosen honestly."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """`found` by name of analysis; `missing` says why an analysis is absent."""
+
+    main_protocol: str | None
+    found: dict[str, Any] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def main_protocol(protocols: Sequence[Protocol]) -> Protocol | None:
+    """The protocol whose decisions sub-groups and error kinds are counted by."""
+    by_name = {p.name: p for p in protocols}
+    chosen = next((by_name[n] for n in _MAIN if n in by_name), None)
+    return chosen or next(
+        (p for p in protocols if p.metric == "box_accuracy" and p.class_gate == "none"), None
+    )
+
+
+def analyse(
+    pairing: Pairing,
+    protocols: Sequence[Protocol],
+    table: Mapping[str, Difference],
+    summaries: Mapping[str, Mapping[str, Summary]],
+    decisions: Mapping[tuple[str, str], PerImage],
+    manifest: tuple[Manifest, Split] | Unavailable,
+    *,
+    resamples: int,
+    seed: int,
+    threads: int | None = None,
+    advance: Callable[[int], None] = lambda images: None,
+) -> Analysis:
+    """Every analysis that these runs allow."""
+    main = main_protocol(protocols)
+    analysis = Analysis(main.name if main else None)
+    found, missing = analysis.found, analysis.missing
+    _top_loc(analysis, pairing, protocols, resamples, seed)
+    effects = threshold_effects(pairing.baseline, pairing.other, summaries, table, protocols)
+    if effects:
+        found["threshold"] = effects
+    else:
+        missing["threshold"] = "no protocol was scored under more than one rule for its threshold"
+    if isinstance(manifest, Unavailable):
+        for name in ("normalization", "size", "instances", "class", "errors", "parts"):
+            missing[name] = manifest.reason
+        return analysis
+    data, split = manifest
+    _normalizations(analysis, pairing, data, split, resamples, seed, threads, advance)
+    if main is None:
+        for name in ("size", "instances", "class", "errors", "parts"):
+            missing[name] = "no protocol of boxes was scored"
+        return analysis
+    a = [decisions[str(r.folder), main.name] for r in pairing.baseline]
+    b = [decisions[str(r.folder), main.name] for r in pairing.other]
+    groups = {
+        "size": (size_groups(split), SIZE_NAMES),
+        "instances": (instance_groups(a[0].num_boxes), INSTANCE_NAMES),
+        "class": (a[0].label.astype(np.int64), data.classes),
+    }
+    for name, (membership, names) in groups.items():
+        found[name] = group_differences(
+            a, b, membership, names, by_seed=pairing.by_seed, resamples=resamples, seed=seed
+        )
+    frame = Frame.of(main.frame, main.frame_size, _input_size(pairing.baseline[0]))
+    boxes, offsets = true_boxes(split, frame)
+    asked = without_class_unless_all([*a, *b])
+    found["errors"] = {
+        "thresholds": THRESHOLDS,
+        "shares": taxonomy_shares(
+            [classify(r, boxes, offsets) for r in asked[: len(a)]],
+            [classify(r, boxes, offsets) for r in asked[len(a) :]],
+            by_seed=pairing.by_seed,
+            resamples=resamples,
+            seed=seed,
+        ),
+    }
+    _parts(analysis, pairing, main, a, b, data, split, resamples, seed)
+    return analysis
+
+
+def _input_size(run: Evaluated) -> int | None:
+    classifier = run.results["provenance"].get("classifier") or {}
+    size = classifier.get("input_size")
+    return int(size) if size else None
+
+
+def _top_loc(
+    analysis: Analysis, pairing: Pairing, protocols: Sequence[Protocol], resamples: int, seed: int
+) -> None:
+    gated = [p for p in protocols if p.class_gate != "none" and len(p.iou_thresholds) == 1]
+    if not gated:
+        analysis.missing["top_loc"] = "there are no class predictions, so no Top-1 Loc to split"
+        return
+    found = {}
+    for p in gated:
+        split = decompose(
+            pairing.baseline, pairing.other, p, by_seed=pairing.by_seed, resamples=resamples, seed=seed
+        )
+        if split is not None:
+            found[p.name] = split.as_json()
+    if found:
+        analysis.found["top_loc"] = found
+    else:
+        analysis.missing["top_loc"] = "a method classifies no image correctly"
+
+
+def _normalizations(
+    analysis: Analysis,
+    pairing: Pairing,
+    manifest: Manifest,
+    split: Split,
+    resamples: int,
+    seed: int,
+    threads: int | None,
+    advance: Callable[[int], None],
+) -> None:
+    by_run: dict[str, dict[str, Summary]] = {}
+    for run in (*pairing.baseline, *pairing.other):
+        got = normalized_summaries(
+            run, manifest, split, resamples=resamples, seed=seed, threads=threads, advance=advance
+        )
+        if isinstance(got, Unavailable):
+            analysis.missing["normalization"] = got.reason
+            return
+        by_run[str(run.folder)] = got
+    found: dict[str, Any] = {}
+    for base, variants in normalization_protocols().items():
+        rows = {}
+        for normalization, p in variants.items():
+            if not all(p.name in summaries for summaries in by_run.values()):
+                reason = "the score maps of a run are already normalised; this needs raw maps"
+                analysis.missing[f"normalization {normalization}"] = reason
+                continue
+            sampled = [
+                Sampled.of(
+                    [by_run[str(r.folder)][p.name].value for r in runs],
+                    [by_run[str(r.folder)][p.name].resampled for r in runs],
+                )
+                for runs in (pairing.baseline, pairing.other)
+            ]
+            rows[normalization] = {
+                **paired_difference(*sampled, by_seed=pairing.by_seed, seed=seed).as_json(),
+                "published": published_for(
+                    p.name,
+                    pairing.baseline_method,
+                    pairing.other_method,
+                    manifest.dataset,
+                    pairing.baseline[0].arch,
+                ),
+            }
+        clear = {
+            int(np.sign(r["difference"]))
+            for r in rows.values()
+            if r["ci95"] and r["ci95"][0] * r["ci95"][1] > 0
+        }
+        found[base] = {"rules": rows, "sign_flips": {-1, 1} <= clear}
+    analysis.found["normalization"] = found
+
+
+def _parts(
+    analysis: Analysis,
+    pairing: Pairing,
+    protocol: Protocol,
+    a: Sequence[PerImage],
+    b: Sequence[PerImage],
+    manifest: Manifest,
+    split: Split,
+    resamples: int,
+    seed: int,
+) -> None:
+    if not manifest.part_names or not split.parts:
+        analysis.missing["parts"] = f"dataset '{manifest.dataset}' has no part annotations"
+        return
+    if protocol.frame != "resize":
+        analysis.missing["parts"] = f"{protocol.name} does not show the whole image"
+        return
+    values: list[list[Any]] = []
+    for runs in (pairing.baseline, pairing.other):
+        got = [part_values(r, manifest, split) for r in runs]
+        reason = next((g.reason for g in got if isinstance(g, Unavailable)), None)
+        if reason:
+            analysis.missing["map value on parts"] = reason
+            break
+        values.append(got)
+    analysis.found["parts"] = part_differences(
+        a,
+        b,
+        (values[0], values[1]) if len(values) == 2 else None,
+        split,
+        manifest.part_names,
+        frame_size=protocol.frame_size,
+        by_seed=pairing.by_seed,
+        resamples=resamples,
+        seed=seed,
+    )

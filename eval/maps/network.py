@@ -1,0 +1,145 @@
+"""Raw maps from a classifier, in its forward pass, kept on disk at native resolution as they come."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval.records.scorer import RawBatch, ranks_from_logits
+from eval.records.store import BLOCK
+from wsol.loading import EvalBatch, EvalView, evaluation_batches, normalize_images
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import torch
+
+    from wsol.manifest import Split
+    from wsol.models import Classifier
+
+
+_SAMPLED = 32
+"""Images whose bytes the recipe of maps quotes."""
+
+
+@dataclass(frozen=True)
+class _Underway:
+    """A batch whose maps and logits are on their way from the device; `arrived` is None where they are there."""
+
+    rows: npt.NDArray[np.int64]
+    maps: dict[str, torch.Tensor]
+    logits: torch.Tensor
+    arrived: torch.cuda.Event | None
+
+
+class NetworkMaps:
+    """CAMs of the ground-truth class from one forward pass per view. The "resize" view's logits give the ranks."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        split: Split,
+        root: str,
+        *,
+        frames: Sequence[str],
+        device: torch.device,
+        description: dict[str, Any],
+        batch_size: int = 64,
+        workers: int = 0,
+        precision: str = "fp32",
+    ) -> None:
+        self.model = model
+        self.split = split
+        self.root = root
+        self.frames = tuple(frames)
+        self.input_size: int | None = model.spec.input_size
+        self.device = device
+        self.batch_size = max(b for b in range(1, min(batch_size, BLOCK) + 1) if BLOCK % b == 0)
+        self.workers = workers
+        self.precision = precision
+        self._description = description
+        self._images_sha256: str | None = None
+
+    def describe(self) -> dict[str, Any]:
+        if self._images_sha256 is None:
+            self._images_sha256 = self._sample_digest()
+        return {
+            **self._description,
+            "kind": "network",
+            "images_sha256": self._images_sha256,
+            "precision": self.precision,
+            "frames": list(self.frames),
+        }
+
+    def _sample_digest(self) -> str:
+        """SHA-256 of a few images spread over the split: tells the same list of other images (blurred, cropped)."""
+        from wsol.images import open_root
+
+        files = open_root(self.root)
+        digest = hashlib.sha256()
+        for row in np.unique(np.linspace(0, len(self.split) - 1, _SAMPLED).astype(np.int64)):
+            digest.update(files.read_bytes(self.split.path(int(row))))
+        return digest.hexdigest()
+
+    def unusable(self, normalization: str, frame: str) -> str | None:
+        return None if frame in self.frames else f"frame '{frame}' was not asked for"
+
+    def images(self, rows: npt.NDArray[np.int64]) -> Iterator[EvalBatch]:
+        """Framed images of some rows, in order, `batch_size` at a time."""
+        views = [EvalView(name, self.model.spec.input_size) for name in self.frames]  # type: ignore[arg-type]
+        return evaluation_batches(
+            self.split,
+            self.root,
+            views,
+            indices=rows,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def batches(self, rows: npt.NDArray[np.int64]) -> Iterator[RawBatch]:
+        underway: deque[_Underway] = deque()
+        # A GPU is given the next batch before the last one's results are read, so that it never waits for the host.
+        ahead = 1 if self.device.type == "cuda" else 0
+        for batch in self.images(rows):
+            underway.append(self._begin(batch))
+            if len(underway) > ahead:
+                yield self._finish(underway.popleft())
+        while underway:
+            yield self._finish(underway.popleft())
+
+    def _begin(self, batch: EvalBatch) -> _Underway:
+        import torch
+
+        from wsol.cams.cam import extract_cams
+
+        cuda = self.device.type == "cuda"  # elsewhere a copy that does not wait could be read too early
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        labels = torch.from_numpy(self.split.labels[batch.indices].astype(np.int64))
+        maps: dict[str, torch.Tensor] = {}
+        logits = None
+        for name in self.frames:
+            images = batch.images[name].to(self.device, non_blocking=cuda)
+            with torch.autocast(self.device.type, half) if half else nullcontext():
+                cams = extract_cams(self.model, normalize_images(images), labels)
+            maps[name] = cams.maps.float().to("cpu", non_blocking=cuda)
+            if logits is None:
+                logits = cams.logits.float().to("cpu", non_blocking=cuda)
+        assert logits is not None
+        arrived = None
+        if cuda:
+            arrived = torch.cuda.Event()
+            arrived.record(torch.cuda.current_stream(self.device))
+        return _Underway(batch.indices, maps, logits, arrived)
+
+    def _finish(self, underway: _Underway) -> RawBatch:
+        if underway.arrived is not None:
+            underway.arrived.synchronize()
+        ranks = ranks_from_logits(underway.logits.numpy(), self.split.labels[underway.rows])
+        maps = {name: found.numpy() for name, found in underway.maps.items()}
+        return RawBatch(underway.rows, maps, np.zeros(len(underway.rows), np.uint8), *ranks)

@@ -1,0 +1,119 @@
+"""Our own raw maps on disk: native CAM resolution, float32, with the recipe, re-scored without a forward pass.
+
+A folder holds `maps.json` (what made them) and one .npz per block of 512 images with `FRAME` float32 [n, h, w],
+`predicted`, `top1`, `top5`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval.records.scorer import RawBatch
+from eval.records.store import BLOCK, block_path, intact, npz_bytes
+from wsol.errors import UserError
+from wsol.files.atomic_write import write_durably
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+SCHEMA = 1
+INDEX = "maps.json"
+
+
+class StoredMaps:
+    """Raw maps kept by an earlier run, or being kept by this one."""
+
+    def __init__(self, folder: Path, head: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.head = dict(head)
+        self.frames = tuple(head["maps"]["frames"])
+        self.input_size: int | None = head["input_size"]
+
+    @classmethod
+    def create(cls, folder: Path, head: Mapping[str, Any]) -> StoredMaps:
+        """Start or continue a store; maps of another recipe or split in the same folder are discarded."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if not cls.continues(folder, head):
+            index = folder / INDEX
+            index.unlink(missing_ok=True)
+            for block in folder.glob("block-*.npz"):
+                block.unlink()
+            write_durably(index, _text(head))
+        return cls(folder, head)
+
+    @staticmethod
+    def continues(folder: Path, head: Mapping[str, Any]) -> bool:
+        """Whether the maps in a folder are of just this recipe and split."""
+        try:
+            return (folder / INDEX).read_bytes() == _text(head).encode()
+        except OSError:
+            return False
+
+    @staticmethod
+    def frames_at(folder: Path) -> set[str]:
+        """The frames of the maps in a folder; none where there are no maps, or nobody can say."""
+        try:
+            return set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["maps"]["frames"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return set()
+
+    @classmethod
+    def open(cls, folder: Path, split_hash: str, num_images: int) -> StoredMaps:
+        """Open a whole store made for this split."""
+        index = folder / INDEX
+        try:
+            head = json.loads(index.read_text(encoding="utf-8"))
+            if head["schema"] != SCHEMA:
+                raise UserError(f"'{index}': schema {head['schema']}, expected {SCHEMA}")
+            store = cls(folder, head)
+            made_for = head["split_hash"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"'{index}' is missing or damaged ({error})") from error
+        if made_for != split_hash:
+            raise UserError(
+                f"the maps in '{folder}' were made for another list of images (dataset '{head.get('dataset')}', split "
+                f"'{head.get('split')}'); name the manifest and split that they were made for"
+            )
+        missing = [b for b in range(-(-num_images // BLOCK)) if not store.has(b)]
+        if missing:
+            raise UserError(
+                f"'{folder}': {len(missing)} blocks of maps are missing or damaged; run the network again"
+            )
+        return store
+
+    def has(self, block: int) -> bool:
+        return intact(block_path(self.folder, block))
+
+    def write(self, block: int, batches: list[RawBatch]) -> None:
+        """Keep the raw maps of one whole block."""
+        arrays: dict[str, npt.NDArray[Any]] = {
+            name: np.concatenate([np.asarray(b.maps[name], np.float32) for b in batches])
+            for name in self.frames
+        }
+        for name in ("predicted", "top1", "top5"):
+            arrays[name] = np.concatenate([getattr(b, name) for b in batches])
+        write_durably(block_path(self.folder, block), npz_bytes(arrays))
+
+    def describe(self) -> dict[str, Any]:
+        return dict(self.head["maps"])
+
+    def unusable(self, normalization: str, frame: str) -> str | None:
+        return None if frame in self.frames else f"the stored maps hold no '{frame}' frame"
+
+    def batches(self, rows: npt.NDArray[np.int64]) -> Iterator[RawBatch]:
+        for block in np.unique(rows // BLOCK):
+            inside = rows[rows // BLOCK == block]
+            at = inside - block * BLOCK
+            with np.load(block_path(self.folder, int(block)), allow_pickle=False) as file:
+                maps = {name: file[name][at] for name in self.frames}
+                ranks = [file[name][at] for name in ("predicted", "top1", "top5")]
+            yield RawBatch(inside, maps, np.zeros(len(inside), np.uint8), *ranks)
+
+
+def _text(head: Mapping[str, Any]) -> str:
+    return json.dumps({"schema": SCHEMA, **head}, indent=1, sort_keys=True)

@@ -1,0 +1,137 @@
+"""results.json, schema 1: every protocol with value, interval, threshold and full definition."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.maps.normalization import MapStatus
+from eval.metrics.bootstrap import percentile_interval, resample_weights
+from eval.metrics.summarize import NotComputed, Outcome, Summary
+from eval.records.store import Records
+from wsol.errors import UserError
+from wsol.files.atomic_write import write_durably
+
+SCHEMA = 1
+RESULTS = "results.json"
+_STATUS_KEYS = {
+    MapStatus.MISSING: "missing_map",
+    MapStatus.UNREADABLE: "unreadable_map",
+    MapStatus.NAN: "nan_map",
+    MapStatus.CONSTANT: "constant_map",
+    MapStatus.OUT_OF_RANGE: "out_of_range_map",
+    MapStatus.RESIZED: "resized_map",
+}
+
+
+def counts(store: Records, channels: Sequence[str]) -> dict[str, Any]:
+    """What was scored and what was odd: images, images without boxes, maps by status; `zero_divisor` by channel."""
+    found: dict[str, Any] = {"images": store.index.num_images, "scored": 0, "no_gt": 0}
+    found.update(dict.fromkeys(_STATUS_KEYS.values(), 0))
+    undefined = dict.fromkeys(channels, 0)
+    for block in store.blocks():
+        has_box = block["num_boxes"] > 0
+        found["scored"] += int(has_box.sum())
+        found["no_gt"] += int((~has_box).sum())
+        if channels:
+            status = block[f"{channels[0]}.status"]
+            for flag, key in _STATUS_KEYS.items():
+                found[key] += int(((status & int(flag)) != 0).sum())
+        for channel in channels:
+            undefined[channel] += int(((block[f"{channel}.status"] & int(MapStatus.ZERO_DIVISOR)) != 0).sum())
+    if any(undefined.values()):
+        found["zero_divisor"] = {c: n for c, n in undefined.items() if n}
+    return found
+
+
+def mean_with_interval(
+    store: Records, array: str, resamples: int, seed: int, column: int | None = None
+) -> dict[str, Any] | None:
+    """Mean in percent of a per-image quantity with its bootstrap interval; undefined values are left out and
+    counted. None where the records lack it or no image defines it."""
+    sizes = [len(store.block_range(b)) for b in range(store.index.num_blocks)]
+    total, n, undefined = 0.0, 0, 0
+    boot = np.zeros((2, resamples))
+    weights = resample_weights(sizes, resamples, seed) if resamples else iter(lambda: None, 0)
+    for block, weight in zip(store.blocks(), weights):
+        if array not in block:
+            return None
+        values = block[array] if column is None else block[array][:, column]
+        values = values.astype(np.float64)
+        fine = np.isfinite(values) & (values >= 0)
+        undefined += int((~fine).sum())
+        total += float(values[fine].sum())
+        n += int(fine.sum())
+        if weight is not None:
+            boot[0] += weight[:, fine] @ values[fine]
+            boot[1] += weight[:, fine].sum(1)
+    if n == 0:
+        return None
+    entry: dict[str, Any] = {"value": 100 * total / n, "ci95": None, "num_images": n}
+    if resamples:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            interval = percentile_interval(100 * boot[0] / boot[1])
+        entry["ci95"] = list(interval) if interval else None
+    if undefined:
+        entry["undefined"] = undefined
+    return entry
+
+
+def protocol_entries(outcomes: Mapping[str, Outcome]) -> tuple[dict[str, Any], dict[str, str]]:
+    """(`protocols`, `not_computed`) of results.json."""
+    computed = {name: o.as_json() for name, o in outcomes.items() if isinstance(o, Summary)}
+    absent = {name: o.reason for name, o in outcomes.items() if isinstance(o, NotComputed)}
+    return computed, absent
+
+
+def curves_json(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    """Accuracy over thresholds of every protocol that has a curve, for plots: taus and one list per IoU."""
+    found = {}
+    for name, o in outcomes.items():
+        if isinstance(o, Summary) and o.curves is not None and o.taus is not None and len(o.taus) > 1:
+            keys = list(o.per_iou) or ["pixels"]
+            found[name] = {"taus": o.taus.tolist(), **{k: c.tolist() for k, c in zip(keys, o.curves)}}
+    return found
+
+
+def write_results(folder: str | os.PathLike[str], content: Mapping[str, Any]) -> Path:
+    """Write `folder/results.json` in one step; NaN and infinity are refused, for they are not numbers in JSON."""
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"schema": SCHEMA, **content}, indent=1, allow_nan=False, default=_plain)
+    return write_durably(path / RESULTS, text + "\n")
+
+
+def read_results(folder_or_file: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a results.json; a missing, damaged or foreign one is a `UserError`."""
+    path = Path(folder_or_file)
+    path = path / RESULTS if path.is_dir() else path
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"no results at '{path}'; run `python -m eval.localize` first") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be read as JSON: {error}") from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise UserError(
+            f"'{path}' is not a results.json of schema {SCHEMA}; run `python -m eval.localize` again"
+        )
+    return data
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, (os.PathLike, Path)):
+        return os.fspath(value)
+    if isinstance(value, (tuple, set, frozenset)):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -1,0 +1,263 @@
+"""From raw maps of a batch of images to their per-image records (eval.records.store)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eval.boxes.best_iou import best_iou_per_level_batch
+from eval.boxes.frames import Frame, split_boxes
+from eval.maps.normalization import normalize, score_levels, upsample
+from eval.metrics.pixels import histogram_edges, score_histograms
+from eval.protocols import Channel
+from wsol.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from wsol.images import FileRoot
+    from wsol.manifest import Manifest, Split
+
+MASK_STEP = 0.001
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Raw maps of some rows of a split.
+
+    `maps` gives per frame name either [n, h, w] or, where sizes differ, a list of n arrays [h, w]; None stands for a
+    map that could not be had, and `status` [n] says why. `logits` [n, K] is None where nothing predicts.
+    """
+
+    rows: npt.NDArray[np.int64]
+    maps: Mapping[str, Sequence[npt.NDArray[np.floating] | None] | npt.NDArray[np.floating]]
+    status: npt.NDArray[np.uint8]
+    predicted: npt.NDArray[np.int32]
+    top1: npt.NDArray[np.int8]
+    top5: npt.NDArray[np.int8]
+
+    def part(self, start: int, stop: int) -> RawBatch:
+        """Some of the images, as slices count them."""
+        some = slice(start, stop)
+        return RawBatch(
+            self.rows[some],
+            {frame: maps[some] for frame, maps in self.maps.items()},
+            self.status[some],
+            self.predicted[some],
+            self.top1[some],
+            self.top5[some],
+        )
+
+
+def ranks_from_logits(
+    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8], npt.NDArray[np.int8]]:
+    """(predicted class, top-1 flag, top-5 flag) of each row; ties go to the lower class index.
+
+    A row that holds NaN ranks nothing: both flags are 0.
+    """
+    own = logits[np.arange(len(labels)), labels][:, None]
+    classes = np.arange(logits.shape[1])[None, :]
+    ahead = ((logits > own) | ((logits == own) & (classes < labels[:, None]))).sum(1)
+    ahead[np.isnan(logits).any(1)] = logits.shape[1] + 5
+    predicted = logits.argmax(1).astype(np.int32)
+    return predicted, (ahead < 1).astype(np.int8), (ahead < 5).astype(np.int8)
+
+
+def unpredicted(n: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8], npt.NDArray[np.int8]]:
+    """The flags of rows for which nothing predicts a class."""
+    return np.full(n, -1, np.int32), np.full(n, -1, np.int8), np.full(n, -1, np.int8)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Measures batches: 8-bit maps per channel, best IoU at every level, mask histograms, energy shares.
+
+    Threads may share one; each call uses the thread it is made in.
+    """
+
+    split: Split
+    channels: tuple[Channel, ...]
+    input_size: int | None = None
+    files: FileRoot | None = None
+    masks: bool = False
+    num_parts: int = 0
+    _frames: dict[tuple[str, int], Frame] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def for_manifest(
+        cls,
+        manifest: Manifest,
+        split: Split,
+        channels: Sequence[Channel],
+        *,
+        input_size: int | None = None,
+    ) -> Scorer:
+        """A scorer that also measures masks and parts where the manifest has them and its files are at hand."""
+        from wsol.images import open_root
+
+        masks = bool(split.masks) and len(split.masks) == len(split)
+        part_masks = masks and len(split.part_masks) == len(split)
+        files = open_root(manifest.root) if masks and manifest.root else None
+        return cls(
+            split,
+            tuple(channels),
+            input_size,
+            files,
+            masks and files is not None,
+            len(manifest.part_names) if part_masks and files is not None else 0,
+        )
+
+    def frame(self, channel: Channel) -> Frame:
+        key = (channel.frame, channel.frame_size)
+        if key not in self._frames:
+            self._frames[key] = Frame.of(channel.frame, channel.frame_size, self.input_size)
+        return self._frames[key]
+
+    def score(self, batch: RawBatch) -> dict[str, npt.NDArray[Any]]:
+        """The record arrays of a batch."""
+        rows = batch.rows
+        counts = np.diff(self.split.box_offsets)[rows]
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "index": rows.astype(np.int64),
+            "label": self.split.labels[rows],
+            "predicted": batch.predicted,
+            "top1": batch.top1,
+            "top5": batch.top5,
+            "num_boxes": counts.astype(np.int32),
+        }
+        grouped: dict[tuple[str, int], list[Channel]] = {}
+        for channel in self.channels:
+            grouped.setdefault((channel.frame, channel.frame_size), []).append(channel)
+        for channels in grouped.values():
+            self._score_frame(batch, channels, arrays)
+        return arrays
+
+    def _score_frame(
+        self, batch: RawBatch, channels: Sequence[Channel], arrays: dict[str, npt.NDArray[Any]]
+    ) -> None:
+        frame = self.frame(channels[0])
+        n = len(batch.rows)
+        boxes, offsets = split_boxes(self.split, batch.rows, frame)
+        raw = batch.maps[frame.name]
+        large = np.zeros((n, *frame.size_hw))
+        given = np.zeros(n, bool)
+        for i, m in enumerate(raw):
+            if m is not None:
+                large[i], given[i] = upsample(m, frame.size_hw), True
+        several = bool((np.diff(offsets) > 1).any())
+        for c in channels:
+            key = str(c)
+            levels, found = score_levels(large, c.normalization, c.fraction)
+            best = best_iou_per_level_batch(levels, boxes, offsets, num_threads=1)
+            arrays[f"{key}.largest_any"] = best.largest_any.astype(np.float32)
+            arrays[f"{key}.all_any"] = best.all_any.astype(np.float32)
+            arrays[f"{key}.largest_first"] = best.largest_first.astype(np.float32) if several else None  # type: ignore[assignment]
+            arrays[f"{key}.all_first"] = best.all_first.astype(np.float32) if several else None  # type: ignore[assignment]
+            arrays[f"{key}.largest_box"] = best.largest_box.astype(np.int16)
+            arrays[f"{key}.max_level"] = levels.reshape(n, -1).max(1)
+            arrays[f"{key}.status"] = batch.status | np.where(given, found, 0).astype(np.uint8)
+        if self.masks and frame.name == "resize":
+            self._score_masks(batch, frame, channels, large, given, arrays)
+
+    def _score_masks(
+        self,
+        batch: RawBatch,
+        frame: Frame,
+        channels: Sequence[Channel],
+        large: npt.NDArray[np.float64],
+        given: npt.NDArray[np.bool_],
+        arrays: dict[str, npt.NDArray[Any]],
+    ) -> None:
+        n = len(batch.rows)
+        edges = histogram_edges(MASK_STEP)
+        hists = {str(c): np.zeros((2, n, len(edges) - 1), np.int32) for c in channels}
+        energy = np.full((n, 1 + self.num_parts), np.nan, np.float32)
+        for i in range(n):
+            mask, ignore, parts = self._annotations(int(batch.rows[i]), frame)
+            if given[i]:
+                energy[i] = energy_shares(large[i], mask, parts, self.num_parts)
+            for c in channels:
+                m, _ = normalize(large[i], c.normalization, c.fraction)
+                found = score_histograms(m, mask, ignore, edges)
+                hists[str(c)][0, i], hists[str(c)][1, i] = found
+        for key, (inside, outside) in hists.items():
+            arrays[f"{key}.hist_object"], arrays[f"{key}.hist_background"] = inside, outside
+        arrays["energy_object"] = energy[:, 0]
+        if self.num_parts:
+            arrays["energy_parts"] = energy[:, 1:]
+
+    def _annotations(
+        self, row: int, frame: Frame
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_] | None, npt.NDArray[np.uint8] | None]:
+        from wsol.images import decode_grey
+
+        assert self.files is not None
+
+        def grey(path: str) -> npt.NDArray[np.uint8]:
+            return decode_grey(self.files.read_bytes(path), path)  # type: ignore[union-attr]
+
+        mask = np.zeros(frame.size_hw, bool)
+        for path in self.split.masks[row]:
+            mask |= frame.mask(grey(path))
+        ignore = None
+        if row in self.split.ignore_masks:
+            ignore = frame.mask(grey(self.split.ignore_masks[row])) & ~mask
+        parts = None
+        if self.num_parts:
+            import cv2
+
+            parts = np.asarray(
+                cv2.resize(
+                    grey(self.split.part_masks[row]),
+                    (frame.size, frame.size),
+                    interpolation=cv2.INTER_NEAREST,
+                ),
+                np.uint8,
+            )
+        return mask, ignore, parts
+
+
+def energy_shares(
+    m: npt.NDArray[np.float64],
+    mask: npt.NDArray[np.bool_],
+    parts: npt.NDArray[np.uint8] | None,
+    num_parts: int,
+) -> npt.NDArray[np.float32]:
+    """Shares of the map's positive part, [1 + P]: inside the mask, then inside each part (ids 1..P).
+
+    NaN throughout where the map has no positive value: a share of nothing is undefined.
+    """
+    shares = np.full(1 + num_parts, np.nan, np.float32)
+    positive = np.maximum(m, 0)
+    total = positive.sum()
+    if not np.isfinite(total) or total <= 0:
+        return shares
+    shares[0] = positive[mask].sum() / total
+    if parts is not None:
+        sums = np.bincount(parts.ravel(), weights=positive.ravel(), minlength=num_parts + 1)
+        shares[1:] = sums[1 : num_parts + 1] / total
+    return shares
+
+
+def join(batches: Sequence[dict[str, npt.NDArray[Any] | None]]) -> dict[str, npt.NDArray[Any]]:
+    """One block from its batches, in order. A first-box array that a batch left out equals its any-box one."""
+    joined: dict[str, npt.NDArray[Any]] = {}
+    for name in batches[0]:
+        pieces = [b[name] for b in batches]
+        if all(p is None for p in pieces):
+            continue
+        filled = [p if p is not None else b[name.replace("_first", "_any")] for p, b in zip(pieces, batches)]
+        joined[name] = np.concatenate(filled)  # type: ignore[arg-type]
+    return joined
+
+
+def require_boxes_or_masks(split: Split, what: str) -> None:
+    """Refuse to score a split that has neither boxes nor masks."""
+    if not len(split.boxes_xyxy) and not split.masks:
+        raise UserError(
+            f"{what} has neither boxes nor masks, so there is nothing to score score maps against"
+        )

@@ -1,0 +1,238 @@
+"""Per-image records on disk: what was measured for each image, kept so that any threshold, protocol, interval or
+comparison is re-aggregated without another forward pass.
+
+A store is a folder: `index.json` (what was scored, by which recipe) and one `.npz` per block of 512 images, each
+written by rename, so that a killed run leaves whole blocks only and continues with the missing ones. Arrays hold no
+pickles.
+
+Arrays of a block (n images; CH stands for a channel such as `resize224-minmax`):
+    index int64 [n]                    position in the split
+    label, predicted int32 [n]         predicted is -1 where nothing predicts
+    top1, top5 int8 [n]                1, 0, or -1 where nothing predicts
+    num_boxes int32 [n]                ground-truth boxes; 0 means the image cannot be scored on boxes
+    CH.largest_any, CH.all_any         float32 [n, 256]: best IoU at every level, over all ground-truth boxes
+    CH.largest_first, CH.all_first     the same over the first box; absent where no image of the block has several
+    CH.largest_box int16 [n, 256, 4]   the box of the largest contour at every level
+    CH.max_level uint8 [n]             the map's largest 8-bit value
+    CH.status uint8 [n]                eval.maps.normalization.MapStatus
+    CH.hist_object, CH.hist_background int32 [n, bins]   score histograms inside and outside the mask
+    energy_object float32 [n], energy_parts float32 [n, P]   shares of the map's positive energy, NaN if undefined
+
+float32 holds an IoU a/b closely enough that comparing it with float32(threshold) agrees with the exact comparison
+for thresholds that are multiples of 0.05 and unions under 400,000 pixels: a/b differs from k/20 by at least 1/(20 b).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from wsol.errors import UserError
+from wsol.files.atomic_write import write_durably
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+SCHEMA = 1
+BLOCK = 512
+"""Images per block; fixed, because the bootstrap draws block by block and results must not depend on batch size."""
+LEVELS = 256
+
+
+@dataclass(frozen=True)
+class RecordIndex:
+    """What a store holds. Two stores with equal `fingerprint()` may be continued or merged."""
+
+    dataset: str
+    split: str
+    split_hash: str
+    num_images: int
+    channels: tuple[str, ...]
+    masks: bool
+    part_names: tuple[str, ...]
+    maps: dict[str, Any] = field(default_factory=dict)
+    """Where the score maps came from: checkpoint hash, recipe, folder, or control."""
+
+    @property
+    def num_blocks(self) -> int:
+        return -(-self.num_images // BLOCK)
+
+    def fingerprint(self) -> str:
+        """Canonical JSON of everything above."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Arrays as a compressed .npz; level 1, since the arrays are piecewise constant and higher levels gain little."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+class RecordBlock(Protocol):
+    """The arrays of one block, by name, as the head of this module lists them."""
+
+    def __contains__(self, name: str) -> bool: ...
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]: ...
+
+    def iou(self, channel: str, contours: str, gt_boxes: str) -> npt.NDArray[np.float32]:
+        """Best IoU at every level, [n, 256]."""
+        ...
+
+
+class Records(Protocol):
+    """Records that can be read block by block, from disk or computed."""
+
+    @property
+    def index(self) -> RecordIndex: ...
+
+    def block_range(self, block: int) -> range: ...
+
+    def blocks(self) -> Iterator[RecordBlock]: ...
+
+
+def block_path(folder: Path, block: int) -> Path:
+    """The file of one block of images."""
+    return folder / f"block-{block:06d}.npz"
+
+
+class RecordStore:
+    """A folder of records; `create` starts or continues one, `open` reads a finished one."""
+
+    def __init__(self, folder: Path, index: RecordIndex) -> None:
+        self.folder = folder
+        self.index = index
+
+    @classmethod
+    def create(cls, folder: str | os.PathLike[str], index: RecordIndex) -> RecordStore:
+        """Start a store, or continue one with the same fingerprint. Another one's blocks are discarded: they were
+        measured on other maps, and mixing them would be a wrong number."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        store = cls(path, index)
+        text = json.dumps({"schema": SCHEMA, **asdict(index)}, indent=1)
+        head = path / "index.json"
+        try:
+            same = cls._read_index(head).fingerprint() == index.fingerprint()
+        except UserError:
+            same = False
+        if same:
+            return store
+        for block in path.glob("block-*.npz"):
+            block.unlink()  # before the index: the one after a kill here sees that they are another one's
+        write_durably(head, text)
+        return store
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> RecordStore:
+        """Open a finished store; an unfinished one is a `UserError` saying how much is missing."""
+        path = Path(folder)
+        store = cls(path, cls._read_index(path / "index.json"))
+        missing = store.missing_blocks()
+        if missing:
+            raise UserError(
+                f"'{path}': {len(missing)} of {store.index.num_blocks} blocks of records are missing or damaged; run "
+                "eval.localize again, it continues where it stopped"
+            )
+        return store
+
+    @classmethod
+    def finished(cls, folder: str | os.PathLike[str], index: RecordIndex) -> bool:
+        """Whether a folder holds every block of just these records."""
+        try:
+            return cls.open(folder).index.fingerprint() == index.fingerprint()
+        except UserError:
+            return False
+
+    @staticmethod
+    def _read_index(head: Path) -> RecordIndex:
+        try:
+            data = json.loads(head.read_text(encoding="utf-8"))
+            if data.pop("schema", None) != SCHEMA:
+                raise UserError(f"'{head}': another schema than {SCHEMA}; run eval.localize again")
+            data["channels"] = tuple(data["channels"])
+            data["part_names"] = tuple(data["part_names"])
+            return RecordIndex(**data)
+        except FileNotFoundError as error:
+            raise UserError(f"no records at '{head.parent}'; run eval.localize first") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"'{head}' is damaged ({error}); run eval.localize again") from error
+
+    def block_range(self, block: int) -> range:
+        """Positions of the split that a block holds."""
+        return range(block * BLOCK, min((block + 1) * BLOCK, self.index.num_images))
+
+    def path(self, block: int) -> Path:
+        return block_path(self.folder, block)
+
+    def missing_blocks(self) -> list[int]:
+        """Blocks that are not there, or whose bytes are damaged."""
+        return [b for b in range(self.index.num_blocks) if not intact(self.path(b))]
+
+    def write(self, block: int, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Write one whole block."""
+        expected = len(self.block_range(block))
+        for name, array in arrays.items():
+            if len(array) != expected:
+                raise ValueError(f"block {block}: '{name}' has {len(array)} rows, expected {expected}")
+        write_durably(self.path(block), npz_bytes(arrays))
+
+    def read(self, block: int) -> Block:
+        """One block; arrays are decompressed when asked for."""
+        return Block(self.path(block))
+
+    def blocks(self) -> Iterator[Block]:
+        """All blocks in order, one in memory at a time."""
+        for block in range(self.index.num_blocks):
+            with self.read(block) as held:
+                yield held
+
+
+class Block:
+    """The arrays of one block, read lazily. Usable as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = np.load(path, allow_pickle=False)
+        self._names = frozenset(self._file.files)
+
+    def __enter__(self) -> Block:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return np.asarray(self._file[name])
+
+    def iou(self, channel: str, contours: str, gt_boxes: str) -> npt.NDArray[np.float32]:
+        """Best IoU at every level, [n, 256]; the first-box array falls back on the any-box one, which equals it
+        where no image has several boxes."""
+        name = f"{channel}.{contours}_{gt_boxes}"
+        return self[name if name in self else f"{channel}.{contours}_any"]
+
+
+def intact(path: Path) -> bool:
+    """Whether an .npz is there and every byte of it passes its checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError):
+        return False

@@ -1,0 +1,329 @@
+"""`eval.localize` with a network: ranks, crops, masks, stored maps re-scored, anybody's checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from eval.localize import localize, main
+from eval.localize_config import LocalizeConfig
+from eval.maps.network import NetworkMaps
+from eval.maps.stored import StoredMaps
+from eval.metrics.results_json import read_results
+from eval.records.scorer import ranks_from_logits
+from eval.records.store import RecordStore
+from wsol.manifest import Manifest, Sample, Split, load_manifest, split_hash, write_manifest
+from wsol.models import Classifier, ClassifierSpec, build_classifier
+
+CLASSES = 7
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of 24 small images with boxes, masks and part masks."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    samples = []
+    for i in range(24):
+        w, h = int(rng.integers(40, 90)), int(rng.integers(40, 90))
+        pixels = rng.integers(0, 90, (h, w, 3), dtype=np.uint8)
+        x0, y0 = int(rng.integers(2, w // 2)), int(rng.integers(2, h // 2))
+        x1, y1 = x0 + w // 3, y0 + h // 3
+        pixels[y0:y1, x0:x1] += 120
+        mask = np.zeros((h, w), np.uint8)
+        mask[y0:y1, x0:x1] = 255
+        part = (mask > 0).astype(np.uint8)
+        part[y0 : (y0 + y1) // 2, x0:x1] = 2
+        for name, array in ((f"{i}.png", pixels), (f"{i}_mask.png", mask), (f"{i}_part.png", part)):
+            Image.fromarray(array).save(folder / name)
+        samples.append(
+            Sample(
+                f"{i}.png",
+                f"{i}.png",
+                i % CLASSES,
+                (w, h),
+                np.array([[x0, y0, x1, y1]], float),
+                masks=(f"{i}_mask.png",),
+                part_mask=f"{i}_part.png",
+                parts=np.tile([float(x0), float(y0), 1.0], (2, 1)),
+            )
+        )
+    splits = {"test": Split.from_samples(samples[:16]), "train-fullsup": Split.from_samples(samples[16:])}
+    names = tuple(f"class {c}" for c in range(CLASSES))
+    write_manifest(Manifest("pictures", names, splits, str(folder), ("body", "head")), folder / "m")
+    return folder / "m"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A torchvision ResNet-18 trained elsewhere: nested, with `module.` prefixes."""
+    import torchvision
+
+    torch.manual_seed(0)
+    net = torchvision.models.resnet18(weights=None, num_classes=CLASSES)
+    file = tmp_path_factory.mktemp("weights") / "theirs.pth"
+    torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in net.state_dict().items()}}, file)
+    return file
+
+
+def config(checkpoint: Path, manifest: Path, out: Path, **changes: object) -> LocalizeConfig:
+    base = {"bootstrap": 20, "pictures": 0, "device": "cpu", "input_size": 64}
+    return LocalizeConfig(
+        checkpoint=checkpoint,
+        arch="resnet18",
+        dataset=str(manifest),
+        out=out,
+        **{**base, **changes},  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="module")
+def scored(checkpoint: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("scored")
+    localize(config(checkpoint, pictures, out, pictures=6))
+    return out
+
+
+def test_everything_applies_to_a_dataset_with_boxes_masks_and_parts(scored: Path) -> None:
+    results = read_results(scored)
+    assert results["not_computed"] == {}
+    assert set(results["energy"]) == {"object", "body", "head"}
+    energy = {k: v["value"] for k, v in results["energy"].items()}
+    np.testing.assert_allclose(energy["body"] + energy["head"], energy["object"], rtol=1e-4)
+    gate = {k: results["protocols"][k]["value"] for k in ("gt_known_fixed", "top5_loc", "top1_loc")}
+    assert gate["gt_known_fixed"] >= gate["top5_loc"] >= gate["top1_loc"]
+    assert results["classification"]["top1"]["value"] <= results["classification"]["top5"]["value"]
+    assert (scored / "pictures" / "test.png").stat().st_size > 10_000
+
+
+def test_maps_are_those_of_the_forward_pass(scored: Path, checkpoint: Path, pictures: Path) -> None:
+    """The stored map is the head's weights times the final features, of the true class, at native resolution."""
+    from wsol.images import decode_rgb, open_root
+    from wsol.loading import EvalView, normalize_images
+    from wsol.models import load_external_classifier
+
+    manifest = load_manifest(pictures)
+    model = load_external_classifier(checkpoint, "resnet18", input_size=64)
+    with np.load(scored / "maps" / "test" / "block-000000.npz") as stored:
+        maps = {k: stored[k] for k in stored.files}
+    assert maps["resize"].shape == (16, 2, 2)
+    assert maps["resize"].dtype == np.float32
+    split = manifest.splits["test"]
+    for row in (0, 9):
+        rgb = decode_rgb(open_root(manifest.root or "").read_bytes(split.path(row)), "x")
+        for frame in ("resize", "center-crop"):
+            pixels = torch.from_numpy(EvalView(frame, 64).apply(rgb))[None]  # type: ignore[arg-type]
+            with torch.inference_mode():
+                features = model.features(normalize_images(pixels))
+                expected = torch.einsum("chw,c->hw", features[0], model.head.weight[int(split.labels[row])])
+            np.testing.assert_allclose(maps[frame][row], expected.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_another_protocol_needs_no_forward_pass(
+    scored: Path, checkpoint: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classifier, "forward_features", lambda *a: pytest.fail("the network ran again"))
+    before = read_results(scored)["protocols"]["maxboxacc"]
+    _, again = localize(config(checkpoint, pictures, scored, normalizations=("ivr",)))  # type: ignore[misc]
+    assert again["protocols"]["maxboxacc"]["value"] == before["value"]
+    assert "maxboxacc@ivr" in again["protocols"]
+
+
+def test_fewer_protocols_keep_the_maps_of_every_frame(
+    scored: Path, checkpoint: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One protocol of one frame asked for: neither it nor all of them afterwards need the network again."""
+    out = tmp_path / "o"
+    shutil.copytree(scored, out)
+    before = read_results(out)["protocols"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "forward_features", lambda *a: pytest.fail("the network ran again"))
+        localize(config(checkpoint, pictures, out, protocols=("maxboxacc",)))
+        assert read_results(out)["protocols"] == {"maxboxacc": before["maxboxacc"]}
+        localize(config(checkpoint, pictures, out))
+        again = read_results(out)["protocols"]
+    assert again.items() <= before.items()
+    assert {"maxboxacc", "cutmix2019"} <= set(again)
+
+
+def test_maps_that_were_not_kept_are_made_when_they_are_to_be(
+    checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    localize(config(checkpoint, pictures, tmp_path, keep_maps=False))
+    assert not (tmp_path / "maps").exists()
+    localize(config(checkpoint, pictures, tmp_path, pictures=2))
+    (tmp_path / "maps" / "test" / "block-000000.npz").unlink()
+    localize(config(checkpoint, pictures, tmp_path, pictures=2))
+    split = load_manifest(pictures).splits["test"]
+    assert StoredMaps.open(tmp_path / "maps" / "test", split_hash(split), len(split)).has(0)
+
+
+def test_more_pictures_than_images_are_not_claimed(
+    scored: Path, checkpoint: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import eval.pictures.random_images
+
+    titles: list[str] = []
+    monkeypatch.setattr(
+        eval.pictures.random_images, "write_montage", lambda panels, file, title: titles.append(title)
+    )
+    shutil.copytree(scored, tmp_path / "o")
+    localize(config(checkpoint, pictures, tmp_path / "o", pictures=99, protocols=("maxboxacc",)))
+    assert "16 of 16 images" in titles[0]
+
+
+def test_other_images_under_the_same_names_are_scored_anew(
+    checkpoint: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A blurred or corrupted copy of a dataset given by --data-root; the same files elsewhere are not."""
+    roots = [tmp_path / name for name in ("copy", "negative")]
+    for root in roots:
+        shutil.copytree(pictures.parent, root)
+    for i in range(24):
+        file = roots[1] / f"{i}.png"
+        Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
+
+    def energy(root: Path) -> float:
+        localize(config(checkpoint, pictures, tmp_path / "o", data_root=root, bootstrap=0))
+        return float(read_results(tmp_path / "o")["energy"]["object"]["value"])
+
+    first = energy(pictures.parent)
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "forward_features", lambda *a: pytest.fail("the network ran again"))
+        assert energy(roots[0]) == first
+    assert energy(roots[1]) != first
+
+
+def test_kept_maps_are_scored_like_anybodys(scored: Path, pictures: Path, tmp_path: Path) -> None:
+    arguments = [
+        "--score-maps",
+        scored / "maps" / "test",
+        "--manifest",
+        pictures,
+        "--out",
+        tmp_path,
+        "--bootstrap",
+        20,
+    ]
+    arguments += ["--threshold-maps", scored / "maps" / "train-fullsup", "--pictures", 0]
+    assert main([str(a) for a in arguments]) == 0
+    ours, theirs = read_results(tmp_path)["protocols"], read_results(scored)["protocols"]
+    assert {k: (v["value"], v["ci95"]) for k, v in ours.items()} == {
+        k: (v["value"], v["ci95"]) for k, v in theirs.items() if k in ours
+    }
+    assert set(ours) >= {"maxboxacc", "cutmix2019", "top1_loc", "maxboxacc_transferred", "pxap"}
+
+
+def test_maps_kept_for_another_split_are_refused(
+    scored: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--score-maps", scored / "maps" / "train-fullsup", "--manifest", pictures, "--split", "test"]
+    assert main([str(a) for a in arguments]) == 2
+    assert "another list of images" in capsys.readouterr().err
+
+
+def test_a_timm_checkpoint(pictures: Path, tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm", reason="the extra `backbones` is not installed")
+    torch.manual_seed(1)
+    file = tmp_path / "timm.pth"
+    torch.save(timm.create_model("resnet10t", num_classes=CLASSES).state_dict(), file)
+    arguments = ["--checkpoint", file, "--arch", "timm:resnet10t", "--input-size", 64, "--dataset", pictures]
+    arguments += ["--out", tmp_path / "o", "--bootstrap", 0, "--pictures", 0, "--protocols", "maxboxacc"]
+    assert main([str(a) for a in arguments]) == 0
+    assert read_results(tmp_path / "o")["provenance"]["classifier"]["arch"] == "timm:resnet10t"
+
+
+def test_batch_size_and_workers_do_not_change_the_blocks(pictures: Path, tmp_path: Path) -> None:
+    model = build_classifier(ClassifierSpec("resnet_small", CLASSES, 8, 64), seed=0).eval()
+
+    manifest = load_manifest(pictures)
+    found = []
+    for size, workers in ((5, 0), (16, 2)):
+        source = NetworkMaps(
+            model,
+            manifest.splits["test"],
+            manifest.root or "",
+            frames=["resize"],
+            device=torch.device("cpu"),
+            description={},
+            batch_size=size,
+            workers=workers,
+        )
+        found.append(np.concatenate([np.asarray(b.maps["resize"]) for b in source.batches(np.arange(16))]))
+    assert found[0].shape == (16, 8, 8)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-4)
+
+
+def test_logits_that_are_no_numbers_count_as_wrong() -> None:
+    """A network that has diverged is not right about every image."""
+    logits = np.array([[np.nan, np.nan], [1.0, np.nan], [0.0, 1.0], [np.inf, 0.0]], np.float32)
+    _, top1, top5 = ranks_from_logits(logits, np.array([0, 0, 1, 0], np.int32))
+    assert top1.tolist() == top5.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"arch": None}, "--checkpoint needs --arch"),
+        ({"arch": "resnet19"}, "did you mean 'resnet18'"),
+        ({"dataset": None}, "--dataset"),
+        ({"device": "cuda:99"}, "cannot be used"),
+        ({"split": "train-weaksup"}, "has no split 'train-weaksup'"),
+        ({"threads": 0}, "--threads must be at least 1, got 0"),
+        ({"batch_size": 0}, "--batch-size must be at least 1, got 0"),
+        ({"workers": -1}, "--workers must be at least 0, got -1"),
+        ({"bootstrap": -5}, "--bootstrap must be at least 0, got -5"),
+        ({"seed": -1}, "--seed must be at least 0, got -1"),
+        ({"seed": 1 << 64}, "--seed must be below"),
+        ({"input_size": 0}, "--input-size must be at least 1, got 0"),
+        ({"ivr_fraction": 45.0}, "--ivr-fraction must be a share"),
+        ({"ivr_fraction": float("nan")}, "--ivr-fraction must be a share"),
+    ],
+)
+def test_mistakes_are_named(
+    checkpoint: Path, pictures: Path, tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    import dataclasses
+
+    from wsol.errors import UserError
+
+    with pytest.raises(UserError, match=words):
+        localize(dataclasses.replace(config(checkpoint, pictures, tmp_path), **change))  # type: ignore[arg-type]
+
+
+def test_a_classifier_of_more_classes_than_the_dataset_is_refused(pictures: Path, tmp_path: Path) -> None:
+    import torchvision
+
+    from wsol.errors import UserError
+
+    torch.save(torchvision.models.resnet18(num_classes=CLASSES + 1).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(UserError, match="has 8 classes, but dataset 'pictures' has 7"):
+        localize(config(tmp_path / "w.pth", pictures, tmp_path))
+
+
+def test_a_corrupt_or_missing_image_is_named_and_finished_blocks_stay(
+    checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    from wsol.errors import UserError
+
+    root = tmp_path / "copy"
+    shutil.copytree(pictures.parent, root)
+    (root / "3.png").write_bytes((root / "3.png").read_bytes()[:100])
+    with pytest.raises(UserError, match=r"3\.png"):
+        localize(config(checkpoint, root / "m", tmp_path / "o", data_root=root))
+    (root / "3.png").unlink()
+    with pytest.raises(UserError, match=r"3\.png"):
+        localize(config(checkpoint, root / "m", tmp_path / "o", data_root=root))
+    assert not (tmp_path / "o" / "results.json").exists()
+
+
+def test_records_know_what_made_them(scored: Path) -> None:
+    index = RecordStore.open(scored / "records" / "test").index
+    assert index.maps["kind"] == "network"
+    assert len(index.maps["weights_sha256"]) == 64
+    assert index.maps["classifier"]["output_stride"] == 32

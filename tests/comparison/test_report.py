@@ -1,0 +1,221 @@
+"""The pages as files: self-contained, escaped, bounded, and with the numbers of results.json. The browser's part is in
+test_report_browser.py."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.report.__main__ import main
+from eval.report.charts import Plot, interval_strip, stacked_bar, step_path
+from eval.report.embed import base64_of, script_json
+from eval.report.sampling import GAINED, LOST, RANDOM, pick_images
+from tests.helpers.builders_eval import EVIL, Planted, build_dataset, evaluated_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("report")
+    manifest = build_dataset(root / "data", test=40, fullsup=6)
+    return evaluated_run(
+        root / "cutmix-0", manifest, Planted(extent=0.7, jitter=0.2), method=EVIL, bootstrap=50
+    )
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> str:
+    assert main([str(run), "--pictures", "10"]) == 0
+    return (run / "eval" / "report.html").read_text(encoding="utf-8")
+
+
+class Tags(HTMLParser):
+    """Every start tag with its attributes, and the data block's text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.data = ""
+        self._inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag == "script" and dict(attrs).get("type") == "application/json"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.data += data
+
+
+@pytest.fixture(scope="module")
+def parsed(page: str) -> Tags:
+    tags = Tags()
+    tags.feed(page)
+    return tags
+
+
+@pytest.fixture(scope="module")
+def data(parsed: Tags) -> dict:
+    return json.loads(parsed.data)
+
+
+def test_nothing_is_fetched(parsed: Tags, page: str) -> None:
+    for tag, attributes in parsed.tags:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("data:", "#")), (tag, name, value)
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "default-src 'none'" in page
+
+
+def test_a_class_name_that_is_markup_stays_text(parsed: Tags, page: str, data: dict) -> None:
+    assert not [t for t, a in parsed.tags if "onerror" in a]
+    assert EVIL not in page
+    assert data["classes"][0] == EVIL
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+
+
+def test_every_protocol_is_in_the_table(run: Path, page: str) -> None:
+    results = json.loads((run / "eval" / "results.json").read_text())
+    for name, entry in results["protocols"].items():
+        row = page[page.index(f">{name}<") :]
+        row = row[: row.index("</tr>")]
+        assert f"{entry['value']:.2f}" in row
+        assert f"[{entry['ci95'][0]:.1f}, {entry['ci95'][1]:.1f}]" in row
+
+
+def test_curves_are_those_of_results_json(run: Path, data: dict) -> None:
+    curves = json.loads((run / "eval" / "results.json").read_text())["curves"]
+    assert [c["name"] for c in data["curves"]] == ["maxboxacc", "maxboxacc_v2"]
+    for c in data["curves"]:
+        assert c["runs"] == [curves[c["name"]]]
+
+
+def test_boxes_and_iou_of_the_gallery_are_the_records(run: Path, data: dict) -> None:
+    from eval.analysis.evaluated import open_evaluated
+
+    evaluated = open_evaluated(run)
+    block = evaluated.store.read(0)
+    ids = [f"test/{i:04d}.png" for i in range(40)]
+    assert len(data["images"]) == 10
+    assert data["total"] == 40
+    for image in data["images"]:
+        row, entry = ids.index(image["id"]), image["runs"][0]
+        boxes = np.frombuffer(base64.b64decode(entry["boxes"]), np.uint8).reshape(256, 4)
+        iou = np.frombuffer(base64.b64decode(entry["iou"]["largest_any"]), "<f4")
+        assert (boxes == block["resize224-minmax.largest_box"][row]).all()
+        assert (iou == block.iou("resize224-minmax", "largest", "any")[row]).all()
+        assert entry["top"] == block["resize224-minmax.max_level"][row]
+        assert entry["map"]["h"] == 8
+
+
+def test_the_page_says_how_many_images_it_shows(page: str) -> None:
+    assert "10 of 40 images: 5 drawn at random" in page
+
+
+def test_without_the_dataset_the_numbers_are_still_shown(run: Path, tmp_path: Path) -> None:
+    assert main([str(run), "--dataset", str(tmp_path / "gone"), "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "maxboxacc" in page
+    assert "Not analysed" in page
+
+
+def test_other_peoples_maps_are_shown_too(run: Path, tmp_path: Path) -> None:
+    from eval.export import main as export
+    from eval.localize import main as localize
+
+    assert export([str(run), "--maps", str(tmp_path / "maps")]) == 0
+    manifest = next(run.parent.glob("data/manifest"))
+    arguments = [
+        "--score-maps",
+        str(tmp_path / "maps"),
+        "--dataset",
+        str(manifest),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    arguments += ["--threshold-split", "None", "--bootstrap", "0", "--pictures", "0"]
+    assert localize(arguments) == 0
+    assert main([str(tmp_path / "out"), "--pictures", "4"]) == 0
+    tags = Tags()
+    tags.feed((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    images = json.loads(tags.data)["images"]
+    assert [(i["runs"][0]["map"]["h"], i["runs"][0]["top1"]) for i in images] == [(32, -1)] * 4
+
+    # maps of another moment never stand beside records of this one
+    first = next((tmp_path / "maps").rglob("*.npy"))
+    np.save(first, np.eye(16))
+    assert main([str(tmp_path / "out"), "--pictures", "4"]) == 0
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "have changed since they were scored; run eval.localize again" in page
+
+
+def test_a_run_that_was_not_evaluated_is_a_user_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert "has not been evaluated" in capsys.readouterr().err
+
+
+# --- pieces -------------------------------------------------------------------------------------------------
+
+
+def test_json_in_a_page_cannot_end_its_script() -> None:
+    text = {"a": "</script><script>alert(1)</script>", "b": "<!--", "c": "\u2028&"}
+    embedded = script_json(text)
+    assert not re.search(r"[<>&\u2028]", embedded)
+    assert json.loads(embedded) == text
+    with pytest.raises(ValueError, match="JSON"):
+        script_json(float("nan"))
+
+
+def test_arrays_travel_little_endian() -> None:
+    assert base64.b64decode(base64_of(np.array([1, 256], ">u2"))) == b"\x01\x00\x00\x01"
+
+
+def test_half_of_the_pictures_are_random_and_the_rest_are_extremes() -> None:
+    change = np.linspace(-1, 1, 1000)
+    iou = np.stack([np.zeros(1000), change], axis=1)
+    scored = np.ones(1000, bool)
+    scored[999] = False  # the largest gain cannot be scored
+    picked = pick_images(iou, scored, 20, seed=3)
+    why = np.array(picked.why)
+    assert (why == RANDOM).sum() == 10
+    assert sorted(picked.rows) == picked.rows.tolist()
+    assert 999 not in picked.rows
+    assert {0, 1, 998}.issubset(picked.rows.tolist())
+    assert (why == LOST).sum() == (why == GAINED).sum() == 5
+    assert picked.rows.tolist() == pick_images(iou, scored, 20, seed=3).rows.tolist()
+
+
+@pytest.mark.parametrize(("count", "total", "expected"), [(10, 0, 0), (10, 4, 4), (10, 10, 10), (1, 50, 1)])
+def test_never_more_pictures_than_asked_for_or_there(count: int, total: int, expected: int) -> None:
+    picked = pick_images(np.zeros((total, 1)), np.ones(total, bool), count, 0)
+    assert len(picked.rows) == expected == len(set(picked.rows.tolist()))
+
+
+def test_a_curve_holds_its_value_until_the_next_threshold() -> None:
+    plot = Plot(width=110, height=110, left=5, right=5, top=5, bottom=5)
+    assert step_path(plot, [0.0, 0.5, 0.7], [0, 100, 100]) == "M5.0,105.0H55.0V5.0H105"
+
+
+def test_an_interval_beyond_the_scale_is_cut_not_drawn_outside() -> None:
+    xs = [float(x) for x in re.findall(r'[cx][x12]="([\d.-]+)"', interval_strip(5, [-200, 900], 10))]
+    assert min(xs) >= 0
+    assert max(xs) <= 180
+
+
+def test_stacked_pieces_cover_the_bar() -> None:
+    widths = [float(w) for w in re.findall(r'width="([\d.]+)"', stacked_bar({"a": 25, "b": 75, "c": 0}, "x"))]
+    assert len(widths) == 2
+    assert sum(widths) == pytest.approx(720 - 2)

@@ -1,0 +1,502 @@
+"""From a dataset on disk to an audited manifest: the command, the audit, the cards, the picture, the
+catalog."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers.dataset_trees import mask, picture, tiny_files, write_tree
+from wsol import prepare
+from wsol.audit import Audit, audit_manifest, check_archive
+from wsol.contact_sheet import BOX_COLOUR, SheetLayout, draw_contact_sheet, draw_sample
+from wsol.datasets import catalog
+from wsol.datasets.cards import Card, Expected, known_cards, parse_card, project_cards_folder
+from wsol.datasets.catalog import open_dataset
+from wsol.datasets.holdout import holdout_indices
+from wsol.datasets.inspect_files import inspect_files
+from wsol.datasets.split_builder import SplitBuilder, clip_boxes
+from wsol.errors import UserError
+from wsol.images import open_root
+from wsol.manifest import Manifest, Sample, Split, load_manifest, read_head
+
+
+def toy(root: Path | None = None, **splits: list[Sample]) -> Manifest:
+    made = {role.replace("_", "-"): Split.from_samples(rows) for role, rows in splits.items()}
+    return Manifest("toy", ("cat", "dog"), made, root=str(root) if root else None)
+
+
+def row(image_id: str, label: int = 0, *, boxes: Any = ((1, 1, 3, 3),), **more: Any) -> Sample:
+    return Sample(image_id, image_id, label, boxes_xyxy=np.array(boxes, float).reshape(-1, 4), **more)
+
+
+def messages(audit: Audit) -> list[str]:
+    return [str(f) for f in audit.findings]
+
+
+class TestCommand:
+    @pytest.fixture
+    def here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        (tmp_path / "data_manifests").mkdir()
+        write_tree(tmp_path / "tiny", tiny_files())
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    def test_prepares_checks_and_opens(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        prepare.main(["tiny-imagenet", "--source", "tiny", "--holdout", "2", "--force"])
+        out = here / "data_manifests" / "tiny-imagenet"
+        assert sorted(p.name for p in out.iterdir()) == [
+            "audit.json",
+            "contact_sheet.png",
+            "manifest.yaml",
+            "test.csv",
+            "train-fullsup.csv",
+            "train-weaksup.csv",
+        ]
+        head = read_head(out)
+        assert head["source"] == "tiny"
+        assert head["prepared_by"].startswith("python -m wsol.prepare tiny-imagenet --source tiny")
+        assert json.loads((out / "audit.json").read_text())["splits"][2]["images"] == 2
+        assert "train-fullsup" in capsys.readouterr().out
+        manifest = open_dataset("tiny-imagenet")
+        assert len(manifest.split("train-fullsup")) == 4
+        assert manifest.hash() == open_dataset("data_manifests/tiny-imagenet").hash()
+        assert open_dataset("tiny-imagenet", data_root="/moved").root == "/moved"
+        (out / "manifest.yaml").write_text(
+            (out / "manifest.yaml").read_text().replace("card: tiny-imagenet", "card: none")
+        )
+        prepare.main(["tiny-imagenet", "--check", "--out", str(out.rename(here / "x"))])
+        (here / "tiny" / "val" / "images" / "val_0.JPEG").unlink()
+        with pytest.raises(UserError, match=r"the audit of 'x' found 1 error, see above"):
+            prepare.main(["tiny-imagenet", "--check", "--out", "x"])
+        assert "error: test: 1 file is missing: val/images/val_0.JPEG" in capsys.readouterr().out
+
+    def test_a_hold_out_counts_with_the_training_images(
+        self, here: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Without --force, against a card of its own: 6 training images a class, of which 2 are held out."""
+        card = "name: m\ntitle: Mini\nprepare: x\nnum_classes: 2\nexpected:\n"
+        card += "  train-weaksup: {images_per_class: 6}\n  test: {images_per_class: 1}\n"
+        (here / "m").mkdir()
+        (here / "m" / "dataset.yaml").write_text(card)
+        prepare.main(["tiny-imagenet", "--source", "tiny", "--holdout", "2", "--out", "m"])
+        prepare.main(["tiny-imagenet", "--check", "--out", "m"])
+        assert "error" not in capsys.readouterr().out
+        (here / "m" / "dataset.yaml").write_text(card.replace("images_per_class: 6", "images_per_class: 7"))
+        with pytest.raises(UserError, match="found 1 error"):
+            prepare.main(["tiny-imagenet", "--check", "--out", "m"])
+        assert "error: train-weaksup: 12 images, but 14 are expected" in capsys.readouterr().out
+        assert (here / "m" / "dataset.yaml").is_file()
+
+    def test_errors_write_nothing(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (here / "tiny" / "train" / "n01000000" / "images" / "n01000000_3.JPEG").write_bytes(b"not an image")
+        with pytest.raises(UserError, match=r"the audit found \d errors, see above; no manifest was written"):
+            prepare.main(["tiny-imagenet", "--source", "tiny", "--holdout", "2"])
+        assert (
+            "1 image cannot be read: image 'train/n01000000/images/n01000000_3.JPEG'"
+            in capsys.readouterr().out
+        )
+        assert not (here / "data_manifests" / "tiny-imagenet").exists()
+
+    def test_an_edited_manifest_is_noticed(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        prepare.main(["tiny-imagenet", "--source", "tiny", "--out", "m", "--force"])
+        file = here / "m" / "test.csv"
+        file.write_text(file.read_text().replace("1 2 63 40", "1 2 63 41"))
+        with pytest.raises(
+            UserError, match="found 2 errors"
+        ):  # the counts of the real dataset, against the card
+            prepare.main(["tiny-imagenet", "--check", "--out", "m"])
+        assert "warning: test: rows differ from those that were prepared" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            pytest.param(["tinyimagenet"], "did you mean 'tiny-imagenet'", id="unknown name"),
+            pytest.param(["tiny-imagenet"], "--source is missing", id="no source"),
+            pytest.param(
+                ["tiny-imagenet", "--source", "nowhere"], "'nowhere' does not exist", id="no such source"
+            ),
+            pytest.param(["tiny-imagenet", "--check"], "no manifest at", id="nothing to check"),
+        ],
+    )
+    def test_user_errors(self, here: Path, arguments: list[str], message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            prepare.main(arguments)
+
+    def test_catalog(self, here: Path) -> None:
+        with pytest.raises(UserError, match=r"unknown dataset 'prats'; did you mean 'parts'\? Legal: parts"):
+            open_dataset("prats")
+        (here / "data_manifests" / "mine").mkdir()
+        (here / "data_manifests" / "mine" / "dataset.yaml").write_text(
+            "name: mine\ntitle: M\nprepare: do this\n"
+        )
+        with pytest.raises(UserError, match="'mine' is not prepared yet; run `do this` first"):
+            open_dataset("mine")
+        with pytest.raises(UserError, match=r"folder 'tiny' holds no manifest\.yaml"):
+            open_dataset("tiny")
+
+    def test_parts_is_made_once(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = []
+
+        def make() -> Manifest:
+            made.append(1)
+            return toy(here, test=[row("a"), row("b", 1)], train_weaksup=[row("c")])
+
+        monkeypatch.setattr(catalog, "make_parts", make)
+        assert list(open_dataset("parts", roles=["test"]).splits) == ["test"]
+        assert open_dataset("parts").root == str(here)
+        assert open_dataset("parts", data_root=here / "tiny").root == str(here / "tiny")
+        assert len(made) == 1
+        assert load_manifest("data_manifests/parts").split("test").image_ids == ["a", "b"]
+
+    def test_an_error_is_one_line(self) -> None:
+        command = [sys.executable, "-m", "wsol.prepare", "tiny-imagenet", "--source", "/nowhere/at/all"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=project_cards_folder().parent)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("error: '/nowhere/at/all' does not exist")
+        assert done.stderr.count("\n") == 1
+
+    def test_help_loads_no_heavy_library(self) -> None:
+        code = (
+            "import runpy, sys; sys.argv = ['wsol.prepare', '--help']\n"
+            "try: runpy.run_module('wsol.prepare', run_name='__main__')\n"
+            "except SystemExit as end: assert not end.code\n"
+            "print('heavy:', sorted({'torch', 'cv2', 'numba', 'matplotlib', 'scipy', 'skimage'} & set(sys.modules)))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=project_cards_folder().parent
+        )
+        assert "wsol-metadata" in done.stdout, done.stderr
+        assert "heavy: []" in done.stdout
+
+
+class TestAudit:
+    def test_clean(self) -> None:
+        rows = [row("a", 0, size_wh=(10, 10)), row("b", 1, size_wh=(10, 10))]
+        audit = audit_manifest(toy(test=rows))
+        assert audit.findings == ()
+        (summary,) = audit.splits
+        assert (summary.images, summary.classes, summary.boxes, summary.several_boxes) == (2, 2, 2, 0)
+        assert summary.median_box_share == pytest.approx(0.04)
+
+    @pytest.mark.parametrize(
+        ("manifest", "expected"),
+        [
+            pytest.param(toy(test=[]), ["error: test: holds no image"], id="empty split"),
+            pytest.param(
+                toy(train_weaksup=[row("a")]),
+                ["error: train-weaksup: 1 class has no image: dog"],
+                id="class without training image",
+            ),
+            pytest.param(
+                toy(test=[row("a"), row("b", 1, boxes=()), row("c", boxes=(), masks=("m",))]),
+                ["warning: test: 1 image has neither box nor mask: b"],
+                id="no truth",
+            ),
+            pytest.param(
+                toy(test=[row("a", boxes=((1, 1, 1, 4), (2, 2, 2, 2))), row("b", 1)]),
+                ["warning: test: 2 boxes have no area: a"],
+                id="zero area",
+            ),
+            pytest.param(
+                toy(test=[row("a", boxes=((1, 1, 2, 2), (1, 1, 2, 2))), row("b", 1, boxes=((1, 1, 2, 2),))]),
+                ["warning: test: 1 box is listed twice for one image"],
+                id="box twice",
+            ),
+            pytest.param(
+                toy(test=[row("a"), row("b", 1)], train_fullsup=[row("b"), row("c", 1)]),
+                ["error: test: 1 file is also in train-fullsup: b"],
+                id="leak",
+            ),
+            pytest.param(
+                Manifest(
+                    "toy", ("c",), {"test": Split.from_samples([Sample("a", "x", 0), Sample("b", "x", 0)])}
+                ),
+                [
+                    "error: test: 1 file is listed under two image ids",
+                    "warning: test: 2 images have neither box nor mask: a, b",
+                ],
+                id="file twice",
+            ),
+        ],
+    )
+    def test_rows(self, manifest: Manifest, expected: list[str]) -> None:
+        assert messages(audit_manifest(manifest)) == expected
+
+    @pytest.mark.parametrize(
+        ("card", "subset", "expected"),
+        [
+            pytest.param({}, False, [], id="nothing expected"),
+            pytest.param({"test": Expected(images=2, boxes=2)}, False, [], id="as expected"),
+            pytest.param(
+                {"test": Expected(images=3, boxes=1)},
+                False,
+                ["error: test: 2 images, but 3 are expected", "error: test: 2 boxes, but 1 are expected"],
+                id="other counts",
+            ),
+            pytest.param({"test": Expected(images=3, boxes=4)}, True, [], id="fewer in a subset"),
+            pytest.param({"test": Expected(images_per_class=1)}, False, [], id="per class"),
+            pytest.param(
+                {"test": Expected(images_per_class=2)},
+                False,
+                ["error: test: 2 images, but 4 are expected"],
+                id="per class, too few",
+            ),
+            pytest.param({"train-weaksup": Expected(images=9)}, False, [], id="a split that is not there"),
+        ],
+    )
+    def test_expected_counts(self, card: dict[str, Expected], subset: bool, expected: list[str]) -> None:
+        manifest = toy(test=[row("a"), row("b", 1)])
+        made = Card("toy", "Toy", "x", num_classes=2, expected=card)
+        assert messages(audit_manifest(manifest, card=made, subset=subset)) == expected
+
+    def test_class_counts(self) -> None:
+        manifest = toy(test=[row("a"), row("b", 1)])
+        three = Card("toy", "Toy", "x", num_classes=3, expected={"test": Expected(images=2)})
+        assert messages(audit_manifest(manifest, card=three)) == ["error: 2 classes, but Toy has 3"]
+        assert messages(audit_manifest(manifest, card=three, subset=True)) == [
+            "note: a subset: 2 of 3 classes"
+        ]
+
+    def test_both_training_splits_count_together(self) -> None:
+        manifest = toy(train_weaksup=[row("a"), row("b", 1)], train_fullsup=[row("c"), row("d", 1)])
+        card = Card("toy", "Toy", "x", expected={"train-weaksup": Expected(images_per_class=2)})
+        assert messages(audit_manifest(manifest, card=card, held_out=True)) == []
+        assert messages(audit_manifest(manifest, card=card)) == [
+            "error: train-weaksup: 2 images, but 4 are expected"
+        ]
+
+    def test_checksums(self, tmp_path: Path) -> None:
+        file = tmp_path / "a.tgz"
+        file.write_bytes(b"archive")
+        for digest in (hashlib.md5(b"archive").hexdigest(), hashlib.sha256(b"archive").hexdigest()):
+            (finding,) = check_archive(file, Card("x", "X", "x", checksums={"a.tgz": digest}))
+            assert finding.severity == "note"
+        (finding,) = check_archive(file, Card("x", "X", "x", checksums={"a.tgz": "0" * 32}))
+        assert finding.severity == "error"
+        assert check_archive(file, Card("x", "X", "x", checksums={"b.tgz": "0" * 32})) == []
+
+
+class TestFiles:
+    @pytest.fixture
+    def found(self, tmp_path: Path) -> Callable[..., list[str]]:
+        turned = io.BytesIO()
+        exif = Image.Exif()
+        exif[0x0112] = 3
+        Image.open(io.BytesIO(picture((8, 6), seed=3))).save(turned, "JPEG", exif=exif)
+        files = {
+            "im/a.jpg": picture((8, 6), seed=1),
+            "im/b.jpg": picture((8, 6), seed=2),
+            "im/same.jpg": picture((8, 6), seed=1),
+            "im/turned.jpg": turned.getvalue(),
+            "im/cut.png": picture((40, 40), "PNG")[:-500],
+            "im/page.jpg": b"<html>",
+            "im/.DS_Store": b"",
+            "im/notes.txt": b"",
+            "m/ok.png": mask((8, 6), (1, 1, 3, 3)),
+            "m/none.png": mask((8, 6), (0, 0, 0, 0)),
+            "elsewhere/z.jpg": picture(),
+        }
+        write_tree(tmp_path, files)
+
+        def audit(*rows: Sample, verify: Any = "headers", other: tuple[Sample, ...] = ()) -> list[str]:
+            splits = {"test": list(rows)} | ({"train_weaksup": list(other)} if other else {})
+            manifest = toy(tmp_path, **splits)
+            facts = inspect_files(manifest, open_root(tmp_path), verify=verify)
+            audit = audit_manifest(manifest, facts=facts)
+            return [m for m in messages(audit) if "in no split" not in m and "no image: " not in m]
+
+        return audit
+
+    def test_clean_files(self, found: Callable[..., list[str]]) -> None:
+        assert found(row("im/a.jpg", size_wh=(8, 6)), row("im/b.jpg", 1)) == []
+
+    @pytest.mark.parametrize(
+        ("rows", "verify", "expected"),
+        [
+            pytest.param(
+                [row("im/q.jpg")], "names", "error: test: 1 file is missing: im/q.jpg", id="missing"
+            ),
+            pytest.param(
+                [row("im/a.jpg", masks=("m/q.png",))],
+                "names",
+                "error: test: 1 file is missing: m/q.png",
+                id="mask missing",
+            ),
+            pytest.param(
+                [row("im/a.jpg", size_wh=(6, 8))],
+                "headers",
+                "error: test: 1 image is not of the stated size: 'im/a.jpg' is 8x6, stated 6x8",
+                id="size",
+            ),
+            pytest.param(
+                [row("im/page.jpg")],
+                "headers",
+                "error: test: 1 image cannot be read: image 'im/page.jpg' is not a readable image (6 bytes); "
+                "replace the file",
+                id="no image",
+            ),
+            pytest.param([row("im/cut.png")], "headers", "", id="truncated, header only"),
+            pytest.param(
+                [row("im/cut.png")],
+                "pixels",
+                "error: test: 1 image cannot be read: image 'im/cut.png' is truncated",
+                id="truncated",
+            ),
+            pytest.param(
+                [row("im/turned.jpg")], "headers", "warning: test: 1 image has an EXIF rotation", id="turned"
+            ),
+            pytest.param([row("im/a.jpg", masks=("m/ok.png",))], "pixels", "", id="good mask"),
+            pytest.param(
+                [row("im/a.jpg", masks=("m/none.png",))],
+                "pixels",
+                "error: test: 1 image has bad masks: masks of 'im/a.jpg' mark no pixel",
+                id="empty mask",
+            ),
+            pytest.param(
+                [row("im/a.jpg"), row("im/same.jpg")],
+                "headers",
+                "warning: 1 image is byte-identical to another of the same split: test 'im/a.jpg' = test "
+                "'im/same.jpg'",
+                id="double",
+            ),
+        ],
+    )
+    def test_problems(
+        self, found: Callable[..., list[str]], rows: list[Sample], verify: str, expected: str
+    ) -> None:
+        seen = found(*rows, verify=verify)
+        assert len(seen) == bool(expected), seen
+        assert not expected or seen[0].startswith(expected)
+
+    def test_a_double_across_splits_is_a_leak(self, found: Callable[..., list[str]]) -> None:
+        seen = found(row("im/a.jpg"), row("im/b.jpg", 1), other=(row("im/same.jpg"), row("im/turned.jpg", 1)))
+        assert any("byte-identical to another across splits" in m for m in seen)
+
+    def test_surplus_images_are_counted_where_the_manifest_looks(self, tmp_path: Path) -> None:
+        write_tree(
+            tmp_path, {"im/a.jpg": picture(), "im/b.jpg": picture(), "im/c.txt": b"", "x/d.jpg": picture()}
+        )
+        manifest = toy(tmp_path, test=[row("im/a.jpg")])
+        facts = inspect_files(manifest, open_root(tmp_path), verify="names")
+        assert facts.surplus == ["im/b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("[]", "expected a mapping", id="a list"),
+        pytest.param("name: x\ntitle: y", "'prepare' must be a text", id="no prepare"),
+        pytest.param("name: x\ntitle: y\nprepare: z\nfoo: 1", "unknown key 'foo'", id="unknown key"),
+        pytest.param("name: x\ntitle: y\nprepare: z\nexpected: {tst: {}}", "unknown split 'tst'", id="split"),
+        pytest.param(
+            "name: x\ntitle: y\nprepare: z\nexpected: {test: {images: -1}}", "must be a count", id="count"
+        ),
+        pytest.param(
+            "name: x\ntitle: y\nprepare: z\nexpected: {test: {boxs: 1}}", "unknown key 'boxs'", id="typo"
+        ),
+    ],
+)
+def test_card_defects(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_card(text, "card")
+
+
+def test_the_projects_own_cards_are_sound() -> None:
+    cards = known_cards(project_cards_folder())
+    assert {"tiny-imagenet", "cub-boxes", "parts"} <= set(cards)
+    for folder, card in cards.items():
+        assert card.name == folder
+        name = card.prepare.split()[3]
+        assert card.prepare.startswith("python -m wsol.prepare ")
+        assert name in prepare.COMMANDS
+
+
+class TestColumns:
+    def test_builder_equals_rows(self) -> None:
+        builder = SplitBuilder()
+        builder.add("a", 1, boxes_xyxy=[(0, 1, 2, 3), (4, 5, 6, 7)], size_wh=(9, 8))
+        builder.add("b", 0, path="x/b", masks=["m"], ignore_mask="i", parts=np.ones((2, 3)))
+        first, second = builder.build()
+        assert (first.path, first.label, first.size_wh) == ("a", 1, (9, 8))
+        assert first.boxes_xyxy.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+        assert (second.path, second.masks, second.ignore_mask) == ("x/b", ("m",), "i")
+        assert second.parts is not None
+
+    def test_clip(self) -> None:
+        split = Split.from_samples([row("a", boxes=((-2, 1, 12, 3),), size_wh=(10, 10)), row("b")])
+        clipped, moved = clip_boxes(split)
+        assert moved == 1
+        assert clipped.boxes_xyxy.tolist() == [[0, 1, 10, 3], [1, 1, 3, 3]]
+        with pytest.raises(UserError, match="wholly outside its image"):
+            clip_boxes(Split.from_samples([row("a", boxes=((10, 1, 12, 3),), size_wh=(10, 10))]))
+
+    def test_holdout_keeps_the_larger_share_for_training(self) -> None:
+        labels = np.array([0] * 10 + [1] * 3 + [2], np.int32)
+        ids = [f"i{k}" for k in range(14)]
+        held = holdout_indices(ids, labels, ["a", "b", "c"], 4, seed=1)
+        assert np.bincount(labels[held], minlength=3).tolist() == [4, 1, 0]
+        shuffled = np.random.default_rng(0).permutation(14)
+        again = holdout_indices([ids[i] for i in shuffled], labels[shuffled], ["a", "b", "c"], 4, seed=1)
+        assert {ids[i] for i in held} == {ids[shuffled[i]] for i in again}
+
+
+class TestContactSheet:
+    def test_a_box_lands_on_its_pixels(self, tmp_path: Path) -> None:
+        """An image of 10x5 shown at 100 pixels: scale 10, so the box 2 1 6 4 has its corner at 20, 10."""
+        write_tree(tmp_path, {"a.png": picture((10, 5), "PNG")})
+        tile = np.asarray(draw_sample(row("a.png", boxes=((2, 1, 6, 4),)), open_root(tmp_path), side=100))
+        green = (tile == BOX_COLOUR).all(-1)
+        ys, xs = np.nonzero(green)
+        assert (xs.min(), xs.max(), ys.min(), ys.max()) == (20, 60, 10, 40)
+        assert (tile[60:] == 238).all()
+
+    def test_boxes_of_a_large_image_that_is_absent_keep_their_place(self) -> None:
+        """2000x1000 shown at 200 pixels: scale 0.1, however small the grey that stands in for the image."""
+        sample = row("a.png", boxes=((200, 100, 1000, 500),), size_wh=(2000, 1000))
+        ys, xs = np.nonzero((np.asarray(draw_sample(sample, None, side=200)) == BOX_COLOUR).all(-1))
+        assert (xs.min(), xs.max(), ys.min(), ys.max()) == (20, 100, 10, 50)
+
+    def test_masks_parts_and_a_missing_image(self, tmp_path: Path) -> None:
+        write_tree(tmp_path, {"a.png": picture((8, 8), "PNG"), "m.png": mask((8, 8), (0, 0, 4, 8))})
+        root = open_root(tmp_path)
+        plain = np.asarray(draw_sample(row("a.png", boxes=()), root, side=80))
+        tinted = np.asarray(draw_sample(row("a.png", boxes=(), masks=("m.png",)), root, side=80))
+        assert (plain != tinted).any(-1)[:, :40].all()
+        assert np.array_equal(plain[:, 40:], tinted[:, 40:])
+        dotted = row("a.png", boxes=(), parts=np.array([[2, 2, 1], [6, 6, 0]]))
+        different = (np.asarray(draw_sample(dotted, root, side=80)) != plain).any(-1)
+        assert different[20, 20]
+        assert not different[40:].any()
+        assert draw_sample(row("gone.png"), root, side=80).size == (80, 80)
+
+    def test_page(self, tmp_path: Path) -> None:
+        manifest = toy(test=[row(f"{i}", i % 2, size_wh=(9, 9)) for i in range(5)], train_fullsup=[])
+        layout = SheetLayout(tile=40, columns=2, per_split=3)
+        sheet = draw_contact_sheet(manifest, None, layout=layout)
+        assert sheet.size == (8 + 2 * 48, 30 + 30 + 2 * (40 + 30 + 8) + 8)
+        again = draw_contact_sheet(manifest, None, layout=layout)
+        assert sheet.tobytes() == again.tobytes()
+        assert draw_contact_sheet(manifest, None, seed=1, layout=layout).tobytes() != sheet.tobytes()
+
+
+def test_a_zip_is_prepared_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "tiny.zip", "w") as archive:
+        for name, data in tiny_files().items():
+            archive.writestr(f"tiny-imagenet-200/{name}", data)
+    monkeypatch.chdir(tmp_path)
+    prepare.main(["tiny-imagenet", "--source", "tiny.zip", "--out", "m", "--verify", "pixels", "--force"])
+    manifest = load_manifest("m")
+    assert manifest.root == str(tmp_path / "tiny.zip" / "tiny-imagenet-200")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "tiny.zip"]

@@ -1,0 +1,192 @@
+"""Accumulation and summaries, against the reference's own loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.maps.files import ScoreMapFiles
+from eval.metrics.summarize import NotComputed, Summary, ThresholdGrid, chosen_thresholds, summarize
+from eval.protocols import PROTOCOLS, Protocol, protocol_named
+from eval.records.fill import measure
+from eval.records.scorer import Scorer, ranks_from_logits
+from eval.records.store import RecordIndex, RecordStore
+from tests.helpers.contour_oracle import reference_loop
+from tests.helpers.map_folders import boxed_split, smooth_maps, write_maps
+from wsol.manifest import Sample, Split
+
+TAUS = np.arange(0, 1, 0.001)
+
+
+def store_of(
+    split: Split, maps: np.ndarray, folder: Path, protocols: list[Protocol], values: str = "normalized"
+) -> RecordStore:
+    write_maps(folder / "maps", split, maps)
+    source = ScoreMapFiles(folder / "maps", split, values=values)  # type: ignore[arg-type]
+    channels = tuple(dict.fromkeys(p.channel for p in protocols))
+    index = RecordIndex("toy", "test", "h", len(split), tuple(str(c) for c in channels), False, ())
+    store = RecordStore.create(folder / "records", index)
+    measure(store, Scorer(split, channels), source, threads=1)
+    return store
+
+
+def test_threads_do_not_change_a_byte(tmp_path: Path) -> None:
+    """1,100 images are three blocks; units of 16 images finish in any order, images stay in theirs."""
+    split = boxed_split(1100, seed=3)
+    maps = smooth_maps(40, seed=4, side=28)
+    write_maps(tmp_path / "maps", split, np.concatenate([maps] * 28)[:1100])
+    source = ScoreMapFiles(tmp_path / "maps", split)
+    channels = (PROTOCOLS["maxboxacc"].channel,)
+    index = RecordIndex("toy", "test", "h", len(split), tuple(map(str, channels)), False, ())
+    written = []
+    for threads in (1, 5):
+        store = RecordStore.create(tmp_path / f"records{threads}", index)
+        counted: list[int] = []
+        measure(store, Scorer(split, channels), source, threads=threads, advance=counted.append)
+        assert sorted(counted) == [0, 76, 512, 512]
+        written.append([store.path(b).read_bytes() for b in range(3)])
+    assert written[0] == written[1]
+    assert store.read(2)["index"].tolist() == list(range(1024, 1100))
+
+
+def reference_numbers(split: Split, maps: np.ndarray) -> tuple[float, float]:
+    """MaxBoxAcc and MaxBoxAccV2 as the reference defines them: 1,000 thresholds, a contour search each."""
+    largest, every = [], []
+    for i, m in enumerate(maps):
+        w, h = split.size_wh(i)  # type: ignore[misc]
+        gt = [
+            [int(x0 * 224 / w), int(y0 * 224 / h), int(x1 * 224 / w), int(y1 * 224 / h)]
+            for x0, y0, x1, y1 in split.boxes(i)
+        ]
+        one, many = reference_loop(m, np.array(gt), TAUS)
+        largest.append(one)
+        every.append(many)
+    v1 = (np.array(largest) >= 0.5).sum(0).max() * 100.0 / len(maps)
+    v2 = np.mean([(np.array(every) >= d).sum(0).max() * 100.0 / len(maps) for d in (0.3, 0.5, 0.7)])
+    return float(v1), float(v2)
+
+
+def test_equals_the_reference_on_other_peoples_maps(tmp_path: Path) -> None:
+    """Maps whose maximum is below 1 too: the threshold is relative to each map's own maximum."""
+    split = boxed_split(12, seed=5)
+    maps = smooth_maps(12, seed=6)
+    maps[3] *= 0.6
+    maps[4] *= 0.31
+    protocols = [PROTOCOLS["maxboxacc"], PROTOCOLS["maxboxacc_v2"]]
+    out = summarize(store_of(split, maps, tmp_path, protocols), protocols, resamples=20)
+    v1, v2 = reference_numbers(split, maps)
+    ours = [o.value for o in out.values() if isinstance(o, Summary)]
+    np.testing.assert_allclose(ours, [v1, v2], rtol=1e-12)
+
+
+def test_grid_keeps_one_threshold_of_each_group_and_the_smallest() -> None:
+    grid = ThresholdGrid.build(PROTOCOLS["maxboxacc"], [255])
+    assert len(grid.taus) == 255
+    assert grid.taus[0] == 0
+    for tau in (0.0, 0.0039, 0.004, 0.5, 0.999):
+        assert grid.levels[255, grid.column(tau)] == int(tau * 255)
+    both = ThresholdGrid.build(PROTOCOLS["maxboxacc"], [255, 100])
+    assert len(both.taus) > 255
+    assert ThresholdGrid.build(PROTOCOLS["gt_known_fixed"], [255]).levels[255].tolist() == [51]
+
+
+def blob_maps(boxes: list[tuple[int, int, int, int]]) -> np.ndarray:
+    maps = np.zeros((len(boxes), 224, 224))
+    for m, (x0, y0, x1, y1) in zip(maps, boxes):
+        m[y0:y1, x0:x1] = 1.0
+        m[y0 : y0 + 5, x0 : x0 + 5] = 0.5
+    return maps
+
+
+def test_by_hand_with_gates_first_boxes_and_fixed_thresholds(tmp_path: Path) -> None:
+    """Four 224-pixel images; the map hits the first box of image 0, the second of image 1, none of 2, and 3 is
+    hit but misclassified."""
+    gt = [
+        [[20, 20, 80, 80]],
+        [[150, 150, 200, 200], [20, 20, 80, 80]],
+        [[150, 150, 200, 200]],
+        [[20, 20, 80, 80]],
+    ]
+    split = Split.from_samples(
+        Sample(f"{i}.png", f"{i}.png", i % 2, (224, 224), np.array(b, float)) for i, b in enumerate(gt)
+    )
+    names = ["maxboxacc", "maxboxacc@first_gt", "gt_known_fixed", "top1_loc"]
+    protocols = [protocol_named(n) for n in names]
+    store = store_of(split, blob_maps([(20, 20, 80, 80)] * 4), tmp_path, protocols)
+    out = summarize(store, protocols, resamples=0)
+    values = [o.value if isinstance(o, Summary) else None for o in out.values()]
+    assert values == [75.0, 50.0, 75.0, None]
+    assert isinstance(out["top1_loc"], NotComputed)
+    with store.read(0) as block:
+        arrays = {name: block[name] for name in block._names}
+    arrays["top1"] = np.array([1, 1, 1, 0], np.int8)
+    arrays["top5"] = np.ones(4, np.int8)
+    store.write(0, arrays)
+    gated = summarize(store, protocols, resamples=200)["top1_loc"]
+    assert isinstance(gated, Summary)
+    assert gated.value == 50.0
+    assert gated.ci95 is not None
+    assert gated.ci95[0] <= 50 <= gated.ci95[1]
+
+
+def test_images_without_boxes_leave_the_denominator_and_are_counted(tmp_path: Path) -> None:
+    split = Split.from_samples(
+        [
+            Sample("a.png", "a.png", 0, (224, 224), np.array([[20.0, 20, 80, 80]])),
+            Sample("b.png", "b.png", 0, (224, 224)),
+        ]
+    )
+    protocols = [PROTOCOLS["maxboxacc"]]
+    out = summarize(
+        store_of(split, blob_maps([(20, 20, 80, 80)] * 2), tmp_path, protocols), protocols, resamples=30
+    )
+    summary = out["maxboxacc"]
+    assert isinstance(summary, Summary)
+    assert (summary.value, summary.num_scored) == (100.0, 1)
+
+
+def test_transferred_thresholds_come_from_the_other_records(tmp_path: Path) -> None:
+    p = PROTOCOLS["maxboxacc_v2_transferred"]
+    val = store_of(boxed_split(9, 1), smooth_maps(9, 1), tmp_path / "val", [p])
+    test = store_of(boxed_split(14, 2), smooth_maps(14, 2), tmp_path / "test", [p])
+    taus = chosen_thresholds(val, [p])
+    assert len(taus[p.name]) == 3
+    out = summarize(test, [p, PROTOCOLS["maxboxacc_v2"]], thresholds=taus, resamples=0)
+    moved, oracle = out[p.name], out["maxboxacc_v2"]
+    assert isinstance(moved, Summary)
+    assert isinstance(oracle, Summary)
+    assert moved.thresholds == taus[p.name]
+    assert moved.value <= oracle.value
+    for k, tau in enumerate(taus[p.name]):
+        grid = ThresholdGrid(oracle.taus, np.zeros((256, len(oracle.taus)), np.uint8))  # type: ignore[arg-type]
+        assert list(moved.per_iou.values())[k] == oracle.curves[k, grid.column(tau)]  # type: ignore[index]
+    without = summarize(test, [p], resamples=0)[p.name]
+    assert isinstance(without, NotComputed)
+    assert "train-fullsup" in without.reason
+
+
+def test_bootstrap_takes_the_maximum_again(tmp_path: Path) -> None:
+    """The interval of an oracle metric is that of the maxima, not of the accuracy at one threshold."""
+    p = PROTOCOLS["maxboxacc"]
+    out = summarize(
+        store_of(boxed_split(40, 7), smooth_maps(40, 7), tmp_path, [p]), [p], resamples=300, seed=3
+    )
+    summary = out["maxboxacc"]
+    assert isinstance(summary, Summary)
+    assert summary.resampled is not None
+    assert summary.curves is not None
+    at_best = summary.curves[0].max()
+    assert summary.resampled.mean() > at_best, "a maximum over thresholds of a resample is biased upwards"
+
+
+@pytest.mark.parametrize("ties", [0, 3])
+def test_ranks_count_ties_against_the_later_class(ties: int) -> None:
+    logits = np.zeros((1, 6))
+    logits[0, : ties + 1] = 1.0
+    predicted, top1, top5 = ranks_from_logits(logits, np.array([ties], np.int32))
+    assert predicted.tolist() == [0]
+    assert top1.tolist() == [int(ties == 0)]
+    assert top5.tolist() == [1]
+    assert ranks_from_logits(np.zeros((1, 6)), np.array([5], np.int32))[2].tolist() == [0]

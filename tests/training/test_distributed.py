@@ -1,0 +1,231 @@
+"""Several processes train what one process trains; nobody's images are dropped or seen twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.helpers.tiny_dataset import make_tiny_dataset
+from wsol.files.checked_safetensors import load_tensors
+from wsol.manifest import load_manifest
+from wsol.runs import load_run
+from wsol.training import session
+from wsol.training.config import parse_config
+from wsol.training.progress import Silent
+from wsol.training.rng import epoch_order
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_dataset(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(autouse=True)
+def alone_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # forked processes cannot use threads that the parent has begun
+    yield
+    torch.set_num_threads(before)
+
+
+def arguments(manifest: Path, *more: str, out: str) -> list[str]:
+    """Seven epochs of three steps of eight images: 21 steps, at a rate that keeps rounding from growing."""
+    text = "--size 32 --epochs 7 --batch-size 8 --lr 0.002 --device cpu --workers 0"
+    text += " --precision fp32 --channels-last off"
+    return ["--dataset", str(manifest), *text.split(), *more, "--out", out]
+
+
+def train(manifest: Path, *more: str, out: str) -> int:
+    asked = arguments(manifest, *more, out=out)
+    return session.train(parse_config(asked), asked, Silent()).exit_code
+
+
+def in_processes(count: int, body: Callable[[], int]) -> list[int]:
+    """Run in forked processes that know each other as torchrun's would; returns their exit codes."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        port = place.getsockname()[1]
+    children = []
+    for rank in range(count):
+        child = os.fork()
+        if child == 0:
+            code = 99
+            try:
+                os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count))
+                os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+                code = body()
+            finally:
+                os._exit(code)
+        children.append(child)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def weights(folder: str) -> dict[str, torch.Tensor]:
+    return load_tensors(Path(folder) / "model.safetensors")[0]
+
+
+def assert_close(one: str, other: str, tolerance: float) -> None:
+    ours, theirs = weights(one), weights(other)
+    assert set(ours) == set(theirs)
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(
+            ours[name], tensor, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "rate"),
+    [(2, "8", "0.002"), (3, "6", "0.0005")],  # parts of two images: their statistics let rounding grow faster
+)
+def test_processes_equal_accumulated_parts(manifest: Path, count: int, batch: str, rate: str) -> None:
+    """Batch normalization, its running statistics and CutMix's draws included."""
+    settings = ["--batch-size", batch, "--lr", rate]
+    assert in_processes(count, lambda: train(manifest, *settings, out="several")) == [0] * count
+    assert train(manifest, *settings, "--accumulate", str(count), out="one") == 0
+    assert_close("several", "one", 1e-5)
+    lines = [
+        [json.loads(text) for text in (Path(run) / "log.jsonl").read_text().splitlines()]
+        for run in ("several", "one")
+    ]
+    assert [line["epoch"] for line in lines[0]] == [1, 2, 3, 4, 5, 6, 7]
+    assert lines[0][-1]["step"] >= 20
+    for several, one in zip(*lines):
+        assert several["train_loss"] == pytest.approx(one["train_loss"], rel=1e-5)
+        assert several["validation"]["images"] == one["validation"]["images"] == 9
+        assert several["validation"]["top1"] == one["validation"]["top1"]
+    assert load_run("several").record["processes"] == count
+
+
+def _without_batch_statistics(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, nn.GroupNorm(4, child.num_features))
+        _without_batch_statistics(child)
+
+
+def test_two_processes_equal_one_with_the_same_batch(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing couples the images of a batch (no batch statistics, no mixing), cutting it changes
+    nothing.
+    """
+    build = session.build_classifier
+
+    def grouped(*given: Any, **named: Any) -> Any:
+        model = build(*given, **named)
+        _without_batch_statistics(model)
+        return model
+
+    monkeypatch.setattr(session, "build_classifier", grouped)
+    assert in_processes(2, lambda: train(manifest, "--method", "vanilla", out="two")) == [0, 0]
+    assert train(manifest, "--method", "vanilla", out="one") == 0
+    assert_close("two", "one", 1e-5)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in two processes, finished in one: the state is the same, whoever reads it."""
+    from wsol.training.loop import Trainer
+
+    assert in_processes(2, lambda: train(manifest, out="whole")) == [0, 0]
+    step = Trainer.step
+
+    def signalled(trainer: Trainer, batches: Any) -> None:
+        step(trainer, batches)
+        if trainer.position.step == 9 and trainer.job.world.rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)  # one process is told; all stop at the same step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", signalled)
+        assert in_processes(2, lambda: train(manifest, out="moved")) == [1, 143]
+    assert load_run("moved").record["progress"] == {"epoch": 4, "step": 10}
+    assert train(manifest, "--resume", "--accumulate", "2", out="moved") == 0
+    assert_close("moved", "whole", 1e-5)
+
+
+def test_hosts_that_see_other_checkpoints_are_refused(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a shared file system one process would continue and the other begin from random weights."""
+    from wsol.errors import UserError
+    from wsol.training import checkpoint
+    from wsol.training.loop import Trainer
+
+    step = Trainer.step
+
+    def signalled(trainer: Trainer, batches: Any) -> None:
+        step(trainer, batches)
+        if trainer.position.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", signalled)
+        assert in_processes(2, lambda: train(manifest, out="here")) == [143, 143]
+
+    def body() -> int:
+        if os.environ["RANK"] == "1":
+            monkeypatch.setattr(checkpoint, "checkpoint_files", lambda folder: [])
+        try:
+            return train(manifest, "--resume", out="here")
+        except UserError as error:
+            own = "is of step 0 here and of step 5 in the first process" in str(error)
+            return 2 if own else 3
+
+    first, second = in_processes(2, body)
+    assert second == 2
+    assert first != 0
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(manifest: Path) -> None:
+    def body() -> int:
+        from wsol.errors import UserError
+
+        try:
+            return train(manifest, "--batch-size", "7", out="x")
+        except UserError as error:
+            return 2 if "choose a multiple of 2" in str(error) else 3
+
+    assert in_processes(2, body) == [2, 2]
+    assert not Path("x").exists()
+
+
+def torchrun(folder: Path, *asked: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*command, str(ROOT / "train_cutmix.py"), *asked],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_torchrun_shows_the_failed_process_and_ends(tmp_path: Path) -> None:
+    """A corrupt image that only the second process reads."""
+    manifest = make_tiny_dataset(tmp_path / "own")
+    row = int(
+        epoch_order(0, 0, 24)[5]
+    )  # of the first batch of eight, the second half is the second process's
+    bad = load_manifest(manifest).split("train-weaksup").path(row)
+    (tmp_path / "own/images" / bad).write_bytes(b"no image")
+    done = torchrun(tmp_path, *arguments(manifest, "--cache", "off", out="run"))
+    assert done.returncode != 0
+    errors = [
+        line for line in done.stderr.splitlines() if line.startswith("error: ") or "error: process" in line
+    ]
+    assert any("process 1 of 2" in line and bad in line for line in errors), done.stderr
+    assert done.stdout.count("run directory: run") == 1  # the first process alone speaks

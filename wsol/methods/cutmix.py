@@ -1,0 +1,127 @@
+"""CutMix (Yun et al., ICCV 2019, arXiv 1905.04899): paste a box of one image into another, mix the labels.
+
+The share lambda ~ Beta(alpha, alpha) asks for a box of area 1 - lambda; its centre is uniform over the
+image and the box is clipped at the borders, so the pasted area is smaller than asked for (0.318 of the
+image on average at alpha = 1, not 0.5). Lambda is therefore computed again from the clipped box (the
+paper's code does so too).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from wsol.methods.batch import MixedBatch, box_masks, check_batch, unmixed
+from wsol.methods.contract import Recorded
+from wsol.methods.rng import check_fraction, check_positive, numpy_generator
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class CutMixDraw:
+    """The random choices for one batch.
+
+    `permutation` is int64 [N]: image i receives a box from image `permutation[i]`. `boxes_xyxy` holds
+    half-open pixel boxes inside the image: one for the whole batch, or one per image; an empty
+    box is (0, 0, 0, 0). `lam` has as many entries: the share of the image that stays, which is 1 minus the
+    clipped box's area over the image's.
+    """
+
+    permutation: Tensor
+    boxes_xyxy: tuple[Box, ...]
+    lam: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class CutMix(Recorded):
+    """CutMix's settings; the defaults are the paper's for ImageNet (its CIFAR runs used prob 0.5).
+
+    `alpha` is the Beta distribution's parameter, `prob` the chance that a batch (with `per_sample`, an
+    image) is mixed at all. `per_sample` draws a box for each image; the paper's code draws one for the
+    batch.
+    """
+
+    name: ClassVar[str] = "cutmix"
+    alpha: float = 1.0
+    prob: float = 1.0
+    per_sample: bool = False
+
+    def __post_init__(self) -> None:
+        check_positive(self.name, "alpha", self.alpha)
+        check_fraction(self.name, "prob", self.prob)
+
+    def draw(self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator) -> CutMixDraw:
+        import torch
+
+        chance = numpy_generator(generator)
+        permutation = torch.from_numpy(chance.permutation(batch_size).astype("int64"))
+        boxes = tuple(self._draw_box(size_hw, chance) for _ in range(batch_size if self.per_sample else 1))
+        return CutMixDraw(permutation, boxes, tuple(kept_share(box, size_hw) for box in boxes))
+
+    def _draw_box(self, size_hw: tuple[int, int], chance: np.random.Generator) -> Box:
+        if chance.random() >= self.prob:
+            return (0, 0, 0, 0)
+        height, width = size_hw
+        lam = chance.beta(self.alpha, self.alpha)
+        centre_xy = int(chance.integers(width)), int(chance.integers(height))
+        return clipped_box(size_hw, lam, centre_xy)
+
+    def apply(self, images: Tensor, labels: Tensor, draw: CutMixDraw) -> MixedBatch:
+        check_batch(images, labels, len(draw.permutation))
+        permutation = draw.permutation.to(images.device, non_blocking=True)
+        partner_labels = labels[permutation]
+        if self.per_sample:
+            return self._apply_per_sample(images, labels, permutation, draw)
+        (box,), (lam,) = draw.boxes_xyxy, draw.lam
+        if lam == 1.0:
+            return unmixed(images, labels)
+        x0, y0, x1, y1 = box
+        mixed = images.clone()
+        mixed[:, :, y0:y1, x0:x1] = images[:, :, y0:y1, x0:x1][permutation]
+        return MixedBatch(mixed, labels, partner_labels, lam)
+
+    @staticmethod
+    def _apply_per_sample(
+        images: Tensor, labels: Tensor, permutation: Tensor, draw: CutMixDraw
+    ) -> MixedBatch:
+        import torch
+
+        boxes = torch.tensor(draw.boxes_xyxy, dtype=torch.int64).reshape(-1, 4)  # [N, 4], also for N = 0
+        lam = torch.tensor(draw.lam, dtype=torch.float32).to(images.device, non_blocking=True)  # [N]
+        masks = box_masks(boxes.to(images.device, non_blocking=True), images.shape[-2:])
+        mixed = torch.where(masks, images[permutation], images)
+        return MixedBatch(mixed, labels, labels[permutation], lam)
+
+
+def clipped_box(size_hw: tuple[int, int], lam: float, centre_xy: tuple[int, int]) -> Box:
+    """The half-open box x0, y0, x1, y1 around `centre_xy` whose area asks for 1 - lam, clipped to the image.
+
+    Side lengths are int(W * sqrt(1 - lam)) and int(H * sqrt(1 - lam)), and each half is rounded down, as in
+    the paper's code. A box without area is (0, 0, 0, 0).
+
+    >>> clipped_box((8, 8), 0.75, (1, 4))  # a 4 x 4 box, one column of which falls outside
+    (0, 2, 3, 6)
+    """
+    height, width = size_hw
+    ratio = math.sqrt(1.0 - lam)
+    half_w, half_h = int(width * ratio) // 2, int(height * ratio) // 2
+    x, y = centre_xy
+    box = (max(x - half_w, 0), max(y - half_h, 0), min(x + half_w, width), min(y + half_h, height))
+    return box if box[2] > box[0] and box[3] > box[1] else (0, 0, 0, 0)
+
+
+def kept_share(box_xyxy: Box, size_hw: tuple[int, int]) -> float:
+    """The share of an image that lies outside the half-open box: the lambda of the labels.
+
+    >>> kept_share((0, 2, 3, 6), (8, 8))
+    0.8125
+    """
+    x0, y0, x1, y1 = box_xyxy
+    return 1.0 - (x1 - x0) * (y1 - y0) / (size_hw[0] * size_hw[1])
