@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.analysis.paired_statistics import Sampled, paired_difference
-from eval.metrics.summarize import Summary, summarize
+from eval.metrics.outcomes import Summary
+from eval.metrics.summarize import summarize
 from eval.protocols import PROTOCOLS, Protocol
 from eval.records.store import BLOCK, LEVELS, RecordIndex
 

@@ -148,10 +148,10 @@ def peak_of(count: int) -> None:
     """Score `count` random raw maps and print this process's peak memory in MB."""
     from collections.abc import Iterator
 
-    from eval import localize as command
+    from eval.evaluate import localize
     from eval.localize_config import LocalizeConfig
+    from eval.maps.batch import RawBatch, unpredicted
     from eval.maps.files import ScoreMapFiles
-    from eval.records.scorer import RawBatch, unpredicted
 
     def batches(self: ScoreMapFiles, rows: np.ndarray, batch_size: int = 64) -> Iterator[RawBatch]:
         for start in range(0, len(rows), batch_size):
@@ -164,7 +164,7 @@ def peak_of(count: int) -> None:
         maps = Path(scratch) / "maps"
         maps.mkdir()
         ScoreMapFiles.batches = batches  # type: ignore[method-assign]  # files would only measure the disk
-        command.localize(
+        localize(
             LocalizeConfig(
                 score_maps=maps, dataset=str(Path(scratch) / "manifest"), out=Path(scratch) / "o", pictures=0
             )

@@ -2,115 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import tyro
 
 from eval.compare_config import CompareConfig
-from wsol.errors import UserError, run_command
-
-if TYPE_CHECKING:
-    from eval.analysis.evaluated import Evaluated
-    from eval.comparison.build import Comparison
-
-COMPARE = "compare.json"
+from wsol.errors import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    import tyro
-
     config = tyro.cli(CompareConfig, args=arguments, prog="python -m eval.compare")
-    return run_command(lambda: _run(config))
 
-
-def _run(config: CompareConfig) -> None:
-    from rich.console import Console
-
-    from eval.comparison.terminal import print_comparison
-
-    out, comparison = compare(config)
-    console = Console() if sys.stdout.isatty() else Console(width=150)
-    print_comparison(console, comparison.content)
-    for file in (COMPARE, "compare.csv", "compare.tex", "figures", "compare.html"):
-        console.print(
-            f"{Path(file).stem if '.' not in file else file}: {out / file}", markup=False, soft_wrap=True
+    def body() -> None:
+        from eval.comparison.write_comparison import (
+            compare_and_print,  # slow to import; `--help` must not wait
         )
 
+        compare_and_print(config)
 
-def compare(config: CompareConfig) -> tuple[Path, Comparison]:
-    """Compare as configured and write every output. Returns their folder and the comparison."""
-    from eval.analysis.evaluated import open_evaluated, relabelled
-    from eval.comparison.build import compare_runs
-    from eval.comparison.csv_latex import csv_text, latex_text
-    from eval.comparison.figures import write_figures
-    from eval.progress import progress
-    from eval.report.comparison_page import write_comparison_page
-    from wsol.files.atomic_write import write_durably
-
-    if len(config.runs) < 2:
-        raise UserError("name at least two evaluated runs to compare: python -m eval.compare RUN RUN")
-    runs = relabelled([open_evaluated(r) for r in config.runs])
-    with progress("comparing", sum(r.store.index.num_images for r in runs)) as advance:
-        comparison = compare_runs(
-            runs,
-            baseline=config.baseline,
-            resamples=config.bootstrap,
-            seed=config.seed,
-            dataset=config.dataset,
-            data_root=str(config.data_root) if config.data_root else None,
-            threads=config.threads,
-            advance=advance,
-        )
-    out = config.out or _default_out(runs, comparison)
-    out.mkdir(parents=True, exist_ok=True)
-    comparison.content["provenance"] = _provenance(runs)
-    write_durably(
-        out / COMPARE, json.dumps(comparison.content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    )
-    write_durably(out / "compare.csv", csv_text(comparison.content))
-    write_durably(out / "compare.tex", latex_text(comparison.content))
-    write_figures(comparison, out / "figures")
-    write_comparison_page(comparison, out / "compare.html", pictures=config.pictures, seed=config.seed)
-    return out, comparison
-
-
-def _default_out(runs: Sequence[Evaluated], comparison: Comparison) -> Path:
-    first = runs[0].folder
-    place = first.parent.parent if first.name == "eval" else first.parent
-    methods = [comparison.pairings[0].baseline_method, *(p.other_method for p in comparison.pairings)]
-    safe = ["".join(c if c.isalnum() or c in "._-" else "_" for c in m) for m in methods]
-    return place / "-".join(["compare", *safe])
-
-
-def _provenance(runs: Sequence[Evaluated]) -> dict[str, Any]:
-    from wsol.runs import command_line, git_state, software_versions
-
-    names = [r.name for r in runs]
-    return {
-        "command": command_line(),
-        "versions": software_versions(),
-        "git": git_state(),
-        # folders of one name, as in vanilla/seed0 and cutmix/seed0, are told apart by their path
-        "runs": {r.name if names.count(r.name) == 1 else str(r.folder): _run_provenance(r) for r in runs},
-    }
-
-
-def _run_provenance(run: Evaluated) -> dict[str, Any]:
-    found = run.results["provenance"]
-    kept = (
-        "command",
-        "git",
-        "versions",
-        "weights_sha256",
-        "manifest_hash",
-        "training_seed",
-        "training",
-        "classifier",
-    )
-    return {k: found[k] for k in kept if k in found}
+    return run_command(body)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from wsol.errors import UserError, run_command
+from wsol.errors import run_command
 
 
 @dataclass(frozen=True)
@@ -36,36 +36,21 @@ class ExportConfig:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     config = tyro.cli(ExportConfig, args=arguments, prog="python -m eval.export")
-    return run_command(lambda: _run(config))
 
+    def body() -> None:
+        from eval.export_formats import export_run  # slow to import; `--help` must not wait
 
-def _run(config: ExportConfig) -> None:
-    from eval.analysis.evaluated import Unavailable, open_evaluated, open_manifest
-    from eval.export_formats import write_coco, write_score_maps
-    from eval.progress import progress
-    from wsol.errors import unknown_name
-    from wsol.runs import newest_run
+        export_run(
+            config.run,
+            coco=config.coco,
+            maps=config.maps,
+            protocol=config.protocol,
+            normalization=config.normalization,
+            dataset=config.dataset,
+            data_root=config.data_root,
+        )
 
-    if config.coco is None and config.maps is None:
-        raise UserError("nothing to export: give --coco FILE, --maps DIR, or both")
-    run = open_evaluated(config.run if config.run is not None else newest_run())
-    if config.protocol not in run.protocols:
-        raise unknown_name("protocol", config.protocol, run.protocols)
-    opened = open_manifest(run, config.dataset, config.data_root)
-    if isinstance(opened, Unavailable):
-        raise UserError(opened.reason)
-    manifest, split = opened
-    if config.coco is not None:
-        results, truth = write_coco(run, manifest, split, run.protocols[config.protocol], config.coco)
-        sys.stdout.write(f"boxes: {results} (dataset: {truth})\n")
-    if config.maps is not None:
-        with progress("score maps", len(split)) as advance:
-            odd = write_score_maps(
-                run, split, config.maps, normalization=config.normalization, advance=advance
-            )
-        if odd:
-            sys.stdout.write(f"note: {odd} maps are missing or cannot be normalised, and are all zeros\n")
-        sys.stdout.write(f"score maps: {config.maps} ({len(split)} files)\n")
+    return run_command(body)
 
 
 if __name__ == "__main__":

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import tyro
 
-from wsol.errors import UserError, run_command
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-COLUMNS = (
-    ("gt_known_fixed", "GT-known\n(fixed 0.2)"),
-    ("top1_loc", "Top-1 Loc\n(fixed 0.2)"),
-    ("maxboxacc", "MaxBoxAcc\n(oracle)"),
-    ("maxboxacc_v2", "MaxBoxAccV2\n(oracle)"),
-    ("maxboxacc_v2_transferred", "MaxBoxAccV2\n(transferred)"),
-)
+from wsol.errors import run_command
 
 
 @dataclass(frozen=True)
@@ -38,80 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = tyro.cli(OverviewConfig, args=arguments, prog="python -m eval.overview")
 
     def body() -> None:
-        from rich.console import Console
+        from eval.overview_table import print_overview  # slow to import; `--help` must not wait
 
-        console = Console() if sys.stdout.isatty() else Console(width=150)
-        console.print(overview_table([(folder.name, load(folder)) for folder in config.runs]))
+        print_overview(config.runs)
 
     return run_command(body)
-
-
-def load(folder: Path) -> dict[str, Any]:
-    """results.json of a run directory or of a results folder."""
-    from eval.metrics.results_json import RESULTS, read_results
-
-    return read_results(folder / "eval" if (folder / "eval" / RESULTS).is_file() else folder)
-
-
-def overview_table(named: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
-    """The table for (name, results) pairs of one dataset and split."""
-    from rich.table import Table
-
-    from eval.terminal_tables import number
-
-    def cell(entry: Mapping[str, Any] | None) -> str:
-        return number(entry).replace(" [", "\n[")
-
-    if not named:
-        raise UserError("name at least one scored run")
-    first = named[0][1]
-    for name, results in named[1:]:
-        for key in ("dataset", "split", "num_images"):
-            if results[key] != first[key]:
-                raise UserError(
-                    f"'{named[0][0]}' and '{name}' were scored on different data ({key}: {first[key]} and "
-                    f"{results[key]}); an overview needs one split"
-                )
-        if _threshold_split(results) == _threshold_split(first) and _data(results) != _data(first):
-            raise UserError(
-                f"'{named[0][0]}' and '{name}' were scored on different data: their lists of images and boxes differ, "
-                f"though both are called '{first['dataset']}'; an overview needs one split"
-            )
-    parts = [k for k in first.get("energy", {}) if k in ("object", "head")]
-    table = Table(
-        title=f"{first['dataset']}, {first['split']}, {first['num_images']} images: percent [95 % interval]",
-        title_justify="left",
-    )
-    table.add_column("run", no_wrap=True)
-    table.add_column("classification\ntop-1", justify="right")
-    for _, heading in COLUMNS:
-        table.add_column(heading, justify="right")
-    for part in parts:
-        words = "deciding part\n(head)" if part == "head" else "whole object"
-        table.add_column(f"map energy on\n{words}", justify="right")
-    for name, results in named:
-        energy = results.get("energy", {})
-        table.add_row(
-            name,
-            cell(results["classification"].get("top1")),
-            *(cell(results["protocols"].get(key)) for key, _ in COLUMNS),
-            *(cell(energy.get(part)) for part in parts),
-        )
-    table.add_section()
-    for key, words in (("center_gaussian", "centre Gaussian"), ("full_image", "full image")):
-        entries = first["controls"].get(key)
-        if entries:
-            table.add_row(words, "–", *(cell(entries.get(k)) for k, _ in COLUMNS), *("–" for _ in parts))
-    return table
-
-
-def _data(results: Mapping[str, Any]) -> Any:
-    return results["provenance"].get("manifest_hash")
-
-
-def _threshold_split(results: Mapping[str, Any]) -> Any:
-    """What the manifest's hash depends on beside the data: the splits that were read."""
-    return results["provenance"].get("config", {}).get("threshold_split")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
 from wsol.errors import UserError, unknown_name
 
 Metric = Literal["box_accuracy", "pixel_average_precision", "mask_iou"]
@@ -242,9 +245,6 @@ def load_protocols(file: str | os.PathLike[str]) -> dict[str, Protocol]:
       based_on: maxboxacc
       iou_thresholds: [0.4]
     """
-    import yaml
-    from pydantic import TypeAdapter, ValidationError
-
     path = Path(file)
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from eval.maps.files import ScoreMapFiles
+from eval.maps.network import NetworkMaps
+from eval.maps.stored import INDEX, StoredMaps
+from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
+from wsol.first_classes import first_classes
+from wsol.machine.cores import usable_cores
+from wsol.manifest import split_hash
+from wsol.models import load_external_classifier
+from wsol.runs import load_classifier, load_run, newest_run
 
 if TYPE_CHECKING:
     from eval.localize_config import LocalizeConfig
@@ -50,14 +62,11 @@ def find_subject(config: LocalizeConfig, world: World) -> Subject:
         return _files_subject(config)
     if config.checkpoint is not None:
         return _checkpoint_subject(config, world)
-    from wsol.runs import load_run, newest_run
 
     return _run_subject(config, load_run(config.run if config.run is not None else newest_run()), world)
 
 
 def _open(config: LocalizeConfig, default: str | None = None, root: str | None = None) -> Manifest:
-    from wsol.datasets.catalog import open_dataset
-
     name = config.dataset or default
     if name is None:
         raise UserError("name the dataset with --dataset (a prepared name, or a manifest folder)")
@@ -66,11 +75,6 @@ def _open(config: LocalizeConfig, default: str | None = None, root: str | None =
 
 
 def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
-    import hashlib
-
-    from wsol.first_classes import first_classes
-    from wsol.runs import load_classifier
-
     if run.status != "finished":
         sys.stderr.write(
             f"note: run '{run.dir}' {run.situation}; scored here are the weights of its last checkpoint\n"
@@ -98,11 +102,6 @@ def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
 
 
 def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
-    import hashlib
-
-    from wsol.first_classes import first_classes
-    from wsol.models import load_external_classifier
-
     assert config.checkpoint is not None
     if config.arch is None:
         raise UserError("--checkpoint needs --arch (such as resnet50, or timm:resnet50)")
@@ -126,18 +125,12 @@ def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
 def _network_factory(
     config: LocalizeConfig, model: Any, manifest: Manifest, device: Any, description: dict[str, Any]
 ) -> Callable[[Split, str, Sequence[str]], MapSource]:
-    import torch
-
-    from wsol.machine.cores import usable_cores
-
     gpu = device.type == "cuda"
     workers = config.workers if config.workers is not None else (min(usable_cores(), 16) if gpu else 0)
     if device.type != "mps":
         model.to(memory_format=torch.channels_last)  # as the images come; up to 1.4 times as fast
 
     def factory(split: Split, role: str, frames: Sequence[str]) -> MapSource:
-        from eval.maps.network import NetworkMaps
-
         if manifest.root is None:
             raise UserError(
                 f"dataset '{manifest.dataset}' does not say where its images are; give --data-root"
@@ -160,18 +153,12 @@ def _network_factory(
 
 
 def _files_subject(config: LocalizeConfig) -> Subject:
-    from eval.maps.stored import INDEX
-
     assert config.score_maps is not None
     folder = config.score_maps
     manifest = _open(config)
     ours = (folder / INDEX).is_file()
 
     def factory(split: Split, role: str, frames: Sequence[str]) -> MapSource:
-        from eval.maps.files import ScoreMapFiles
-        from eval.maps.stored import StoredMaps
-        from wsol.manifest import split_hash
-
         place = config.threshold_maps if role != config.split and config.threshold_maps else folder
         if (place / INDEX).is_file():
             return StoredMaps.open(place, split_hash(split), len(split))
@@ -205,8 +192,6 @@ def _control_subject(config: LocalizeConfig) -> Subject:
 
 def pick_device(name: str, world: World) -> Any:
     """The torch device of a name; `auto` is the process's own GPU, or the CPU. `UserError` where it is not there."""
-    import torch
-
     if name == "auto":
         return torch.device(f"cuda:{world.local_rank}" if torch.cuda.is_available() else "cpu")
     try:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from rich.table import Table
 
 
 def number(entry: Mapping[str, Any] | None) -> str:
@@ -29,8 +28,6 @@ def threshold_text(entry: Mapping[str, Any]) -> str:
 
 def result_table(results: Mapping[str, Any]) -> Table:
     """One row per protocol, the two controls beside it."""
-    from rich.table import Table
-
     gaussian = results["controls"].get("center_gaussian", {})
     full = results["controls"].get("full_image", {})
     table = Table(

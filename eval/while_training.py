@@ -10,9 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
+from torch.utils.tensorboard import SummaryWriter
 
+from eval.boxes.frames import Frame, split_boxes
+from eval.maps.network import NetworkMaps
+from eval.maps.normalization import score_levels, upsample
+from eval.metrics.objects import MaxBoxAcc, MaxBoxAccV2
 from wsol.errors import UserError
+from wsol.loading import ImageReader, resize_rgb
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -74,19 +81,12 @@ class Watch:
 
     def _open(self, folder: Path, epoch: int) -> Any:
         if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
             # epochs that a killed process had begun to write are purged
             self._writer = SummaryWriter(folder / "tensorboard", purge_step=epoch)
         return self._writer
 
     def _localize(self, model: Classifier) -> tuple[dict[str, Any], npt.NDArray[np.uint8]]:
         """MaxBoxAcc and MaxBoxAccV2 with thresholds chosen on train-fullsup itself, and a panel of its first maps."""
-        from eval.boxes.frames import Frame, split_boxes
-        from eval.maps.network import NetworkMaps
-        from eval.maps.normalization import score_levels, upsample
-        from eval.metrics.objects import MaxBoxAcc, MaxBoxAccV2
-
         split = self.data.validation
         assert split is not None
         device = next(model.parameters()).device
@@ -109,10 +109,6 @@ class Watch:
 
     def _panel(self, levels: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
         """The first images of train-fullsup above their maps, [2 * 224, n * 224, 3]."""
-        import cv2
-
-        from wsol.loading import ImageReader, resize_rgb
-
         assert self.data.validation is not None
         reader = ImageReader(self.data.validation, self.data.root)
         above = [resize_rgb(reader.read(i), FRAME[0]) for i in range(len(levels))]

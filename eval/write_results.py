@@ -8,10 +8,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.maps.stored import StoredMaps
+from eval.metrics.outcomes import Summary
+from eval.metrics.results_json import counts, curves_json, mean_with_interval, protocol_entries, write_results
+from eval.metrics.summarize import chosen_thresholds, summarize
+from eval.pictures.random_images import draw_gallery
+from eval.protocols import channels_of
+from eval.records.controls import CONTROLS, ControlRecords
+from eval.terminal_tables import odd_maps
+from wsol.errors import UserError
+from wsol.manifest import split_hash
+from wsol.runs import command_line, git_state, software_versions
+
 if TYPE_CHECKING:
     from eval.localize_config import LocalizeConfig
     from eval.maps.source import MapSource
-    from eval.metrics.summarize import Outcome
+    from eval.metrics.outcomes import Outcome
     from eval.protocols import Protocol
     from eval.records.store import RecordStore
     from eval.targets import Subject
@@ -32,19 +44,6 @@ def conclude(
     `stores` holds records by split role, `role` the one that transferred thresholds are chosen on (None: no such
     split), `surplus` the names of maps that belong to no image.
     """
-    from eval.metrics.results_json import (
-        counts,
-        curves_json,
-        mean_with_interval,
-        protocol_entries,
-        write_results,
-    )
-    from eval.metrics.summarize import chosen_thresholds, summarize
-    from eval.protocols import channels_of
-    from eval.records.controls import CONTROLS, ControlRecords
-    from eval.terminal_tables import odd_maps
-    from wsol.errors import UserError
-
     store = stores[config.split]
     taus = chosen_thresholds(stores[role], protocols) if role else {}
     outcomes = summarize(store, protocols, thresholds=taus, resamples=config.bootstrap, seed=config.seed)
@@ -107,8 +106,6 @@ def _brief(entry: dict[str, Any], control: str) -> dict[str, Any]:
 
 
 def _energy(config: LocalizeConfig, store: RecordStore) -> dict[str, Any]:
-    from eval.metrics.results_json import mean_with_interval
-
     names = [("object", "energy_object", None)]
     names += [(part, "energy_parts", i) for i, part in enumerate(store.index.part_names)]  # type: ignore[misc]
     found = {
@@ -119,8 +116,6 @@ def _energy(config: LocalizeConfig, store: RecordStore) -> dict[str, Any]:
 
 
 def _provenance(config: LocalizeConfig, subject: Subject, store: RecordStore) -> dict[str, Any]:
-    from wsol.runs import command_line, git_state, software_versions
-
     return {
         **subject.provenance,
         "manifest_hash": subject.manifest.hash(),
@@ -141,10 +136,6 @@ def _draw(
     store: RecordStore,
     outcomes: dict[str, Outcome],
 ) -> None:
-    from eval.maps.stored import StoredMaps
-    from eval.metrics.summarize import Summary
-    from eval.pictures.random_images import draw_gallery
-
     summary = next(
         (o for o in outcomes.values() if isinstance(o, Summary) and o.protocol.name.startswith("maxboxacc")),
         None,
@@ -156,8 +147,6 @@ def _draw(
     folder = subject.out / "maps" / config.split
     source: MapSource
     if subject.stores_maps:
-        from wsol.manifest import split_hash
-
         source = StoredMaps.open(folder, split_hash(split), len(split))
     else:
         source = subject.source(split, config.split, [summary.protocol.frame])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from wsol.errors import UserError
 from wsol.images import FileRoot, decode_grey, decode_rgb
@@ -14,8 +15,6 @@ from wsol.manifest import Manifest, Sample
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from PIL.Image import Image
-    from PIL.ImageDraw import ImageDraw
 
 BOX_COLOUR = (0, 230, 118)
 MASK_COLOUR = (255, 64, 129)
@@ -45,14 +44,12 @@ def sample_rows(manifest: Manifest, role: str, count: int, seed: int) -> list[in
 
 def draw_contact_sheet(
     manifest: Manifest, root: FileRoot | None, *, seed: int = 0, layout: SheetLayout | None = None
-) -> Image:
+) -> Image.Image:
     """A page of random samples, a block of tiles for each split that holds images.
 
     Boxes are green, masks pink, ignored regions yellow, visible parts dots. Without a root (or where an image
     cannot be read) a tile shows its boxes on grey, in the proportions of the stated size.
     """
-    from PIL import Image, ImageDraw
-
     look = layout or SheetLayout()
     step = look.tile + look.gap
     blocks = {
@@ -87,10 +84,8 @@ def draw_contact_sheet(
     return sheet
 
 
-def draw_sample(sample: Sample, root: FileRoot | None, *, side: int) -> Image:
+def draw_sample(sample: Sample, root: FileRoot | None, *, side: int) -> Image.Image:
     """One image scaled to fit a square of `side` pixels, its truth drawn over it."""
-    from PIL import Image, ImageDraw
-
     pixels, (width, height), problem = _pixels(sample, root)
     scale = side / max(width, height)
     size_wh = max(1, round(width * scale)), max(1, round(height * scale))
@@ -127,9 +122,7 @@ def _pixels(sample: Sample, root: FileRoot | None) -> tuple[npt.NDArray[np.uint8
     return np.full((max(1, round(h * shrink)), max(1, round(w * shrink)), 3), 205, np.uint8), (w, h), problem
 
 
-def _overlay(image: Image, sample: Sample, root: FileRoot) -> Image:
-    from PIL import Image
-
+def _overlay(image: Image.Image, sample: Sample, root: FileRoot) -> Image.Image:
     for paths, colour in ((sample.masks, MASK_COLOUR), ((sample.ignore_mask,), IGNORE_COLOUR)):
         for path in paths:
             if path is None or not root.exists(path):
@@ -140,7 +133,7 @@ def _overlay(image: Image, sample: Sample, root: FileRoot) -> Image:
     return image
 
 
-def _draw_parts(pen: ImageDraw, parts: npt.NDArray[np.float64], scale: float) -> None:
+def _draw_parts(pen: ImageDraw.ImageDraw, parts: npt.NDArray[np.float64], scale: float) -> None:
     for k, (x, y, visible) in enumerate(parts.tolist()):
         if visible:
             x, y = x * scale, y * scale
@@ -156,7 +149,7 @@ def _title(manifest: Manifest, blocks: dict[str, list[int]], seed: int) -> str:
     return f"{manifest.dataset}, {len(manifest.classes)} classes, seed {seed}   {', '.join(keys)}"
 
 
-def _fit(pen: ImageDraw, text: str, width: int, keep_end: bool) -> str:
+def _fit(pen: ImageDraw.ImageDraw, text: str, width: int, keep_end: bool) -> str:
     """The text, shortened with an ellipsis to the tile's width; ids keep their end, names their beginning."""
     font = _font(11)
     text = "".join(c if c.isprintable() else "?" for c in text)
@@ -168,6 +161,5 @@ def _fit(pen: ImageDraw, text: str, width: int, keep_end: bool) -> str:
 
 
 def _font(size: int):  # type: ignore[no-untyped-def]
-    from PIL import ImageFont
 
     return ImageFont.load_default(size)

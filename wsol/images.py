@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from wsol.errors import UserError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from PIL.Image import Image
 
 MAX_FILE_BYTES = 1 << 30
 """Largest single file read into memory; a larger one in an archive is refused unread."""
@@ -277,9 +277,7 @@ def open_root(root: str | os.PathLike[str]) -> FileRoot:
 # --- pixels -------------------------------------------------------------------------------------------------
 
 
-def _open_image(data: bytes, where: str) -> Image:
-    from PIL import Image
-
+def _open_image(data: bytes, where: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
@@ -294,7 +292,7 @@ def _open_image(data: bytes, where: str) -> Image:
     return image
 
 
-def _convert(image: Image, mode: str, where: str) -> npt.NDArray[np.uint8]:
+def _convert(image: Image.Image, mode: str, where: str) -> npt.NDArray[np.uint8]:
     try:
         image.load()
         if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips it to white

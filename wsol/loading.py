@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
 
 from wsol.errors import UserError, unknown_name
+from wsol.images import decode_rgb, open_root
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import torch
 
     from wsol.manifest import Split
 
@@ -42,7 +45,6 @@ def resize_rgb(rgb: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     """
     if rgb.shape[:2] == (side, side):
         return rgb
-    from PIL import Image
 
     return np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR))
 
@@ -101,8 +103,6 @@ def normalize_images(images: torch.Tensor) -> torch.Tensor:
 
     The memory layout (contiguous or channels_last) is kept.
     """
-    import torch
-
     scale, shift = _scale_and_shift(images.device)
     return images.to(torch.float32).mul_(scale).add_(shift)
 
@@ -110,8 +110,6 @@ def normalize_images(images: torch.Tensor) -> torch.Tensor:
 @functools.lru_cache(maxsize=16)
 def _scale_and_shift(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """The affine map of `normalize_images`, [1, 3, 1, 1] each; kept: a copy to a GPU makes the host wait."""
-    import torch
-
     with torch.inference_mode(False):  # a later caller may train with them
         scale = torch.tensor([1 / (255 * s) for s in IMAGENET_STD]).view(1, 3, 1, 1)
         shift = torch.tensor([-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD)]).view(1, 3, 1, 1)
@@ -122,15 +120,11 @@ class ImageReader:
     """Reads and decodes the images of a split. Picklable and safe to fork, as `FileRoot` is."""
 
     def __init__(self, split: Split, root: str) -> None:
-        from wsol.images import open_root
-
         self.split = split
         self.files = open_root(root)
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
         """The image at a row of the split, uint8 [H, W, 3]. A missing or corrupt file is a `UserError`."""
-        from wsol.images import decode_rgb
-
         path = self.split.path(index)
         return decode_rgb(self.files.read_bytes(path), path)
 
@@ -169,8 +163,6 @@ class _Frames:
     views: tuple[EvalView, ...]
 
     def __call__(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], dict[str, torch.Tensor]]:
-        import torch
-
         out = {v.name: np.empty((len(rows), v.size, v.size, 3), np.uint8) for v in self.views}
         for i, row in enumerate(rows):
             rgb = self.reader.read(int(row))
@@ -194,7 +186,6 @@ def ordered_map(
         for item in items:
             yield job(item)
         return
-    from torch.utils.data import DataLoader
 
     loader: DataLoader[R] = DataLoader(
         _Jobs(job, items),  # type: ignore[arg-type]

@@ -28,11 +28,13 @@ import yaml
 
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
+from wsol.files.checked_safetensors import load_tensors
+from wsol.models import ClassifierSpec, build_classifier, load_state
 
 if TYPE_CHECKING:
     import torch
 
-    from wsol.models import Classifier, ClassifierSpec
+    from wsol.models import Classifier
 
 SCHEMA = 1
 RECORD = "run.yaml"
@@ -86,8 +88,6 @@ class Run:
     @property
     def spec(self) -> ClassifierSpec:
         """What `build_classifier` needs to build this run's network."""
-        from wsol.models import ClassifierSpec
-
         return ClassifierSpec.from_dict(self.record["classifier"])
 
     @property
@@ -288,9 +288,6 @@ def load_classifier(run: Run | str | os.PathLike[str], device: torch.device | st
 
     Missing or damaged weights, or weights of another network, are a `UserError`.
     """
-    from wsol.files.checked_safetensors import load_tensors
-    from wsol.models import build_classifier, load_state
-
     if not isinstance(run, Run):
         run = load_run(run)
     if not run.weights.is_file():

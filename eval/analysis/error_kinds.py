@@ -16,6 +16,7 @@ import numpy as np
 
 from eval.analysis.paired_statistics import Sampled, paired_difference
 from eval.analysis.per_image import PerImage, resampled_means
+from eval.boxes.frames import split_boxes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -81,8 +82,6 @@ def _area(boxes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def true_boxes(split: Split, frame: Frame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Every true box of a split in a frame, and where each image's begin."""
-    from eval.boxes.frames import split_boxes
-
     return split_boxes(split, np.arange(len(split), dtype=np.int64), frame)
 
 

@@ -8,11 +8,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.maps.files import ScoreMapFiles
+from eval.maps.stored import StoredMaps
+from eval.metrics.outcomes import Summary
 from eval.metrics.results_json import RESULTS, read_results
-from eval.metrics.summarize import Summary, summarize
+from eval.metrics.summarize import summarize
 from eval.protocols import Protocol, differences
 from eval.records.store import RecordStore
+from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
+from wsol.first_classes import first_classes
+from wsol.manifest import split_hash
 
 if TYPE_CHECKING:
     from eval.maps.source import MapSource
@@ -110,9 +116,6 @@ class Evaluated:
         return source
 
     def _maps(self, split: Split) -> MapSource | Unavailable:
-        from eval.maps.files import ScoreMapFiles
-        from eval.maps.stored import StoredMaps
-
         index = self.store.index
         folder = self.folder / "maps" / self.split
         given = self.results["provenance"].get("score_maps")
@@ -213,10 +216,6 @@ def open_manifest(
     run: Evaluated, dataset: str | None = None, data_root: str | os.PathLike[str] | None = None
 ) -> tuple[Manifest, Split] | Unavailable:
     """The manifest and split that a run was scored on; `Unavailable` where it is gone or has changed since."""
-    from wsol.datasets.catalog import open_dataset
-    from wsol.first_classes import first_classes
-    from wsol.manifest import split_hash
-
     provenance = run.results["provenance"]
     config = provenance.get("config") or {}
     name, root = dataset or config.get("dataset"), data_root or config.get("data_root")

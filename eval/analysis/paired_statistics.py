@@ -2,7 +2,8 @@
 
 Intervals are percentiles of a bootstrap over images; both methods are evaluated on the same resamples (equal weights,
 `eval.metrics.bootstrap.resample_weights`), and a protocol with an oracle threshold takes its maximum anew in each.
-Where a method has several training seeds, their spread is added as a Student t variable with (seeds - 1) degrees of freedom:
+Where a method has several training seeds, their spread is added as a Student t variable with (seeds - 1) degrees of
+freedom:
 resampling two or three seeds would give far too narrow an interval.
 """
 
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import stats
+from scipy.stats import binomtest
 
 from eval.metrics.bootstrap import CONFIDENCE
 
@@ -86,8 +89,6 @@ def paired_difference(baseline: Sampled, other: Sampled, *, by_seed: bool, seed:
     resampled = resampled[np.isfinite(resampled)]
     ci95 = error = p = minimal = None
     if len(resampled) > 1:
-        from scipy import stats
-
         variance = float(resampled.var(ddof=1))
         moved = resampled
         if any(v > 0 for v, _ in parts):
@@ -147,8 +148,6 @@ def mcnemar_exact(hit_a: npt.NDArray[np.bool_], hit_b: npt.NDArray[np.bool_]) ->
     only_b = int((hit_b & ~hit_a).sum())
     p = 1.0
     if only_a + only_b:
-        from scipy.stats import binomtest
-
         p = float(binomtest(min(only_a, only_b), only_a + only_b).pvalue)
     return {"only_baseline": only_a, "only_other": only_b, "p_value": p}
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from eval.analysis.evaluated import Evaluated, Unavailable
@@ -19,6 +20,7 @@ from eval.analysis.paired_statistics import Sampled, paired_difference
 from eval.analysis.per_image import PerImage, resampled_means
 from eval.boxes.frames import Frame
 from eval.maps.normalization import normalize, upsample
+from wsol.images import decode_grey, open_root
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -75,8 +77,6 @@ def value_ratios(
 
 def part_values(run: Evaluated, manifest: Manifest, split: Split) -> npt.NDArray[np.float64] | Unavailable:
     """`value_ratios` of every image of a run, [N, P], from its raw maps."""
-    from wsol.images import open_root
-
     source = run.maps(split)
     if isinstance(source, Unavailable):
         return source
@@ -105,10 +105,6 @@ def _object(
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8] | None]:
     whole = np.zeros(frame.size_hw, bool)
     if files is not None and row in split.masks:
-        import cv2
-
-        from wsol.images import decode_grey
-
         for path in split.masks[row]:
             whole |= frame.mask(decode_grey(files.read_bytes(path), path))
         if row not in split.part_masks:

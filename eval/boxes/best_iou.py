@@ -26,7 +26,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import cv2
 import numpy as np
+
+from eval.boxes.geometry import contour_boxes, empty_prediction
+from eval.boxes.pixel_kernel import pixel_forest, union_find_batch
+from eval.boxes.run_kernel import runs_batch, workspace
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -135,10 +140,6 @@ def boxes_at_level(score_u8: npt.NDArray[np.uint8], level: int, rule: Rule) -> n
     Raises:
         TypeError, ValueError: as `best_iou_per_level`; also a level outside 0..255 or an unknown rule.
     """
-    import cv2
-
-    from eval.boxes.geometry import contour_boxes, empty_prediction
-
     score = _checked_scores(score_u8, "score_u8", ndim=2)
     if not 0 <= level < LEVELS:
         raise ValueError(f"`level` must be in 0..255, got {level}")
@@ -189,9 +190,6 @@ def _score_batch(
     kernel: Kernel = "auto",
 ) -> LevelIoUBatch:
     """Score checked inputs; `kernel` forces one of them (tests compare the two; `runs` fails where it cannot)."""
-    from eval.boxes.pixel_kernel import pixel_forest, union_find_batch
-    from eval.boxes.run_kernel import runs_batch, workspace
-
     n = len(scores)
     size_hw = (scores.shape[1], scores.shape[2])
     out = LevelIoUBatch(

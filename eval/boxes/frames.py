@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eval.boxes.geometry import rescale_truncated
-from eval.metrics.pixels import resize_mask
+from eval.records.histograms import resize_mask
 from wsol.errors import UserError
 from wsol.loading import EvalView
 

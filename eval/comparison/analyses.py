@@ -32,7 +32,7 @@ from eval.comparison.normalizations import normalization_protocols, normalized_s
 from eval.comparison.published import published_for
 from eval.comparison.run_pairs import Pairing
 from eval.comparison.thresholds import threshold_effects
-from eval.metrics.summarize import Summary
+from eval.metrics.outcomes import Summary
 from eval.protocols import Protocol
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from eval.comparison.published import published_for
 from eval.comparison.run_pairs import Pairing, comparable_protocols, pair, require_same_images
 from eval.comparison.run_pairs import group as group_runs
 from eval.comparison.verdicts import ALPHA, headline, judge
-from eval.metrics.summarize import Summary
+from eval.metrics.outcomes import Summary
 from eval.protocols import Protocol
+from wsol.errors import UserError
 
 if TYPE_CHECKING:
     from wsol.manifest import Manifest, Split
@@ -57,8 +58,6 @@ def compare_runs(
     pairings = pair(group_runs(runs), baseline)
     protocols, refused = comparable_protocols(runs)
     if not protocols:
-        from wsol.errors import UserError
-
         reasons = "; ".join(f"{k}: {v}" for k, v in refused.items()) or "nothing was scored"
         raise UserError(f"no protocol is comparable between these runs ({reasons})")
     used = list({str(r.folder): r for p in pairings for r in (*p.baseline, *p.other)}.values())

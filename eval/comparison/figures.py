@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
+if TYPE_CHECKING:
     from eval.comparison.build import Comparison
-    from eval.metrics.summarize import Summary
+    from eval.metrics.outcomes import Summary
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#767676"
 """Okabe and Ito's blue and vermilion: told apart in every common kind of colour blindness, and by lightness."""
@@ -43,9 +44,6 @@ def _save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def _new_figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 from eval.analysis.evaluated import Evaluated, Unavailable
 from eval.maps.normalization import NORMALIZATIONS
-from eval.metrics.summarize import Summary
+from eval.metrics.outcomes import Summary
 from eval.protocols import Protocol, channels_of, protocol_named
+from eval.records.fill import measure
+from eval.records.scorer import Scorer
+from eval.records.store import RecordIndex, RecordStore
 
 if TYPE_CHECKING:
     from wsol.manifest import Manifest, Split
@@ -40,10 +43,6 @@ def normalized_summaries(
 ) -> dict[str, Summary] | Unavailable:
     """Summaries of every base protocol under every normalisation, by protocol name. Normalisations that the maps do
     not allow are left out (`max` needs raw maps)."""
-    from eval.records.fill import measure
-    from eval.records.scorer import Scorer
-    from eval.records.store import RecordIndex, RecordStore
-
     wanted = [p for variants in normalization_protocols().values() for p in variants.values()]
     channels = channels_of(wanted)
     there = [c for c in channels if str(c) in run.store.index.channels]

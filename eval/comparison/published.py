@@ -7,6 +7,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+import yaml
+
 MARKS = {
     "P": "read in the paper or an author's figure",
     "S": "second-hand table",
@@ -49,8 +51,6 @@ class Published:
 @cache
 def all_published() -> tuple[Published, ...]:
     """Every entry of the data file, in its order. Raises ValueError where an entry is malformed."""
-    import yaml
-
     text = resources.files("eval.comparison").joinpath("published.yaml").read_text(encoding="utf-8")
     found = []
     for table in yaml.safe_load(text)["tables"]:

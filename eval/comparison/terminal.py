@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 _STYLE = {"higher": "bold green", "lower": "bold red", "no detectable difference": "dim"}
 
@@ -47,8 +48,6 @@ def published_text(entries: list[dict[str, Any]], limit: int = 2) -> str:
 
 def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any]) -> Table:
     """One row per protocol."""
-    from rich.table import Table
-
     table = Table(
         title=f"{entry['other']} against {entry['baseline']} on {content['dataset']}, {content['split']}: "
         f"{content['num_images']} images, percent",

@@ -9,7 +9,7 @@ import numpy as np
 
 from eval.analysis.evaluated import Evaluated
 from eval.analysis.paired_statistics import Difference
-from eval.metrics.summarize import Summary
+from eval.metrics.outcomes import Summary
 from eval.protocols import Protocol, differences
 
 _RULES = {"oracle", "transferred", "fixed"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from eval.analysis.paired_statistics import Difference
+from eval.analysis.paired_statistics import Difference, holm
 
 ALPHA = 0.05
 Verdict = Literal["higher", "lower", "no detectable difference", "not tested"]
@@ -24,8 +24,6 @@ def judge(differences: Mapping[str, Difference]) -> dict[str, Judged]:
     """Higher or lower where Holm's corrected p is under 0.05 and the interval misses zero; otherwise no detectable
     difference, which is not evidence of equality: the minimal detectable difference says what could have been seen.
     """
-    from eval.analysis.paired_statistics import holm
-
     adjusted = holm({n: d.p_value for n, d in differences.items() if d.p_value is not None})
     found = {}
     for name, d in differences.items():

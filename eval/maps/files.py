@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from eval.maps.batch import RawBatch, unpredicted
 from eval.maps.normalization import NORMALIZATIONS, MapStatus
-from eval.records.scorer import RawBatch, unpredicted
 from eval.records.store import BLOCK
 from wsol.errors import UserError
 

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from eval.records.scorer import RawBatch, ranks_from_logits
+from eval.maps.batch import RawBatch, ranks_from_logits
 from eval.records.store import BLOCK
+from wsol.cams.cam import extract_cams
+from wsol.images import open_root
 from wsol.loading import EvalBatch, EvalView, evaluation_batches, normalize_images
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import torch
 
     from wsol.manifest import Split
     from wsol.models import Classifier
@@ -78,8 +80,6 @@ class NetworkMaps:
 
     def _sample_digest(self) -> str:
         """SHA-256 of a few images spread over the split: tells the same list of other images (blurred, cropped)."""
-        from wsol.images import open_root
-
         files = open_root(self.root)
         digest = hashlib.sha256()
         for row in np.unique(np.linspace(0, len(self.split) - 1, _SAMPLED).astype(np.int64)):
@@ -114,10 +114,6 @@ class NetworkMaps:
             yield self._finish(underway.popleft())
 
     def _begin(self, batch: EvalBatch) -> _Underway:
-        import torch
-
-        from wsol.cams.cam import extract_cams
-
         cuda = self.device.type == "cuda"  # elsewhere a copy that does not wait could be read too early
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         labels = torch.from_numpy(self.split.labels[batch.indices].astype(np.int64))

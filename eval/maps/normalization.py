@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from enum import IntFlag
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
+
+from eval.maps.quantize_kernel import quantize_clipped
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -47,8 +50,6 @@ def upsample(raw: npt.NDArray[np.floating], size_hw: tuple[int, int]) -> npt.NDA
 
     A map that has the size already is returned as a float64 copy.
     """
-    import cv2
-
     source = np.ascontiguousarray(raw, dtype=np.float64)
     if source.shape == size_hw:
         return source.copy()
@@ -146,8 +147,6 @@ def score_levels(
 
     A map whose status is not OK is all zeros.
     """
-    from eval.maps.quantize_kernel import quantize_clipped
-
     levels = np.zeros(large.shape, np.uint8)
     shift, divisor, status = np.zeros(len(large)), np.zeros(len(large)), np.zeros(len(large), np.uint8)
     for i, m in enumerate(large):

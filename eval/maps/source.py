@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from eval.records.scorer import RawBatch
+    from eval.maps.batch import RawBatch
 
 
 class MapSource(Protocol):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.records.scorer import RawBatch
+from eval.maps.batch import RawBatch
 from eval.records.store import BLOCK, block_path, intact, npz_bytes
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably

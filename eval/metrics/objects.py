@@ -18,9 +18,10 @@ import numpy as np
 from eval.boxes.best_iou import best_iou_per_level_batch
 from eval.maps.normalization import quantize
 from eval.metrics.bootstrap import RESAMPLES
-from eval.metrics.pixels import histogram_edges, score_histograms
-from eval.metrics.summarize import NotComputed, Summary, summarize
+from eval.metrics.outcomes import NotComputed, Summary
+from eval.metrics.summarize import summarize
 from eval.protocols import PROTOCOLS, Protocol
+from eval.records.histograms import histogram_edges, score_histograms
 from eval.records.store import BLOCK, RecordIndex
 
 if TYPE_CHECKING:

@@ -12,51 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eval.metrics.bootstrap import percentile_interval
+from eval.metrics.outcomes import NotComputed, Summary
 from eval.protocols import Protocol
+from eval.records.histograms import histogram_edges
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from eval.metrics.summarize import Outcome
-
-
-def histogram_edges(step: float) -> npt.NDArray[np.float64]:
-    """Bin edges: arange(0, 1, step), then 1, 2, 3; the last two bins hold exactly 1 and nothing."""
-    return np.append(np.arange(0, 1, step), [1.0, 2.0, 3.0])
-
-
-def resize_mask(mask: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """An 8-bit grey mask in the frame: OpenCV's nearest resize first, then > 0.5."""
-    import cv2
-
-    resized = cv2.resize(
-        np.ascontiguousarray(mask), (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST
-    )
-    return np.asarray(resized) > 0.5
-
-
-def score_histograms(
-    score: npt.NDArray[np.float64],
-    mask: npt.NDArray[np.bool_],
-    ignore: npt.NDArray[np.bool_] | None,
-    edges: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Counts of scores per bin [e_i, e_i+1) inside the mask and outside it, ignored pixels left out of both.
-
-    `score` [H, W] lies in [0, 1]. Pixels both ignored and in the mask count as mask.
-    """
-    values = score.ravel()
-    # the edges are equally spaced below 1 up to rounding, so the quotient is off by one bin at most
-    bins = np.minimum((values * (len(edges) - 3)).astype(np.int32), len(edges) - 3)
-    bins -= edges[bins] > values
-    bins += edges[bins + 1] <= values
-    inside = mask.ravel()
-    outside = ~inside if ignore is None else ~inside & ~ignore.ravel()
-    count = len(edges) - 1
-    return (
-        np.bincount(bins[inside], minlength=count).astype(np.int32),
-        np.bincount(bins[outside], minlength=count).astype(np.int32),
-    )
+    from eval.metrics.outcomes import Outcome
 
 
 def average_precision(
@@ -97,8 +60,6 @@ def finish_histograms(
     num_images: int,
 ) -> Outcome:
     """The outcome of a mask metric from summed histograms (object, background)."""
-    from eval.metrics.summarize import NotComputed, Summary
-
     edges = histogram_edges(protocol.threshold_step)
     inside, outside = hists
     if len(inside) != len(edges) - 1:

@@ -13,7 +13,7 @@ import numpy as np
 
 from eval.maps.normalization import MapStatus
 from eval.metrics.bootstrap import percentile_interval, resample_weights
-from eval.metrics.summarize import NotComputed, Outcome, Summary
+from eval.metrics.outcomes import NotComputed, Outcome, Summary
 from eval.records.store import Records
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably

@@ -7,13 +7,16 @@ scored on boxes and is counted apart, every other image stays in the denominator
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from eval.metrics.bootstrap import RESAMPLES, percentile_interval, resample_weights
+from eval.metrics.outcomes import NotComputed, Outcome, Summary
+from eval.metrics.pixels import finish_histograms
 from eval.protocols import Protocol
 from eval.records.store import RecordBlock, Records
 
@@ -58,54 +61,6 @@ class ThresholdGrid:
     def column(self, tau: float) -> int:
         """The column that a threshold belongs to."""
         return max(int(np.searchsorted(self.taus, tau, side="right")) - 1, 0)
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A protocol's number with what it was computed from.
-
-    `value` and `curves` are percentages. `thresholds` is one tau per IoU threshold (the smallest of equally good
-    ones; `ties` counts them). `curves` [K, T] over `taus` [T] is absent for metrics of masks without thresholds.
-    `resampled` [B] are the bootstrap values behind `ci95`.
-    """
-
-    protocol: Protocol
-    value: float
-    ci95: tuple[float, float] | None
-    per_iou: dict[str, float]
-    thresholds: tuple[float, ...]
-    ties: tuple[int, ...]
-    num_scored: int
-    taus: npt.NDArray[np.float64] | None = None
-    curves: npt.NDArray[np.float64] | None = None
-    resampled: npt.NDArray[np.float64] | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The entry of results.json."""
-        entry: dict[str, Any] = {"value": self.value, "ci95": list(self.ci95) if self.ci95 else None}
-        if self.per_iou:
-            entry["per_iou"] = self.per_iou
-        if len(self.thresholds) == 1:
-            entry["threshold"] = self.thresholds[0]
-        elif self.thresholds:
-            entry["threshold"] = dict(zip(self.per_iou, self.thresholds))
-        if any(t > 1 for t in self.ties):
-            entry["threshold_ties"] = list(self.ties)
-            entry["threshold_note"] = "several thresholds are equally good; the smallest is given"
-        entry["num_scored"] = self.num_scored
-        entry["definition"] = self.protocol.definition()
-        return entry
-
-
-@dataclass(frozen=True)
-class NotComputed:
-    """A protocol that could not be computed, and why."""
-
-    protocol: Protocol
-    reason: str
-
-
-Outcome = Summary | NotComputed
 
 
 @dataclass
@@ -250,8 +205,6 @@ def _why_not(store: Records, protocol: Protocol, thresholds: Mapping[str, Sequen
 
 def _finish(protocol: Protocol, sums: _Sums, given: Sequence[float] | None) -> Outcome:
     if protocol.metric != "box_accuracy":
-        from eval.metrics.pixels import finish_histograms
-
         return finish_histograms(protocol, sums.hits, sums.hits_boot, int(sums.n))
     assert sums.grid is not None
     grid = sums.grid
@@ -290,8 +243,6 @@ def _finish(protocol: Protocol, sums: _Sums, given: Sequence[float] | None) -> O
 
 def chosen_thresholds(store: Records, protocols: Sequence[Protocol]) -> dict[str, tuple[float, ...]]:
     """The best taus on these records (train-fullsup) for every protocol whose threshold is transferred."""
-    import dataclasses
-
     asked = [p for p in protocols if p.threshold == "transferred"]
     oracle = [dataclasses.replace(p, threshold="oracle") for p in asked]
     found = summarize(store, oracle, resamples=0)

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,10 +33,6 @@ class Panel:
 
 def write_montage(panels: Sequence[Panel], file: Path, title: str, columns: int = 6) -> Path:
     """Draw panels (image with its boxes above, the same under its score map below) into one PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch, Rectangle
-
     columns = max(1, min(columns, len(panels)))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(1.9 * columns, 4.2 * rows + 0.8), dpi=110, layout="constrained")

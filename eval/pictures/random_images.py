@@ -10,8 +10,10 @@ import numpy as np
 from eval.boxes.best_iou import boxes_at_level
 from eval.boxes.frames import Frame, split_boxes
 from eval.maps.normalization import normalize, quantize, upsample
-from eval.metrics.summarize import Summary
+from eval.metrics.outcomes import Summary
 from eval.pictures.montage import Panel, write_montage
+from wsol.images import decode_rgb, open_root
+from wsol.loading import EvalView
 
 if TYPE_CHECKING:
     from eval.maps.source import MapSource
@@ -30,9 +32,6 @@ def draw_gallery(
     title: str,
 ) -> Path:
     """A montage of `count` random images with boxes at the protocol's own threshold (of its first IoU)."""
-    from wsol.images import decode_rgb, open_root
-    from wsol.loading import EvalView
-
     protocol = summary.protocol
     frame = Frame.of(protocol.frame, protocol.frame_size, source.input_size)
     rows = np.sort(np.random.default_rng(seed).permutation(len(split))[:count]).astype(np.int64)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval.boxes.best_iou import boxes_at_level
 from eval.boxes.frames import Frame, split_boxes
+from eval.boxes.geometry import inclusive_iou
+from eval.maps.batch import unpredicted
 from eval.maps.normalization import MapStatus, normalize, quantize
 from eval.protocols import Channel
-from eval.records.scorer import unpredicted
 from eval.records.store import BLOCK, LEVELS, RecordIndex
 
 if TYPE_CHECKING:
@@ -76,8 +78,6 @@ class ControlRecords:
                 whole = np.array([[0, 0, side - 1, side - 1]])
                 self._cache[channel] = ([whole] * LEVELS, np.repeat(whole, LEVELS, 0), 255, 0)
             else:
-                from eval.boxes.best_iou import boxes_at_level
-
                 m, status = normalize(center_gaussian(side), channel.normalization, channel.fraction)
                 u = quantize(m) if status == MapStatus.OK else np.zeros((side, side), np.uint8)
                 every = [np.asarray(boxes_at_level(u, level, "all"), np.int64) for level in range(LEVELS)]
@@ -157,6 +157,4 @@ class ControlBlock:
 
 
 def _inclusive_iou(truth: npt.NDArray[np.int64], boxes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    from eval.boxes.geometry import inclusive_iou
-
     return inclusive_iou(truth, boxes)

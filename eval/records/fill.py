@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval.maps.batch import RawBatch
 from eval.maps.stored import StoredMaps
-from eval.records.scorer import RawBatch, Scorer, join
+from eval.records.scorer import Scorer, join
 from eval.records.store import BLOCK, RecordStore
 from wsol.machine.cores import usable_cores
 

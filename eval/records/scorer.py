@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from eval.boxes.best_iou import best_iou_per_level_batch
 from eval.boxes.frames import Frame, split_boxes
+from eval.maps.batch import RawBatch
 from eval.maps.normalization import normalize, score_levels, upsample
-from eval.metrics.pixels import histogram_edges, score_histograms
 from eval.protocols import Channel
+from eval.records.histograms import histogram_edges, score_histograms
 from wsol.errors import UserError
+from wsol.images import decode_grey, open_root
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,54 +25,6 @@ if TYPE_CHECKING:
     from wsol.manifest import Manifest, Split
 
 MASK_STEP = 0.001
-
-
-@dataclass(frozen=True)
-class RawBatch:
-    """Raw maps of some rows of a split.
-
-    `maps` gives per frame name either [n, h, w] or, where sizes differ, a list of n arrays [h, w]; None stands for a
-    map that could not be had, and `status` [n] says why. `logits` [n, K] is None where nothing predicts.
-    """
-
-    rows: npt.NDArray[np.int64]
-    maps: Mapping[str, Sequence[npt.NDArray[np.floating] | None] | npt.NDArray[np.floating]]
-    status: npt.NDArray[np.uint8]
-    predicted: npt.NDArray[np.int32]
-    top1: npt.NDArray[np.int8]
-    top5: npt.NDArray[np.int8]
-
-    def part(self, start: int, stop: int) -> RawBatch:
-        """Some of the images, as slices count them."""
-        some = slice(start, stop)
-        return RawBatch(
-            self.rows[some],
-            {frame: maps[some] for frame, maps in self.maps.items()},
-            self.status[some],
-            self.predicted[some],
-            self.top1[some],
-            self.top5[some],
-        )
-
-
-def ranks_from_logits(
-    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8], npt.NDArray[np.int8]]:
-    """(predicted class, top-1 flag, top-5 flag) of each row; ties go to the lower class index.
-
-    A row that holds NaN ranks nothing: both flags are 0.
-    """
-    own = logits[np.arange(len(labels)), labels][:, None]
-    classes = np.arange(logits.shape[1])[None, :]
-    ahead = ((logits > own) | ((logits == own) & (classes < labels[:, None]))).sum(1)
-    ahead[np.isnan(logits).any(1)] = logits.shape[1] + 5
-    predicted = logits.argmax(1).astype(np.int32)
-    return predicted, (ahead < 1).astype(np.int8), (ahead < 5).astype(np.int8)
-
-
-def unpredicted(n: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8], npt.NDArray[np.int8]]:
-    """The flags of rows for which nothing predicts a class."""
-    return np.full(n, -1, np.int32), np.full(n, -1, np.int8), np.full(n, -1, np.int8)
 
 
 @dataclass(frozen=True)
@@ -97,8 +52,6 @@ class Scorer:
         input_size: int | None = None,
     ) -> Scorer:
         """A scorer that also measures masks and parts where the manifest has them and its files are at hand."""
-        from wsol.images import open_root
-
         masks = bool(split.masks) and len(split.masks) == len(split)
         part_masks = masks and len(split.part_masks) == len(split)
         files = open_root(manifest.root) if masks and manifest.root else None
@@ -193,8 +146,6 @@ class Scorer:
     def _annotations(
         self, row: int, frame: Frame
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_] | None, npt.NDArray[np.uint8] | None]:
-        from wsol.images import decode_grey
-
         assert self.files is not None
 
         def grey(path: str) -> npt.NDArray[np.uint8]:
@@ -208,8 +159,6 @@ class Scorer:
             ignore = frame.mask(grey(self.split.ignore_masks[row])) & ~mask
         parts = None
         if self.num_parts:
-            import cv2
-
             parts = np.asarray(
                 cv2.resize(
                     grey(self.split.part_masks[row]),

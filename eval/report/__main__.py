@@ -38,26 +38,20 @@ class ReportConfig:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     config = tyro.cli(ReportConfig, args=arguments, prog="python -m eval.report")
-    return run_command(lambda: _run(config))
 
+    def body() -> None:
+        from eval.report.run_page import report_run  # slow to import; `--help` must not wait
 
-def _run(config: ReportConfig) -> None:
-    from eval.analysis.evaluated import open_evaluated
-    from eval.report.run_page import write_run_page
-    from wsol.runs import newest_run
+        report_run(
+            config.run,
+            config.out,
+            pictures=config.pictures,
+            seed=config.seed,
+            dataset=config.dataset,
+            data_root=config.data_root,
+        )
 
-    run = open_evaluated(config.run if config.run is not None else newest_run())
-    out = config.out or run.folder / "report.html"
-    file = out if out.suffix in (".html", ".htm") else out / "report.html"
-    write_run_page(
-        run,
-        file,
-        pictures=config.pictures,
-        seed=config.seed,
-        dataset=config.dataset,
-        data_root=config.data_root,
-    )
-    sys.stdout.write(f"report: {file} ({file.stat().st_size / 1e6:.1f} MB)\n")
+    return run_command(body)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
+from PIL import Image
 
 from eval.analysis.error_kinds import KINDS
 from eval.analysis.evaluated import Evaluated, Unavailable
@@ -17,6 +19,7 @@ from eval.records.store import BLOCK
 from eval.report.embed import base64_of
 from eval.report.sampling import Picked
 from wsol.errors import UserError
+from wsol.images import decode_rgb, open_root
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -51,8 +54,6 @@ def build_gallery(
 
     `kinds` gives each run's error kinds by folder.
     """
-    from wsol.images import open_root
-
     channel = protocols[0].channel
     notes: list[str] = []
     files: FileRoot | None = None
@@ -97,9 +98,6 @@ def _picture(files: FileRoot | None, split: Split, row: int) -> str | None:
     """The image in its own aspect as a JPEG data URI; None where it cannot be had."""
     if files is None:
         return None
-    from PIL import Image
-
-    from wsol.images import decode_rgb
 
     path = split.path(row)
     try:
@@ -161,8 +159,6 @@ def _of_run(
 
 def _small_map(raw: npt.NDArray[np.float32]) -> dict[str, Any]:
     if max(raw.shape) > MAP_SIDE:
-        import cv2
-
         height, width = (min(s, MAP_SIDE) for s in raw.shape)
         raw = np.asarray(cv2.resize(raw, (width, height), interpolation=cv2.INTER_AREA), np.float32)
     return {"h": raw.shape[0], "w": raw.shape[1], "values": base64_of(raw)}

@@ -7,6 +7,7 @@ import hashlib
 from importlib import resources
 from typing import Any
 
+import jinja2
 from markupsafe import Markup
 
 from eval.report.embed import script_json
@@ -19,8 +20,6 @@ def render_page(content: dict[str, Any], data: dict[str, Any]) -> str:
     Every text is escaped. The page forbids itself the network and any script but its own (a content security policy
     by hash), so that a class name that is markup stays text even if something were missed.
     """
-    import jinja2
-
     package = resources.files("eval.report")
 
     def text(name: str) -> str:

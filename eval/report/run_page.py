@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.analysis.error_kinds import KINDS, THRESHOLDS, UNSCORED, classify, true_boxes
-from eval.analysis.evaluated import Evaluated, Unavailable, open_manifest
+from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated, open_manifest
 from eval.analysis.per_image import PerImage, per_image, resampled_means
 from eval.analysis.subgroups import INSTANCE_NAMES, SIZE_NAMES, instance_groups, size_groups
 from eval.boxes.frames import Frame
@@ -31,8 +32,9 @@ from eval.report.parts_of_page import (
 )
 from eval.report.render import render_page
 from eval.report.sampling import pick_images
-from eval.terminal_tables import threshold_text
+from eval.terminal_tables import notes, threshold_text
 from wsol.files.atomic_write import write_durably
+from wsol.runs import newest_run
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -143,8 +145,6 @@ def _about(run: Evaluated) -> str:
 
 
 def _caveats(run: Evaluated) -> list[str]:
-    from eval.terminal_tables import notes
-
     lines = [n.removeprefix("note: ") for n in notes(dict(run.results)) if n.startswith("note: ")]
     if any(e["definition"]["threshold"] == "oracle" for e in run.results["protocols"].values()):
         lines.append(
@@ -316,3 +316,20 @@ def _facts(run: Evaluated) -> list[tuple[str, str]]:
         ("split hash", index.split_hash[:16]),
         *run_facts(run),
     ]
+
+
+def report_run(
+    folder: Path | None,
+    out: Path | None,
+    *,
+    pictures: int,
+    seed: int,
+    dataset: str | None,
+    data_root: Path | None,
+) -> None:
+    """Write the page of a scored run (None: the newest finished one) and say where it is."""
+    run = open_evaluated(folder if folder is not None else newest_run())
+    out = out or run.folder / "report.html"
+    file = out if out.suffix in (".html", ".htm") else out / "report.html"
+    write_run_page(run, file, pictures=pictures, seed=seed, dataset=dataset, data_root=data_root)
+    sys.stdout.write(f"report: {file} ({file.stat().st_size / 1e6:.1f} MB)\n")

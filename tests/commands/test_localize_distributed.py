@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import eval.records.fill
-from eval.localize import localize
+from eval.evaluate import localize
 from eval.localize_config import LocalizeConfig
 from eval.metrics.results_json import RESULTS
 from tests.helpers.map_folders import boxed_split, smooth_maps

@@ -10,12 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from eval.localize import localize, main
+from eval.evaluate import localize
+from eval.localize import main
 from eval.localize_config import LocalizeConfig
+from eval.maps.batch import ranks_from_logits
 from eval.maps.network import NetworkMaps
 from eval.maps.stored import StoredMaps
 from eval.metrics.results_json import read_results
-from eval.records.scorer import ranks_from_logits
 from eval.records.store import RecordStore
 from wsol.manifest import Manifest, Sample, Split, load_manifest, split_hash, write_manifest
 from wsol.models import Classifier, ClassifierSpec, build_classifier

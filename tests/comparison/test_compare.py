@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated, relabelled
-from eval.compare import _provenance, main
+from eval.compare import main
 from eval.comparison.build import compare_runs
 from eval.comparison.csv_latex import latex_escape
 from eval.comparison.decomposition import decompose
 from eval.comparison.run_pairs import comparable_protocols, group, pair, require_same_images
+from eval.comparison.write_comparison import _provenance
 from eval.protocols import PROTOCOLS
 from eval.records.store import RecordStore
 from eval.report.comparison_page import write_comparison_page

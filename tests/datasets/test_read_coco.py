@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.dataset_trees import picture, write_tree
-from wsol import export, prepare
+from wsol import export, export_formats, prepare
 from wsol.datasets.coco import coco_from_split, load_json, parse_coco, read_coco, split_from_coco
 from wsol.errors import UserError
 from wsol.images import decode_grey, open_root
@@ -155,7 +155,7 @@ def test_files_with_equal_image_names_come_back_each_as_itself(tmp_path: Path) -
     write_tree(tmp_path, {"train.json": json.dumps(train).encode(), "test.json": json.dumps(test).encode()})
     files = {"train": "train.json=one", "test": "test.json=two"}
     manifest, beside = read_coco(open_root(tmp_path), files, holdout_per_class=0)
-    export.export_coco(manifest, tmp_path / "out", beside)
+    export_formats.export_coco(manifest, tmp_path / "out", beside)
     for name, data in (("train-weaksup", train), ("test", test)):
         assert json.loads((tmp_path / "out" / f"instances_{name}.json").read_text()) == data
 

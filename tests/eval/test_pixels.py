@@ -9,16 +9,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.metrics.pixels import (
-    average_precision,
-    finish_histograms,
-    histogram_edges,
-    pooled_iou,
-    resize_mask,
-    score_histograms,
-)
-from eval.metrics.summarize import NotComputed
+from eval.metrics.outcomes import NotComputed
+from eval.metrics.pixels import average_precision, finish_histograms, pooled_iou
 from eval.protocols import PROTOCOLS
+from eval.records.histograms import histogram_edges, resize_mask, score_histograms
 
 
 def naive_pxap(

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eval.maps.batch import ranks_from_logits
 from eval.maps.files import ScoreMapFiles
-from eval.metrics.summarize import NotComputed, Summary, ThresholdGrid, chosen_thresholds, summarize
+from eval.metrics.outcomes import NotComputed, Summary
+from eval.metrics.summarize import ThresholdGrid, chosen_thresholds, summarize
 from eval.protocols import PROTOCOLS, Protocol, protocol_named
 from eval.records.fill import measure
-from eval.records.scorer import Scorer, ranks_from_logits
+from eval.records.scorer import Scorer
 from eval.records.store import RecordIndex, RecordStore
 from tests.helpers.contour_oracle import reference_loop
 from tests.helpers.map_folders import boxed_split, smooth_maps, write_maps

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from eval.localize import score_subject
+from eval.evaluate import score_subject
 from eval.localize_config import LocalizeConfig
-from eval.records.scorer import RawBatch
+from eval.maps.batch import RawBatch
 from eval.records.store import BLOCK
 from eval.targets import Subject
 from wsol.manifest import Manifest, Sample, Split, load_manifest, write_manifest

@@ -6,14 +6,11 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from wsol.datasets.cards import known_cards, project_cards_folder
+from wsol.datasets.parts import PartsConfig, config_hash, read_parts, write_parts
 from wsol.errors import UserError, unknown_name
 from wsol.manifest import Manifest, load_manifest, write_manifest
-
-if TYPE_CHECKING:
-    from wsol.datasets.parts import PartsConfig
 
 EMBEDDED = "parts"
 
@@ -78,8 +75,6 @@ def make_parts(
 ) -> Manifest:
     """The embedded dataset; its files are made in `data/parts-<hash>/` beside `data_manifests/` unless they
     are there already. `progress(done, total)` is called as pictures are finished."""
-    from wsol.datasets.parts import PartsConfig, config_hash, read_parts, write_parts
-
     config = config or PartsConfig()
     folder = manifests_folder().parent / "data" / f"parts-{config_hash(config)[:12]}"
     try:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from wsol.datasets.holdout import hold_out_boxed
 from wsol.datasets.single_label import Policy, choose_label, left_out_note
@@ -225,7 +226,6 @@ def _mask_png(segmentations: list[Any], size_wh: tuple[int, int], name: str) -> 
         from pycocotools import mask as masks
     except ImportError as error:
         raise UserError("masks of COCO JSON need pycocotools: pip install 'wsol-eval[coco]'") from error
-    from PIL import Image
 
     width, height = size_wh
     union = np.zeros((height, width), np.uint8)

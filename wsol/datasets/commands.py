@@ -11,9 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 import tyro
 import tyro.conf
+from rich.console import Console
+from rich.progress import Progress as Bars
 
+from wsol.datasets.catalog import make_parts, manifests_folder
+from wsol.datasets.coco import read_coco
+from wsol.datasets.cub import Cubv2, read_cub
+from wsol.datasets.folder import read_folder
+from wsol.datasets.imagenet import read_imagenet, unpack_known
+from wsol.datasets.openimages import read_openimages
 from wsol.datasets.parts_config import PartsConfig
+from wsol.datasets.tiny_imagenet import read_tiny_imagenet
+from wsol.datasets.voc import read_voc
+from wsol.datasets.wsol_metadata import read_wsol_metadata
 from wsol.errors import UserError
+from wsol.files.archives import is_tar, unpack_tar
+from wsol.images import open_root
 from wsol.manifest import Corners, Manifest
 
 if TYPE_CHECKING:
@@ -65,15 +78,10 @@ class Unpacked(Common):
 
     def unpack_folder(self, name: str) -> Path:
         """Where archives go."""
-        from wsol.datasets.catalog import manifests_folder
-
         return self.unpack_to or manifests_folder().parent / "data" / name
 
     def open(self, source: Path, name: str) -> FileRoot:
         """The source's files, after unpacking where it is a tar archive."""
-        from wsol.files.archives import is_tar, unpack_tar
-        from wsol.images import open_root
-
         if is_tar(source) and not source.is_dir():
             with progress_bars() as progress:
                 source = unpack_tar(source, self.unpack_folder(name), progress=progress)
@@ -133,9 +141,6 @@ class TinyImageNet(Common):
         return self.classes is not None
 
     def read(self, source: Path) -> Manifest:
-        from wsol.datasets.tiny_imagenet import read_tiny_imagenet
-        from wsol.images import open_root
-
         root = open_root(source)
         return read_tiny_imagenet(
             root, num_classes=self.classes, holdout_per_class=self.holdout, seed=self.seed
@@ -154,9 +159,6 @@ class WsolMetadata(Common):
     """Number of classes. Default: the highest label + 1."""
 
     def read(self, source: Path) -> Manifest:
-        from wsol.datasets.wsol_metadata import read_wsol_metadata
-        from wsol.images import open_root
-
         return read_wsol_metadata(
             open_root(source),
             dataset_folder=self.dataset_folder,
@@ -183,9 +185,6 @@ class Cub(Unpacked):
         return self.cubv2 is None
 
     def read(self, source: Path) -> Manifest:
-        from wsol.datasets.cub import Cubv2, read_cub
-        from wsol.images import open_root
-
         cubv2 = None
         if self.cubv2 is not None:
             if self.metadata is None:
@@ -214,9 +213,6 @@ class ImageNet(Unpacked):
         return self.v2_metadata is None
 
     def read(self, source: Path) -> Manifest:
-        from wsol.datasets.imagenet import read_imagenet, unpack_known
-        from wsol.images import open_root
-
         with progress_bars() as progress:
             folder = unpack_known(source, self.unpack_folder("imagenet"), progress)
         return read_imagenet(
@@ -236,9 +232,6 @@ class OpenImages(Common):
     """Reference metadata (folder or zip). Default: SOURCE/metadata, or SOURCE itself."""
 
     def read(self, source: Path) -> Manifest:
-        from wsol.datasets.openimages import read_openimages
-        from wsol.images import open_root
-
         return read_openimages(open_root(source), open_root(self.metadata) if self.metadata else None)
 
 
@@ -256,8 +249,6 @@ class Voc(Unpacked):
     """Seed of the hold-out."""
 
     def read(self, source: Path) -> Manifest:
-        from wsol.datasets.voc import read_voc
-
         return read_voc(
             self.open(source, "voc"),
             several_classes=self.several_classes,
@@ -288,10 +279,6 @@ class Coco(Common):
     """Seed of the hold-out."""
 
     def read(self, source: Path) -> Reading:
-        from wsol.datasets.catalog import manifests_folder
-        from wsol.datasets.coco import read_coco
-        from wsol.images import open_root
-
         out = self.out or manifests_folder() / "coco"
         manifest, beside = read_coco(
             open_root(source),
@@ -321,9 +308,6 @@ class Folder(Common):
     """Seed of the splits."""
 
     def read(self, source: Path) -> Manifest:
-        from wsol.datasets.folder import read_folder
-        from wsol.images import open_root
-
         root = open_root(source)
         if self.boxes is None:
             text, where = root.read_bytes("boxes.csv"), f"{root.location}/boxes.csv"
@@ -352,8 +336,6 @@ class Parts(Common):
     """Knobs of the composition."""
 
     def read(self, source: Path) -> Manifest:
-        from wsol.datasets.catalog import make_parts
-
         with progress_bars() as progress:
             return make_parts(self.config, lambda done, total: progress("composing", done, total))
 
@@ -375,9 +357,6 @@ COMMANDS: dict[str, Callable[..., Command]] = {
 @contextlib.contextmanager
 def progress_bars() -> Iterator[Progress]:
     """Progress on stderr: one bar for each thing that is reported; nothing where stderr is not a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-
     with Bars(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
         tasks: dict[str, Any] = {}
 

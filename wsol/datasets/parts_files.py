@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from wsol.datasets.parts_config import PartsConfig
@@ -129,8 +130,6 @@ def _write_share(config: PartsConfig, root: Path, worker: int, workers: int) -> 
 
 
 def _write_one(shown: Rendered, root: Path, name: str) -> None:
-    import cv2
-
     # OpenCV writes BGR.
     planes = (np.ascontiguousarray(shown.image[..., ::-1]), shown.mask, shown.part_mask)
     for kind, pixels in zip(KINDS, planes):
@@ -210,8 +209,6 @@ def _check_end(process: subprocess.Popen[str]) -> None:
 
 
 def _work(task: dict[str, Any]) -> None:
-    import cv2
-
     cv2.setNumThreads(1)
     config = PartsConfig(**task["config"])
     for batch in _write_share(config, Path(task["root"]), task["worker"], task["workers"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from wsol.datasets.parts_config import BODY, FRONT_LIMBS, HEAD, HIND_LIMBS, PART_NAMES, TAIL
@@ -113,8 +114,6 @@ def tight_box(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def _colour(scene: Scene, textures: Textures, cover: Floats) -> npt.NDArray[np.uint8]:
-    import cv2
-
     size, light = scene.size, scene.lighting
     gains = np.array([1.0, *(layer.gain for layer in scene.layers)], np.float32)[:, None]
     uses = _one_hot([0, *(layer.material for layer in scene.layers)], len(scene.materials)) * gains
@@ -144,8 +143,6 @@ def _is_floor(scene: Scene) -> Floats:
 
 def _swatch(material: Material, textures: Textures, size: int) -> Floats:
     """A texture's window over the whole picture, float32 [S, S, 3]."""
-    import cv2
-
     pyramid = (textures.grounds if material.kind == "ground" else textures.coats)[material.index]
     # The coarsest level whose window still has a pixel for every pixel of the picture.
     level = 0
@@ -161,8 +158,6 @@ def _swatch(material: Material, textures: Textures, size: int) -> Floats:
 
 def _relief(scene: Scene, cover: Floats) -> Floats:
     """Brightness from rounded shapes: each group of parts is a cushion lit from one side, [S, S, 1]."""
-    import cv2
-
     size, light = scene.size, scene.lighting
     softness = {1: 0.03, 2: 0.02, 3: 0.05, 4: 0.04}  # of head, limbs, trunk, things; shares of the picture
     groups = {HEAD: 1, FRONT_LIMBS: 2, HIND_LIMBS: 2, BODY: 3, TAIL: 3, 0: 4}
@@ -181,8 +176,6 @@ def _relief(scene: Scene, cover: Floats) -> Floats:
 
 def _shadow(solid: Floats, light: Lighting) -> Floats:
     """Soft shadow of everything that stands, thrown away from the light, [S, S, 1]."""
-    import cv2
-
     size = len(solid)
     far = 0.06 * size
     shift = np.array(((1, 0, -far * np.cos(light.direction)), (0, 1, -far * np.sin(light.direction))))

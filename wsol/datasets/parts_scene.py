@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from wsol.datasets.parts_config import COLOURS_RGB, HEAD, PartsConfig, class_look
@@ -129,8 +130,6 @@ def draw_scene(config: PartsConfig, role: str, index: int) -> Scene:
 def rasterise(scene: Scene) -> npt.NDArray[np.uint8]:
     """The number of the topmost layer (0: none) at SUPERSAMPLING times the picture's size, uint8 [S*3,
     S*3]."""
-    import cv2
-
     side = scene.size * SUPERSAMPLING
     labels = np.zeros((side, side), np.uint8)
     for number, layer in enumerate(scene.layers, start=1):

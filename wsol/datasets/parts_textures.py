@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from wsol.errors import UserError
@@ -110,8 +111,6 @@ def load_textures() -> Textures:
 
 
 def _read(file: str) -> npt.NDArray[np.uint8]:
-    import cv2
-
     # find_spec does not import skimage: only its folder is wanted.
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
@@ -135,8 +134,6 @@ def _cut(
 ) -> npt.NDArray[np.uint8]:
     """The region of a photograph, at most 512 pixels high and wide, recoloured along `ramp` where one is
     given."""
-    import cv2
-
     height, width = image.shape[:2]
     x0, y0, x1, y1 = (round(f * n) for f, n in zip(region, (width, height, width, height)))
     cut = image[y0:y1, x0:x1]
@@ -153,8 +150,6 @@ def _cut(
 
 
 def _pyramid(image: npt.NDArray[np.uint8]) -> Pyramid:
-    import cv2
-
     levels = [image]
     while min(levels[-1].shape[:2]) >= 64:
         height, width = levels[-1].shape[:2]

@@ -11,13 +11,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
-
-if TYPE_CHECKING:
-    import torch
 
 _VALUES = "values"
 _CHECKSUM = "sha256"
@@ -31,8 +32,6 @@ class DamagedFileError(UserError):
 
 def save_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor], values: Mapping[str, Any]) -> None:
     """Write tensors and JSON values to one file, in one step (`wsol.files.atomic_write`)."""
-    from safetensors.torch import save
-
     plain = {}
     seen = set()
     for name, tensor in tensors.items():
@@ -52,8 +51,6 @@ def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
     `DamagedFileError` when the file is cut short, differs from what was written by as much as a bit, or is a
     pickle. A missing file is a `UserError`.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
@@ -77,8 +74,6 @@ def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
 
 def _checksum(tensors: Mapping[str, torch.Tensor], text: str) -> str:
     """SHA-256 over the values and every tensor's name, type, shape and bytes."""
-    import torch
-
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from wsol.errors import UserError
 from wsol.machine.cores import usable_cores
+from wsol.training.checkpoint import chance_state, restore_chance
 
 if TYPE_CHECKING:
-    import torch
-
     from wsol.training.config import TrainConfig
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
@@ -25,8 +26,6 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
 
     A device that is not there, or no device at all, is a `UserError`.
     """
-    import torch
-
     cuda = torch.cuda.is_available()
     mps = torch.backends.mps.is_available()
     if name == "auto":
@@ -82,8 +81,6 @@ def _has_bf16(device: torch.device) -> bool:
 
     On an x86 CPU with AVX512-BF16 training runs about twice as fast so.
     """
-    import torch
-
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(False))
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
@@ -99,10 +96,6 @@ def settings_put_back(*, deterministic: bool) -> Iterator[None]:
     With `deterministic`, torch takes kernels that give the same bits each time, and an operation without one raises
     RuntimeError; enter it before anything is computed on a GPU. The global random generators are put back too.
     """
-    import torch
-
-    from wsol.training.checkpoint import chance_state, restore_chance
-
     chance = chance_state()
     enabled, only_warned = (
         torch.are_deterministic_algorithms_enabled(),
@@ -130,8 +123,6 @@ def describe_device(device: torch.device) -> dict[str, Any]:
     """What a record says about the device: its name, and on a CPU the threads, since sums depend on their
     number.
     """
-    import torch
-
     if device.type == "cuda":
         return {"type": "cuda", "name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     return {

@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
+import torch
+from torch import distributed
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,6 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
     if world.size == 1:
         yield
         return
-    import torch
-    from torch import distributed
 
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -65,7 +63,6 @@ def total(world: World, values: torch.Tensor) -> torch.Tensor:
     """The sum of a tensor over all processes, on the same device; a new tensor."""
     if world.size == 1:
         return values.clone()
-    from torch import distributed
 
     result = values.clone()
     distributed.all_reduce(result)
@@ -76,8 +73,6 @@ def any_of(world: World, flags: list[bool]) -> list[bool]:
     """For each flag, whether it is raised in any process."""
     if world.size == 1:
         return flags
-    import torch
-    from torch import distributed
 
     raised = torch.tensor(flags, dtype=torch.int32)
     distributed.all_reduce(raised, distributed.ReduceOp.MAX)
@@ -88,8 +83,6 @@ def from_first(world: World, value: Any) -> Any:
     """The first process's value, in every process."""
     if world.size == 1:
         return value
-    import torch
-    from torch import distributed
 
     holder = [value]
     distributed.broadcast_object_list(holder, src=0, device=torch.device("cpu"))
@@ -100,8 +93,6 @@ def gather(world: World, tensor: torch.Tensor) -> list[torch.Tensor]:
     """Every process's tensor (CPU, equal shapes), by rank, in every process."""
     if world.size == 1:
         return [tensor]
-    import torch
-    from torch import distributed
 
     parts = [torch.empty_like(tensor) for _ in range(world.size)]
     distributed.all_gather(parts, tensor)
@@ -111,6 +102,4 @@ def gather(world: World, tensor: torch.Tensor) -> list[torch.Tensor]:
 def wait_for_all(world: World) -> None:
     """Return when every process has come here."""
     if world.size > 1:
-        from torch import distributed
-
         distributed.barrier()

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import torch
 
 from wsol.loading import ordered_map
 from wsol.training.rng import Crops
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import torch
 
     from wsol.training.pixels import Decode
 
@@ -64,8 +64,6 @@ def crop_batch(
     """Cut size x size from each image [R, R, 3], mirrored where told: uint8 [n, 3, size, size],
     channels_last.
     """
-    import torch
-
     out = torch.empty((len(images), size, size, 3), dtype=torch.uint8, pin_memory=pin_memory)
     target = out.numpy()
     for i, image in enumerate(images):
@@ -98,8 +96,6 @@ class _Cut:
     pin_memory: bool
 
     def __call__(self, plan: BatchPlan) -> tuple[torch.Tensor, torch.Tensor]:
-        import torch
-
         cut = crop_batch(self.images.take(plan.rows), plan.crops, self.size, pin_memory=self.pin_memory)
         return cut, torch.from_numpy(self.images.labels[plan.rows])
 

@@ -10,16 +10,14 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from wsol.errors import UserError
 from wsol.files.atomic_write import remove_unfinished
 from wsol.files.checked_safetensors import DamagedFileError, load_tensors, save_tensors
-
-if TYPE_CHECKING:
-    import torch
 
 SCHEMA = 1
 KEPT = 2
@@ -114,8 +112,6 @@ def chance_state() -> dict[str, torch.Tensor]:
 
     Our own draws need none of them (`wsol.training.rng`); a network's dropout, say, does.
     """
-    import torch
-
     tensors = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         tensors["cuda"] = torch.cuda.get_rng_state()
@@ -130,8 +126,6 @@ def chance_state() -> dict[str, torch.Tensor]:
 
 def restore_chance(tensors: Mapping[str, torch.Tensor]) -> None:
     """Put back what `chance_state` took; CUDA's state only where there is a CUDA device."""
-    import torch
-
     torch.set_rng_state(tensors["torch"])
     if "cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["cuda"])

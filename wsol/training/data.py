@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError, describe_os_error
 from wsol.loading import ImageReader
 from wsol.machine.distributed import World, wait_for_all
@@ -43,8 +44,6 @@ class Data:
 
 def open_data(config: TrainConfig) -> Data:
     """The dataset of a config; `UserError` for one without images, an empty split, or too few classes."""
-    from wsol.datasets.catalog import open_dataset
-
     manifest = open_dataset(config.dataset, data_root=config.data_root)
     if manifest.root is None:
         raise UserError(

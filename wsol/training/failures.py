@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import torch
+
 from wsol.errors import UserError, describe_os_error
 from wsol.loading import WORKER_LOST, says_worker_lost
 from wsol.runs import resume_command
@@ -28,8 +30,6 @@ _PEER_GONE = (
 @contextmanager
 def explained(trainer: Trainer) -> Iterator[None]:
     """Turn running out of memory or disk while a run trains into a `UserError` with the remedy."""
-    import torch
-
     folder, config = trainer.job.folder, trainer.job.config
     again = f"then continue with `{resume_command(folder)}`"
     try:

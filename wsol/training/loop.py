@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import numpy as np
 import torch
 
 from wsol.errors import UserError
@@ -35,7 +36,6 @@ from wsol.training.signals import StopRequest
 from wsol.training.validation import Accuracy, accuracy, count_correct
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from wsol.models import Classifier
@@ -276,7 +276,6 @@ class Trainer:
         images = job.validation
         if images is None:
             return None
-        import numpy as np
 
         size = job.config.size
         rows = np.arange(len(images))[world.rank :: world.size]

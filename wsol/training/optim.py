@@ -8,9 +8,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
+if TYPE_CHECKING:
     from wsol.models import Classifier
     from wsol.training.config import TrainConfig
 
@@ -38,8 +38,6 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 def build_optimizer(model: Classifier, config: TrainConfig) -> torch.optim.SGD:
     """SGD with two groups, backbone and head; weight decay acts on every parameter, as in the references."""
-    import torch
-
     head = list(model.head.parameters())
     of_head = {id(p) for p in head}
     body = [p for p in model.parameters() if id(p) not in of_head and p.requires_grad]
@@ -71,8 +69,6 @@ def restore_optimizer(
     model: Classifier, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]
 ) -> None:
     """Put back what `optimizer_tensors` took."""
-    import torch
-
     for name, parameter in model.named_parameters():
         if name in tensors:
             memory = torch.empty_like(parameter).copy_(tensors[name])  # on its device, in its layout

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 
 class Reporter(Protocol):
     """Where a run's messages go."""
@@ -65,8 +68,6 @@ class Terminal:
     """Lines, and under them a moving bar, by rich."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-
         self._console = Console(highlight=False, soft_wrap=True)
 
     def line(self, text: str) -> None:
@@ -78,8 +79,6 @@ class Terminal:
 
 class _RichBar:
     def __init__(self, console: object, title: str, total: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),

@@ -6,9 +6,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsol.datasets.catalog import manifests_folder
 from wsol.machine.device import describe_device
 from wsol.runs import command_line, git_state, software_versions
 from wsol.training.data import TRAIN, VALIDATION, Data
+from wsol.training.presets import PRESETS, preset_values
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +24,6 @@ def new_record(
     config: TrainConfig, data: Data, model: Classifier, device: torch.device, world: World
 ) -> dict[str, Any]:
     """What run.yaml says when a run begins; plain values only. `config` is the settled one."""
-    from wsol.datasets.catalog import manifests_folder
-
     given = Path(config.dataset).expanduser()
     folder = given if (given / "manifest.yaml").is_file() else manifests_folder() / config.dataset
     chosen = config.to_dict()
@@ -58,7 +58,6 @@ def _preset_record(config: TrainConfig) -> dict[str, Any] | None:
     """Which preset, where it is from, and which of its values the user's own settings replaced."""
     if config.preset is None:
         return None
-    from wsol.training.presets import PRESETS, preset_values
 
     values = preset_values(config.preset, config.dataset, config.arch, config.method)
     replaced = {k: v for k, v in values.items() if getattr(config, k) != v}

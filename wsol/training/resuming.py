@@ -12,6 +12,7 @@ from wsol.files.atomic_write import UNFINISHED
 from wsol.machine.device import pick_device, settle
 from wsol.machine.distributed import World, from_first, wait_for_all
 from wsol.runs import CHECKPOINTS, LOCK, RECORD, RUNS, Run, all_runs, load_run, next_free_dir
+from wsol.training.checkpoint import newest_checkpoint
 from wsol.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
 
 if TYPE_CHECKING:
@@ -83,8 +84,6 @@ def choose_folder(config: TrainConfig, resumed: Run | None) -> Path:
 
 def find_checkpoint(folder: Path, say: Callable[[str], None], world: World) -> Checkpoint | None:
     """The newest whole checkpoint, the same one in every process; None when none was written yet."""
-    from wsol.training.checkpoint import newest_checkpoint
-
     found = newest_checkpoint(folder / CHECKPOINTS, say) if world.first else None
     wait_for_all(world)  # the first process has set damaged files aside
     if not world.first:

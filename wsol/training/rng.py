@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import torch
 
 # First entries of the seed sequences: each use of chance has its own stream.
 _ORDER, _CROP, _REGULARIZER, _NETWORK = 1, 2, 3, 4
@@ -57,8 +57,6 @@ def network_seed(seed: int, rank: int = 0) -> int:
 
 
 def _generator(*entropy: int) -> torch.Generator:
-    import torch
-
     generator = torch.Generator()
     generator.manual_seed(
         int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import torch
+import torch
+from torch.nn.functional import cross_entropy
 
+from wsol.models import evaluation_mode
+
+if TYPE_CHECKING:
     from wsol.models import Classifier
 
 
@@ -41,11 +44,6 @@ def count_correct(
 
     `prepare` makes the network's input of uint8 images on the device. The network's mode is restored.
     """
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    from wsol.models import evaluation_mode
-
     totals = torch.zeros(4, device=device)
     with torch.inference_mode(), evaluation_mode(model):
         for images, labels in batches:

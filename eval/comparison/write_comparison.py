@@ -1,0 +1,99 @@
+"""Compare scored runs and write every output: compare.json, CSV, LaTeX, figures and the page."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from eval.analysis.evaluated import Evaluated, open_evaluated, relabelled
+from eval.compare_config import CompareConfig
+from eval.comparison.build import Comparison, compare_runs
+from eval.comparison.csv_latex import csv_text, latex_text
+from eval.comparison.figures import write_figures
+from eval.comparison.terminal import print_comparison
+from eval.progress import progress
+from eval.report.comparison_page import write_comparison_page
+from wsol.errors import UserError
+from wsol.files.atomic_write import write_durably
+from wsol.runs import command_line, git_state, software_versions
+
+COMPARE = "compare.json"
+
+
+def compare_and_print(config: CompareConfig) -> None:
+    """Compare as configured, write every output and print the comparison."""
+    out, comparison = compare(config)
+    console = Console() if sys.stdout.isatty() else Console(width=150)
+    print_comparison(console, comparison.content)
+    for file in (COMPARE, "compare.csv", "compare.tex", "figures", "compare.html"):
+        console.print(
+            f"{Path(file).stem if '.' not in file else file}: {out / file}", markup=False, soft_wrap=True
+        )
+
+
+def compare(config: CompareConfig) -> tuple[Path, Comparison]:
+    """Compare as configured and write every output. Returns their folder and the comparison."""
+    if len(config.runs) < 2:
+        raise UserError("name at least two evaluated runs to compare: python -m eval.compare RUN RUN")
+    runs = relabelled([open_evaluated(r) for r in config.runs])
+    with progress("comparing", sum(r.store.index.num_images for r in runs)) as advance:
+        comparison = compare_runs(
+            runs,
+            baseline=config.baseline,
+            resamples=config.bootstrap,
+            seed=config.seed,
+            dataset=config.dataset,
+            data_root=str(config.data_root) if config.data_root else None,
+            threads=config.threads,
+            advance=advance,
+        )
+    out = config.out or _default_out(runs, comparison)
+    out.mkdir(parents=True, exist_ok=True)
+    comparison.content["provenance"] = _provenance(runs)
+    write_durably(
+        out / COMPARE, json.dumps(comparison.content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    )
+    write_durably(out / "compare.csv", csv_text(comparison.content))
+    write_durably(out / "compare.tex", latex_text(comparison.content))
+    write_figures(comparison, out / "figures")
+    write_comparison_page(comparison, out / "compare.html", pictures=config.pictures, seed=config.seed)
+    return out, comparison
+
+
+def _default_out(runs: Sequence[Evaluated], comparison: Comparison) -> Path:
+    first = runs[0].folder
+    place = first.parent.parent if first.name == "eval" else first.parent
+    methods = [comparison.pairings[0].baseline_method, *(p.other_method for p in comparison.pairings)]
+    safe = ["".join(c if c.isalnum() or c in "._-" else "_" for c in m) for m in methods]
+    return place / "-".join(["compare", *safe])
+
+
+def _provenance(runs: Sequence[Evaluated]) -> dict[str, Any]:
+    names = [r.name for r in runs]
+    return {
+        "command": command_line(),
+        "versions": software_versions(),
+        "git": git_state(),
+        # folders of one name, as in vanilla/seed0 and cutmix/seed0, are told apart by their path
+        "runs": {r.name if names.count(r.name) == 1 else str(r.folder): _run_provenance(r) for r in runs},
+    }
+
+
+def _run_provenance(run: Evaluated) -> dict[str, Any]:
+    found = run.results["provenance"]
+    kept = (
+        "command",
+        "git",
+        "versions",
+        "weights_sha256",
+        "manifest_hash",
+        "training_seed",
+        "training",
+        "classifier",
+    )
+    return {k: found[k] for k in kept if k in found}

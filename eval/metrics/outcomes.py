@@ -1,0 +1,60 @@
+"""What a protocol gives: a number with everything it was computed from, or the reason why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from eval.protocols import Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A protocol's number with what it was computed from.
+
+    `value` and `curves` are percentages. `thresholds` is one tau per IoU threshold (the smallest of equally good
+    ones; `ties` counts them). `curves` [K, T] over `taus` [T] is absent for metrics of masks without thresholds.
+    `resampled` [B] are the bootstrap values behind `ci95`.
+    """
+
+    protocol: Protocol
+    value: float
+    ci95: tuple[float, float] | None
+    per_iou: dict[str, float]
+    thresholds: tuple[float, ...]
+    ties: tuple[int, ...]
+    num_scored: int
+    taus: npt.NDArray[np.float64] | None = None
+    curves: npt.NDArray[np.float64] | None = None
+    resampled: npt.NDArray[np.float64] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry of results.json."""
+        entry: dict[str, Any] = {"value": self.value, "ci95": list(self.ci95) if self.ci95 else None}
+        if self.per_iou:
+            entry["per_iou"] = self.per_iou
+        if len(self.thresholds) == 1:
+            entry["threshold"] = self.thresholds[0]
+        elif self.thresholds:
+            entry["threshold"] = dict(zip(self.per_iou, self.thresholds))
+        if any(t > 1 for t in self.ties):
+            entry["threshold_ties"] = list(self.ties)
+            entry["threshold_note"] = "several thresholds are equally good; the smallest is given"
+        entry["num_scored"] = self.num_scored
+        entry["definition"] = self.protocol.definition()
+        return entry
+
+
+@dataclass(frozen=True)
+class NotComputed:
+    """A protocol that could not be computed, and why."""
+
+    protocol: Protocol
+    reason: str
+
+
+Outcome = Summary | NotComputed
