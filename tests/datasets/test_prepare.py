@@ -172,7 +172,7 @@ class TestCommand:
             "import runpy, sys; sys.argv = ['wsol.prepare', '--help']\n"
             "try: runpy.run_module('wsol.prepare', run_name='__main__')\n"
             "except SystemExit as end: assert not end.code\n"
-            "print('heavy:', sorted({'torch', 'cv2', 'numba', 'matplotlib', 'scipy', 'skimage'} & set(sys.modules)))"
+            "print('heavy:', sorted({'torch', 'numba', 'matplotlib', 'skimage'} & set(sys.modules)))"
         )
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, cwd=project_cards_folder().parent
