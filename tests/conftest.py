@@ -1,4 +1,4 @@
-"""Fixtures shared by every test file: the real data, where it is at hand."""
+"""Fixtures and reports shared by every test file."""
 
 from __future__ import annotations
 
@@ -7,11 +7,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.oracles import ORACLES, REQUIRED, absent, data_folder
+
 
 @pytest.fixture(scope="session")
 def wsol_data() -> Path:
-    """Folder with the real archives (environment variable WSOL_DATA, else ../shared/data), or a skip."""
-    folder = Path(os.environ.get("WSOL_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    """Folder with the real archives, or a skip."""
+    folder = data_folder()
     if not folder.is_dir():
-        pytest.skip(f"real data not at hand: WSOL_DATA ('{folder}') is not a folder")
+        pytest.skip(f"the oracle data is absent: WSOL_DATA ('{folder}') is not a folder")
     return folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to run without the oracles that must be there."""
+    missing = [name for name in absent() if name in REQUIRED]
+    if missing and os.environ.get("WSOL_REQUIRE_ORACLES"):
+        pytest.exit(f"oracles that this run must have are absent: {', '.join(missing)}", returncode=4)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which oracles were absent, so that a green run without them is not mistaken for one with them."""
+    for name in absent():
+        terminalreporter.write_line(f"oracle absent: {name} ({ORACLES[name].checks}); its tests were skipped")

@@ -18,6 +18,7 @@ from eval.maps.network import NetworkMaps
 from eval.maps.stored import StoredMaps
 from eval.metrics.results_json import read_results
 from eval.records.store import RecordStore
+from tests.helpers.oracles import oracle
 from wsol.manifest import Manifest, Sample, Split, load_manifest, split_hash, write_manifest
 from wsol.models import Classifier, ClassifierSpec, build_classifier
 
@@ -229,7 +230,7 @@ def test_maps_kept_for_another_split_are_refused(
 
 
 def test_a_timm_checkpoint(pictures: Path, tmp_path: Path) -> None:
-    timm = pytest.importorskip("timm", reason="the extra `backbones` is not installed")
+    timm = oracle("timm")
     torch.manual_seed(1)
     file = tmp_path / "timm.pth"
     torch.save(timm.create_model("resnet10t", num_classes=CLASSES).state_dict(), file)

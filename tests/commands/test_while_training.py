@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from eval.while_training import observer_for
+from tests.helpers.oracles import oracle
 from tests.helpers.tiny_dataset import make_tiny_dataset, tiny_config
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors
@@ -66,10 +67,7 @@ def test_every_second_epoch_and_the_last_are_localized_without_changing_the_weig
 
 
 def test_tensorboard_holds_scalars_and_the_panel(manifest: Path) -> None:
-    events = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator",
-        reason="the extra `tensorboard` is not installed",
-    )
+    events = oracle("tensorboard", "tensorboard.backend.event_processing.event_accumulator")
     run = train(
         tiny_config(manifest, epochs=2, localize_every=1, tensorboard=True, out="run"),
         report=Silent(),

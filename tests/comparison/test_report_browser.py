@@ -12,7 +12,8 @@ import pytest
 from eval.compare import main as compare
 from eval.report.__main__ import main as report
 from tests.helpers.builders_eval import EVIL, Planted, build_dataset, evaluated_run
-from tests.helpers.chromium import Page, chromium, find_chromium
+from tests.helpers.chromium import Page, chromium
+from tests.helpers.oracles import find_chromium
 
 CHROMIUM = find_chromium()
 pytestmark = pytest.mark.skipif(

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.dataset_trees import picture, write_tree
+from tests.helpers.oracles import oracle
 from wsol import export, export_formats, prepare
 from wsol.datasets.coco import coco_from_split, load_json, parse_coco, read_coco, split_from_coco
 from wsol.errors import UserError
@@ -85,7 +86,7 @@ def test_boxes_labels_and_what_is_left_out(tmp_path: Path) -> None:
 
 
 def test_masks_are_the_union_and_crowds_are_ignored(tmp_path: Path) -> None:
-    pytest.importorskip("pycocotools")
+    oracle("pycocotools")
     write(tmp_path / "in", coco())
     manifest, _ = read_coco(
         open_root(tmp_path / "in"), {"test": "ann.json=pics"}, masks_into=tmp_path / "out"
@@ -110,7 +111,7 @@ def test_masks_are_the_union_and_crowds_are_ignored(tmp_path: Path) -> None:
 
 
 def test_compressed_runs_equal_pycocotools(tmp_path: Path) -> None:
-    masks = pytest.importorskip("pycocotools.mask")
+    masks = oracle("pycocotools", "pycocotools.mask")
     pixels = np.random.default_rng(0).random((20, 30)) > 0.7
     coded = masks.encode(np.asfortranarray(pixels.astype(np.uint8)))
     data = coco()
@@ -161,7 +162,7 @@ def test_files_with_equal_image_names_come_back_each_as_itself(tmp_path: Path) -
 
 
 def test_images_that_differ_in_their_ending_have_masks_of_their_own() -> None:
-    pytest.importorskip("pycocotools.mask")
+    oracle("pycocotools", "pycocotools.mask")
     data = kept_part(coco())
     data["images"][0]["file_name"] = "a.png"
     made = split_from_coco(parse_coco(json.dumps(data), "f"), "test", mask_folder="m")
@@ -314,7 +315,7 @@ def test_json_defects(text: str, message: str) -> None:
     ],
 )
 def test_broken_segmentations_never_reach_the_decoder(segmentation: Any) -> None:
-    pytest.importorskip("pycocotools")
+    oracle("pycocotools")
     data = coco()
     data["annotations"][0]["segmentation"] = segmentation
     with pytest.raises(UserError, match=r"image 'a\.jpg': its segmentation cannot be decoded"):

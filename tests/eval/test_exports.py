@@ -13,6 +13,7 @@ from eval.analysis.evaluated import Evaluated, open_evaluated, open_manifest
 from eval.export import main
 from eval.export_formats import _inside, boxes_in_image, coco_ground_truth, coco_results
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
+from tests.helpers.oracles import oracle
 from wsol.errors import UserError
 from wsol.manifest import Manifest
 
@@ -56,8 +57,8 @@ def test_corners_that_are_the_last_pixel_give_whole_widths(run: Evaluated) -> No
 
 
 def test_pycocotools_loads_the_results_and_agrees_on_iou(run: Evaluated, tmp_path: Path) -> None:
-    coco = pytest.importorskip("pycocotools.coco")
-    mask = pytest.importorskip("pycocotools.mask")
+    coco = oracle("pycocotools", "pycocotools.coco")
+    mask = oracle("pycocotools", "pycocotools.mask")
     file = tmp_path / "out" / "boxes.json"
     assert main([str(run.folder), "--coco", str(file)]) == 0
     truth = coco.COCO(str(file.with_name("boxes-dataset.json")))

@@ -10,6 +10,7 @@ import pytest
 from eval.maps.files import ScoreMapFiles, spellings
 from eval.maps.normalization import MapStatus
 from tests.helpers.map_folders import boxed_split, smooth_maps, write_maps
+from tests.helpers.oracles import oracle
 from wsol.errors import UserError
 from wsol.manifest import Sample, Split
 
@@ -44,7 +45,7 @@ def test_folders_of_any_float_type(tmp_path: Path, dtype: type, suffix: bool) ->
 
 
 def test_npz_and_h5_stores(tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py", reason="the extra `stores` is not installed")
+    h5py = oracle("h5py")
     split = boxed_split(3)
     maps = smooth_maps(3)
     np.savez(tmp_path / "maps.npz", **dict(zip(split.image_ids, maps)))

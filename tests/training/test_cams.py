@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.oracles import oracle
 from wsol.cams.cam import class_activation_maps, extract_cams
 from wsol.models import ClassifierSpec, build_classifier
 
@@ -48,7 +49,7 @@ def test_several_classes_per_image_equal_one_at_a_time():
 
 
 def test_equals_torchcam_on_resnet18():
-    methods = pytest.importorskip("torchcam.methods", reason="the oracle, torch-cam, is not installed")
+    methods = oracle("torchcam", "torchcam.methods")
     import torchvision
 
     model = build_classifier(ClassifierSpec("resnet18", 6, 32, 96), seed=3)

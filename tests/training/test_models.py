@@ -10,8 +10,10 @@ from urllib.error import URLError
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 from torch import nn
 
+from tests.helpers.oracles import oracle
 from wsol.errors import UserError
 from wsol.models import (
     ARCHS,
@@ -277,9 +279,9 @@ def test_both_torch_file_formats_load(legacy, resnet18_file, tmp_path):
 
 
 def test_safetensors_load(resnet18_file, tmp_path):
-    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+
     net, path = resnet18_file
-    safetensors.save_file(net.state_dict(), tmp_path / "file.safetensors")
+    save_file(net.state_dict(), tmp_path / "file.safetensors")
     from_safetensors = read_state_dict(tmp_path / "file.safetensors")
     assert all(torch.equal(value, from_safetensors[name]) for name, value in read_state_dict(path).items())
 
@@ -485,7 +487,7 @@ def test_torchvision_offers_the_weights_we_name(arch):
 
 @pytest.fixture
 def timm():
-    return pytest.importorskip("timm", reason="timm is not installed")
+    return oracle("timm")
 
 
 def test_timm_network_equals_itself_taken_apart(timm, tmp_path):
