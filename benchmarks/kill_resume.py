@@ -67,17 +67,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    chance = random.Random(arguments.seed)
+    rng = random.Random(arguments.seed)
     sys.path.insert(0, str(ROOT))
     from wsol.datasets.catalog import open_dataset
 
     open_dataset("parts")
     with tempfile.TemporaryDirectory() as name:
         compared = kill_evaluation if arguments.what == "evaluation" else kill_training
-        return compared(Path(name), arguments.kills, chance)
+        return compared(Path(name), arguments.kills, rng)
 
 
-def kill_training(folder: Path, kills: int, chance: random.Random) -> int:
+def kill_training(folder: Path, kills: int, rng: random.Random) -> int:
     """Train undisturbed and with kills in `folder`; the exit code, 1 where the weights differ."""
     for attempt in range(2):  # the first decodes the images; the second is timed
         alone = timed(training(folder, f"alone{attempt}"), folder)
@@ -85,11 +85,11 @@ def kill_training(folder: Path, kills: int, chance: random.Random) -> int:
     while True:
         process = subprocess.Popen(training(folder, "killed"), cwd=folder, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        early = chance.random() < 0.25
+        early = rng.random() < 0.25
         for line in process.stdout if not early else ():
             if line.startswith("run directory"):
                 break
-        patience = chance.uniform(0, alone if early else 0.2 * alone)
+        patience = rng.uniform(0, alone if early else 0.2 * alone)
         try:
             process.communicate(timeout=patience if killed < kills else None)
             code = process.returncode
@@ -114,7 +114,7 @@ def kill_training(folder: Path, kills: int, chance: random.Random) -> int:
     return 1 if different else 0
 
 
-def kill_evaluation(folder: Path, kills: int, chance: random.Random) -> int:
+def kill_evaluation(folder: Path, kills: int, rng: random.Random) -> int:
     """Evaluate undisturbed and with kills in `folder`; the exit code, 1 where results.json differs."""
     timed([*training(folder, "alone"), "--classes", "12", "--epochs", "1"], folder)
     timed(evaluation(folder, "scored0"), folder)  # compiles the kernel where nobody has; the second is timed
@@ -126,7 +126,7 @@ def kill_evaluation(folder: Path, kills: int, chance: random.Random) -> int:
         process = subprocess.Popen(
             evaluation(folder, f"killed{finished}"), cwd=folder, stdout=subprocess.DEVNULL, env=environment()
         )
-        patience = chance.uniform(0, alone)
+        patience = rng.uniform(0, alone)
         try:
             code = process.wait(timeout=patience)
         except subprocess.TimeoutExpired:

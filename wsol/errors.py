@@ -1,4 +1,4 @@
-"""The one exception for mistakes a user can mend, and the wrapper that shows it without a traceback."""
+"""The one exception for failures that a user can correct, and the wrapper that shows it without a traceback."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def describe_os_error(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full{where}; free some space or choose another --out, then run the command again"
     if error.errno == errno.EACCES:
-        return f"permission denied{where}; choose a place you may write to, or mend its permissions"
+        return f"permission denied{where}; choose a folder that you may write to, or change its permissions"
     return f"{error.strerror or error}{where}"
 
 

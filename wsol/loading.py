@@ -250,7 +250,7 @@ def _as_is(item: T) -> T:
 
 
 class _Jobs(Generic[T, R]):
-    """A map-style dataset of jobs; failures a user can mend travel as values."""
+    """A map-style dataset of jobs; failures that a user can correct are returned as values."""
 
     def __init__(self, job: Callable[[T], R], items: Sequence[T]) -> None:
         self.job = job

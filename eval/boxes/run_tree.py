@@ -38,7 +38,7 @@ class RunForest(NamedTuple):
     tree: npt.NDArray[np.int32]  # [labels, 8] of a label: see the columns below
     column: npt.NDArray[np.uint8]  # [labels, W] the maximum of each column
     box: npt.NDArray[np.int16]  # [labels, 4, 256] x0, y0, x1, y1, last pixel inside
-    area2: npt.NDArray[np.int32]  # [labels, 2, 256] twice the polygon area, and room to count it
+    area2: npt.NDArray[np.int32]  # [labels, 2, 256] twice the polygon area, and the cells for counting it
 
 
 FIRST, LAST, PEAK_X, PEAK = range(4)  # columns of RunForest.run
@@ -230,7 +230,7 @@ def _collect_edges(image: U8, forest: RunForest, dark: bool) -> int:
 
 @compiled_helper
 def _sort_edges(forest: RunForest, num_edges: int, num_nodes: int) -> int:
-    """Settle the edges that need no sorting and sort the others, now between bases; returns how many.
+    """Decide the edges that need no sorting and sort the others, now between bases; returns how many.
 
     A run joined at its own peak to a higher one is never apart from it, so it hangs on that one from the start; its
     base is the run at the end of the chain. Edges within one base say nothing more: in smooth maps most are.
@@ -243,7 +243,7 @@ def _sort_edges(forest: RunForest, num_edges: int, num_nodes: int) -> int:
         peak_a, peak_b = run[a, PEAK], run[b, PEAK]
         low, high = (a, b) if peak_a < peak_b else (b, a)
         settled = (edge[k, LEVEL] == min(peak_a, peak_b)) & (peak_a != peak_b)
-        parent[low] = high if settled else parent[low]  # no branch: it would be a coin toss
+        parent[low] = high if settled else parent[low]  # branch-free: a branch would be unpredictable
     for node in range(num_nodes):
         base[node] = _find(parent, node)
     starts = np.zeros(LEVELS + 1, np.int32)

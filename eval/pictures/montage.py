@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TRUE_COLOUR = "#ffffff"
 PREDICTED_COLOUR = "#ffb000"
-"""White and amber: told apart by lightness alone, also on a dark map and by colour-blind readers."""
+"""White and amber differ in lightness alone, so they can be distinguished on a dark map and by colour-blind readers."""
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,9 @@ def _caveats(run: Evaluated) -> list[str]:
             "Protocols with the best threshold on this split choose it on the images they score: an upper bound. The "
             "headline uses a threshold chosen elsewhere where there is one."
         )
-    lines.append("Intervals cover the choice of test images, not the chance of training.")
+    lines.append(
+        "Intervals are for new test images and these trained weights; they do not cover another training run."
+    )
     if run.dataset == "parts":
         lines.append(
             "'parts' is composed from a seed to show mechanisms; it is no evidence about photographs."
