@@ -394,7 +394,7 @@ def training_rows(setting: Setting) -> list[Row]:
     def bare() -> None:
         for _ in range(steps):
             with setting.autocast():
-                logits = model(x)
+                logits = model(x).logits
             cross_entropy(logits.float(), y).backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -87,7 +87,7 @@ def throughput(num_images: int, arch: str, size: int, stride: int, repeats: int)
                 with torch.inference_mode():
                     for batch in evaluation_batches(split, manifest.root, views, batch_size=32):
                         for view in views:
-                            model(normalize_images(batch.images[view.name].to(device))).cpu()
+                            model(normalize_images(batch.images[view.name].to(device))).logits.cpu()
 
             def scored(number: int, channels: tuple = channels, frames: list[str] = frames) -> None:
                 assert manifest.root is not None

@@ -219,7 +219,7 @@ def direct_cost(config: TrainConfig, data: Data, device: torch.device) -> None:
         cross_entropy(logits, mixed.labels_b)
 
     def whole() -> None:
-        loss = cross_entropy(trainer.model(images), labels)
+        loss = cross_entropy(trainer.model(images).logits, labels)
         loss.backward()
         trainer.optimizer.step()
         trainer.optimizer.zero_grad()
@@ -298,7 +298,7 @@ def _plain_loop(
             images = to_input(images.to(device, non_blocking=True)).contiguous(memory_format=layout)
             target = target.to(device, non_blocking=True)
             with torch.autocast(device.type, dtype=low or torch.bfloat16, enabled=low is not None):
-                logits = model(images)
+                logits = model(images).logits
             loss = cross_entropy(logits.float(), target)
             optimizer.zero_grad()
             loss.backward()

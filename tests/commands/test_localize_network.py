@@ -121,7 +121,7 @@ def test_maps_are_those_of_the_forward_pass(scored: Path, checkpoint: Path, pict
         for frame in ("resize", "center-crop"):
             pixels = torch.from_numpy(EvalView(frame, 64).apply(rgb))[None]  # type: ignore[arg-type]
             with torch.inference_mode():
-                features = model.features(normalize_images(pixels))
+                features = model(normalize_images(pixels)).features
                 expected = torch.einsum("chw,c->hw", features[0], model.head.weight[int(split.labels[row])])
             np.testing.assert_allclose(maps[frame][row], expected.numpy(), rtol=1e-3, atol=1e-4)
 
@@ -129,7 +129,7 @@ def test_maps_are_those_of_the_forward_pass(scored: Path, checkpoint: Path, pict
 def test_another_protocol_needs_no_forward_pass(
     scored: Path, checkpoint: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Classifier, "forward_features", lambda *a: pytest.fail("the network ran again"))
+    monkeypatch.setattr(Classifier, "forward", lambda *a: pytest.fail("the network ran again"))
     before = read_results(scored)["protocols"]["maxboxacc"]
     _, again = localize(config(checkpoint, pictures, scored, normalizations=("ivr",)))  # type: ignore[misc]
     assert again["protocols"]["maxboxacc"]["value"] == before["value"]
@@ -144,7 +144,7 @@ def test_fewer_protocols_keep_the_maps_of_every_frame(
     shutil.copytree(scored, out)
     before = read_results(out)["protocols"]
     with monkeypatch.context() as patch:
-        patch.setattr(Classifier, "forward_features", lambda *a: pytest.fail("the network ran again"))
+        patch.setattr(Classifier, "forward", lambda *a: pytest.fail("the network ran again"))
         localize(config(checkpoint, pictures, out, protocols=("maxboxacc",)))
         assert read_results(out)["protocols"] == {"maxboxacc": before["maxboxacc"]}
         localize(config(checkpoint, pictures, out))
@@ -196,7 +196,7 @@ def test_other_images_under_the_same_names_are_scored_anew(
 
     first = energy(pictures.parent)
     with monkeypatch.context() as patch:
-        patch.setattr(Classifier, "forward_features", lambda *a: pytest.fail("the network ran again"))
+        patch.setattr(Classifier, "forward", lambda *a: pytest.fail("the network ran again"))
         assert energy(roots[0]) == first
     assert energy(roots[1]) != first
 

@@ -139,7 +139,7 @@ def test_modes_are_restored_also_after_an_error():
 def test_maps_stay_float32_under_autocast():
     model, images, ids = small_model().eval(), random(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
-        _, features = model.forward_features(images)
+        features = model(images).features
         batch = extract_cams(model, images, ids)
         maps = class_activation_maps(features, model.head.weight, ids)
     assert features.dtype == torch.bfloat16, "the backbone must really have run in half precision"

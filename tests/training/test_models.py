@@ -84,7 +84,7 @@ def resnet18_file(tmp_path):
 def test_output_stride_gives_the_map_and_says_what_changed(arch, size, stride, plan, side, changes):
     model = build_classifier(ClassifierSpec(arch, 3, stride, size, plan), seed=0).eval()
     with torch.inference_mode():
-        logits, features = model.forward_features(images(2, size))
+        logits, features, _ = model(images(2, size))
     assert features.shape == (2, model.head.in_features, side, side)
     assert logits.shape == (2, 3)
     assert model.describe()["stride_changes"] == changes
@@ -144,16 +144,16 @@ def test_native_resnet_equals_torchvision(resnet18_file):
     net, path = resnet18_file
     model = load_external_classifier(path, "resnet18", input_size=64)
     with torch.inference_mode():
-        torch.testing.assert_close(model(images(2, 64)), net(images(2, 64)))
+        torch.testing.assert_close(model(images(2, 64)).logits, net(images(2, 64)))
 
 
 def test_logits_are_float32_and_exact_under_autocast():
     model = build_classifier(SMALL, seed=0).eval()
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
-        logits, features = model.forward_features(images(4, 32))
+        logits, features, _ = model(images(4, 32))
     assert features.dtype == torch.bfloat16
     assert logits.dtype == torch.float32
-    by_hand = model.head(features.float().mean((2, 3)))
+    by_hand = torch.nn.functional.linear(features.float().mean((2, 3)), model.head.weight, model.head.bias)
     torch.testing.assert_close(logits, by_hand.detach(), rtol=1e-5, atol=1e-6)
 
 
@@ -262,7 +262,7 @@ def test_every_common_layout_loads_whole(wrap, resnet18_file, tmp_path):
     assert model.load_report.missing == model.load_report.unexpected == ()
     assert not model.load_report.head_reinitialised
     with torch.inference_mode():
-        torch.testing.assert_close(model(images(1, 64)), net(images(1, 64)))
+        torch.testing.assert_close(model(images(1, 64)).logits, net(images(1, 64)))
 
 
 def test_an_external_network_asked_for_a_stride_follows_the_reference_at_any_size(resnet18_file):
@@ -497,8 +497,8 @@ def test_timm_network_equals_itself_taken_apart(timm, tmp_path):
     assert model.spec.num_classes == 4
     assert model.spec.output_stride == 32
     with torch.inference_mode():
-        torch.testing.assert_close(model(images(1, 64)), net(images(1, 64)))
-        assert model.features(images(1, 64)).shape == (1, 368, 2, 2)
+        torch.testing.assert_close(model(images(1, 64)).logits, net(images(1, 64)))
+        assert model(images(1, 64)).features.shape == (1, 368, 2, 2)
 
 
 def test_timm_names_of_a_resnet_load_into_ours(timm, tmp_path):
@@ -506,12 +506,12 @@ def test_timm_names_of_a_resnet_load_into_ours(timm, tmp_path):
     torch.save(net.state_dict(), tmp_path / "timm.pth")
     model = load_external_classifier(tmp_path / "timm.pth", "resnet18", input_size=64)
     with torch.inference_mode():
-        torch.testing.assert_close(model(images(1, 64)), net(images(1, 64)))
+        torch.testing.assert_close(model(images(1, 64)).logits, net(images(1, 64)))
 
 
 def test_timm_stride_is_asked_of_timm_and_recorded(timm):
     model = build_classifier(ClassifierSpec("timm:resnet18", 3, 8, 64), seed=0).eval()
-    assert model.features(images(1, 64)).shape == (1, 512, 8, 8)
+    assert model(images(1, 64)).features.shape == (1, 512, 8, 8)
     assert "dilates" in model.describe()["stride_changes"][0]
 
 

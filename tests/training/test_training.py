@@ -18,6 +18,7 @@ from wsol.machine.distributed import World
 from wsol.manifest import load_manifest, write_manifest
 from wsol.methods import REGULARIZERS, CutMix, MixedBatch
 from wsol.models import build_classifier
+from wsol.models.head import Outputs
 from wsol.runs import load_classifier, load_run, newest_run, next_free_dir, resume_command, update_run
 from wsol.training.batches import BatchPlan, Images, ahead, crop_batch, make_batches, plan_step
 from wsol.training.batchnorm_stats import PartStatistics
@@ -230,9 +231,9 @@ def test_validation_counts_by_hand() -> None:
         by_pixel[pixel] = torch.tensor(row, dtype=torch.float32)
 
     class Lookup(torch.nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
+        def forward(self, images: torch.Tensor) -> Outputs:
             assert not self.training
-            return by_pixel[images[:, 0, 0, 0].long()]
+            return Outputs(by_pixel[images[:, 0, 0, 0].long()], images, {})
 
     model = Lookup()
     images = torch.tensor([10, 20, 30], dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 3, 1, 1)
@@ -294,7 +295,7 @@ def _naive_weights(config: TrainConfig, manifest: Path, epochs: int) -> dict[str
             method = config.regularizer()
             draw = method.draw(config.batch_size, (32, 32), regularizer_generator(config.seed, step, 0))
             mixed = method.apply(batch, torch.tensor(labels), draw)
-            logits = model(mixed.images)
+            logits = model(mixed.images).logits
             lam = torch.as_tensor(mixed.lam)
             first = cross_entropy(logits, mixed.labels_a, reduction="none")
             second = cross_entropy(logits, mixed.labels_b, reduction="none")
@@ -359,7 +360,7 @@ def test_the_stored_network_is_the_one_that_was_validated(manifest: Path) -> Non
     split = loaded.split("train-fullsup")
     (batch,) = evaluation_batches(split, str(loaded.root), [EvalView("resize", 32)], batch_size=100)
     with torch.inference_mode():
-        logits = model(normalize_images(batch.images["resize"]))
+        logits = model(normalize_images(batch.images["resize"])).logits
     labels = torch.from_numpy(split.labels.astype(np.int64))
     stored = run.record["result"]["validation"]
     assert stored["top1"] == pytest.approx(100 * float((logits.argmax(1) == labels).float().mean()))

@@ -80,7 +80,7 @@ def extract_cams(model: Classifier, images: Tensor, class_ids: Tensor | None = N
         class_ids = checked_class_ids(class_ids, images.shape[0], model.head.out_features)
     device = model.head.weight.device
     with evaluation_mode(model), torch.inference_mode():
-        logits, features = model.forward_features(images.to(device, non_blocking=True))
+        logits, features, _ = model(images.to(device, non_blocking=True))
         if class_ids is None:
             class_ids = logits.argmax(1)
         class_ids = class_ids.to(device, non_blocking=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from wsol.models.mode import without_autocast
+from wsol.models.head import Outputs, PooledLinear
 from wsol.models.spec import ClassifierSpec
 
 if TYPE_CHECKING:
@@ -14,13 +14,11 @@ if TYPE_CHECKING:
 
 
 class Classifier(nn.Module):
-    """Images float [N, 3, S, S] (normalised) -> logits [N, K]; the final map [N, C, h, w] on request.
+    """Images float [N, 3, S, S] (normalised) -> `Outputs`: logits [N, K] and the final map [N, C, h, w].
 
-    `head` is the only step behind the pooling, so the class activation map of class k is the head's k-th
-    row applied at every cell, and its mean over the cells plus the bias is the logit. Pooling and head run
-    in float32 under autocast, which costs nothing and keeps that identity. `load_report` says where the
-    weights came from (None: random). `stride_changes` lists in words what was done to reach the output
-    stride.
+    With the plain head (`PooledLinear`) the class activation map of class k is the head's k-th row applied at every
+    cell, and its mean over the cells plus the bias is the logit. `load_report` says where the weights came from
+    (None: random). `stride_changes` lists in words what was done to reach the output stride.
     """
 
     load_report: LoadReport | None = None
@@ -32,23 +30,13 @@ class Classifier(nn.Module):
         self.spec = spec
         self.stride_changes = stride_changes
         self.backbone = backbone
-        self.head = nn.Linear(channels, spec.num_classes)
+        self.head = PooledLinear(channels, spec.num_classes)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
-    def features(self, images: Tensor) -> Tensor:
-        """The final map [N, C, h, w]."""
-        return self.backbone(images)
-
-    def forward_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [N, K] and the final map [N, C, h, w] they were pooled from, in one pass."""
-        features = self.features(images)
-        with without_autocast(features.device):
-            pooled = features.mean((2, 3), dtype=self.head.weight.dtype)  # [N, C, h, w] -> [N, C]
-            return self.head(pooled), features
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.forward_features(images)[0]
+    def forward(self, images: Tensor, class_ids: Tensor | None = None) -> Outputs:
+        """`class_ids` int [N] are the classes that the pass is about, for heads that ask for them."""
+        return self.head(self.backbone(images), class_ids)
 
     def describe(self) -> dict[str, Any]:
         """What a run or a result records about its network, as plain values."""

@@ -172,9 +172,8 @@ class Trainer:
             with self._gradients_shared_after(turn == config.accumulate - 1):
                 self.statistics.before_part(turn == 0)
                 with self.autocast():
-                    logits = self.net(mixed.images)
+                    logits = self.net(mixed.images).logits.float()
                 self.statistics.after_part()
-                logits = logits.float()
                 loss = mixed_cross_entropy(logits, mixed)
                 scaled = loss / config.accumulate
                 (self.scaler.scale(scaled) if self.scaler else scaled).backward()

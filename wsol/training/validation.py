@@ -49,8 +49,7 @@ def count_correct(
         for images, labels in batches:
             labels = labels.to(device, non_blocking=True)
             with autocast():
-                logits = model(prepare(images.to(device, non_blocking=True)))
-            logits = logits.float()
+                logits = model(prepare(images.to(device, non_blocking=True))).logits.float()
             loss = cross_entropy(logits, labels, reduction="sum")
             best = logits.topk(min(5, logits.shape[1])).indices  # [n, 5]
             hits = best == labels[:, None]
