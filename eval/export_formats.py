@@ -24,7 +24,7 @@ from eval.progress import progress
 from eval.protocols import Protocol
 from wsol.errors import UserError, unknown_name
 from wsol.files.atomic_write import write_durably
-from wsol.runs import newest_run
+from wsol.runs.find import newest_run
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from wsol.errors import UserError, unknown_name
+from wsol.files.strict_yaml import read_yaml
 
 Metric = Literal["box_accuracy", "pixel_average_precision", "mask_iou"]
 Frame = Literal["resize", "center-crop"]
@@ -247,11 +247,9 @@ def load_protocols(file: str | os.PathLike[str]) -> dict[str, Protocol]:
     """
     path = Path(file)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path)
     except OSError as error:
         raise UserError(f"{path}: cannot read the protocol file: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict) or not data:
         raise UserError(f"{path}: expected a mapping of protocol names to their fields")
     adapter = TypeAdapter(Protocol)

@@ -20,14 +20,16 @@ from wsol.first_classes import first_classes
 from wsol.machine.cores import usable_cores
 from wsol.manifest import split_hash
 from wsol.models import load_external_classifier
-from wsol.runs import load_classifier, load_run, newest_run
+from wsol.runs.find import newest_run
+from wsol.runs.network import load_classifier
+from wsol.runs.record import load_run
 
 if TYPE_CHECKING:
     from eval.localize_config import LocalizeConfig
     from eval.maps.source import MapSource
     from wsol.machine.distributed import World
     from wsol.manifest import Manifest, Split
-    from wsol.runs import Run
+    from wsol.runs.record import Run
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from wsol.datasets.catalog import manifests_folder, open_dataset
-from wsol.datasets.coco import ROLE_OF, coco_from_split, load_json
-from wsol.datasets.text_fields import decode_text
+from wsol.datasets.coco import ROLE_OF, coco_from_split
 from wsol.datasets.wsol_metadata import write_wsol_metadata
 from wsol.errors import UserError
+from wsol.files.regular import MAX_FILE_BYTES
+from wsol.files.strict_json import read_json
 
 
 def export_manifest(layout: str, name: str, out: Path) -> None:
@@ -35,7 +36,7 @@ def read_beside(file: Path) -> dict[str, Any]:
     """What was kept of the COCO files that a manifest came from; nothing where it came from elsewhere."""
     if not file.is_file():
         return {}
-    found = load_json(decode_text(file.read_bytes(), str(file)), str(file))
+    found = read_json(file, MAX_FILE_BYTES)
     keys = ("categories", "images", "annotations", "order", "rest")
     if not isinstance(found, dict) or not all(
         isinstance(v, dict) and set(keys) <= set(v) for v in found.values()

@@ -23,17 +23,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import yaml
 
 from wsol.errors import UserError, unknown_name
-from wsol.files.strict_yaml import load_yaml
+from wsol.files.atomic_write import scratch_folder
+from wsol.files.strict_yaml import dump_yaml, read_yaml
 from wsol.manifest_csv import csv_lines, numbers, read_rows
 from wsol.split import Sample, Split
 
@@ -179,8 +178,7 @@ def write_manifest(manifest: Manifest, folder: str | os.PathLike[str], **extra: 
     out.mkdir(parents=True, exist_ok=True)
     index = out / "manifest.yaml"
     files: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=out) as scratch_name:
-        scratch = Path(scratch_name)
+    with scratch_folder(out / "manifest") as scratch:
         for role in SPLIT_ROLES:
             if role not in manifest.splits:
                 continue
@@ -202,9 +200,7 @@ def write_manifest(manifest: Manifest, folder: str | os.PathLike[str], **extra: 
             **({"part_names": list(manifest.part_names)} if manifest.part_names else {}),
             "classes": list(manifest.classes),
         }
-        (scratch / "manifest.yaml").write_text(
-            yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8"
-        )
+        (scratch / "manifest.yaml").write_text(dump_yaml(head), encoding="utf-8")
         index.unlink(missing_ok=True)
         for role in SPLIT_ROLES:
             if role in files:
@@ -262,11 +258,7 @@ def read_head(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """The checked content of manifest.yaml, with `root`, `corners`, `part_names` and `notes` filled in;
     entries that `write_manifest` was given as extra are left as they are."""
     index = Path(folder) / "manifest.yaml"
-    try:
-        text = index.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{index}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-    head = load_yaml(text, str(index))
+    head = read_yaml(index)
     if not isinstance(head, dict):
         raise UserError(f"{index}: expected a mapping with schema, dataset, splits and classes")
     if head.get("schema") != SCHEMA:

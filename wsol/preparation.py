@@ -20,6 +20,7 @@ from wsol.datasets.commands import Command, progress_bars
 from wsol.datasets.inspect_files import inspect_files
 from wsol.datasets.split_builder import with_sizes, with_splits
 from wsol.errors import UserError
+from wsol.files.atomic_write import write_durably
 from wsol.images import open_root
 from wsol.manifest import Manifest, load_manifest, read_head, split_hash, write_manifest
 
@@ -118,17 +119,14 @@ def show(manifest: Manifest, audit: Audit, where: str) -> None:
 
 def write_json(data: Any, file: Path) -> None:
     """Write a JSON file beside the manifest, by rename."""
-    scratch = file.with_name(f".{file.name}.writing")
     text = json.dumps(
         data, indent=1 if file.name == "audit.json" else None, ensure_ascii=False, allow_nan=False
     )
-    scratch.write_text(text + "\n", encoding="utf-8")
-    scratch.replace(file)
+    write_durably(file, text + "\n")
 
 
 def write_sheet(manifest: Manifest, out: Path) -> None:
     """contact_sheet.png beside the manifest."""
     root = open_root(manifest.root) if manifest.root is not None else None
-    scratch = out / ".contact_sheet.writing.png"
-    draw_contact_sheet(manifest, root).save(scratch)
-    scratch.replace(out / "contact_sheet.png")
+    sheet = draw_contact_sheet(manifest, root)
+    write_durably(out / "contact_sheet.png", lambda stream: sheet.save(stream, "PNG"))

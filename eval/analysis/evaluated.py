@@ -221,7 +221,7 @@ def open_manifest(
     name, root = dataset or config.get("dataset"), data_root or config.get("data_root")
     try:
         if name is None and provenance.get("run"):
-            from wsol.runs import load_run
+            from wsol.runs.record import load_run
 
             trained = load_run(_run_folder(run, str(provenance["run"])))
             name, root = trained.manifest_folder, root or trained.data_root

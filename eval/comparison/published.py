@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-import yaml
+from wsol.files.strict_yaml import load_yaml
 
 MARKS = {
     "P": "read in the paper or an author's figure",
@@ -53,7 +53,7 @@ def all_published() -> tuple[Published, ...]:
     """Every entry of the data file, in its order. Raises ValueError where an entry is malformed."""
     text = resources.files("eval.comparison").joinpath("published.yaml").read_text(encoding="utf-8")
     found = []
-    for table in yaml.safe_load(text)["tables"]:
+    for table in load_yaml(text, "published.yaml")["tables"]:
         common = {k: table[k] for k in ("protocol", "source", "mark", "baseline_method")}
         for row in table["rows"]:
             entry = Published(**{**common, "note": table.get("note", ""), **row})

@@ -20,7 +20,7 @@ from eval.progress import progress
 from eval.report.comparison_page import write_comparison_page
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
-from wsol.runs import command_line, git_state, software_versions
+from wsol.machine.provenance import command_line, git_state, software_versions
 
 COMPARE = "compare.json"
 

@@ -34,7 +34,7 @@ from eval.report.render import render_page
 from eval.report.sampling import pick_images
 from eval.terminal_tables import notes, threshold_text
 from wsol.files.atomic_write import write_durably
-from wsol.runs import newest_run
+from wsol.runs.find import newest_run
 
 if TYPE_CHECKING:
     import numpy.typing as npt

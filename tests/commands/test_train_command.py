@@ -10,7 +10,7 @@ import yaml
 
 from tests.helpers.tiny_dataset import make_tiny_dataset
 from wsol.errors import UserError
-from wsol.runs import load_run
+from wsol.runs.record import load_run
 from wsol.training.config import (
     MAY_CHANGE_ON_RESUME,
     TrainConfig,
@@ -124,7 +124,7 @@ def test_file_sets_defaults_and_flags_win(tmp_path: Path) -> None:
         pytest.param("lr: 0.1\nlr: 0.01", "line 2: key 'lr' is given twice", id="twice, which would it be"),
         pytest.param("lr: 2020-13-45", "not readable as YAML", id="no date"),
         pytest.param("[" * 3000, "nested too deeply", id="deep"),
-        pytest.param(b"lr: \xff", "not readable as YAML", id="not text"),
+        pytest.param(b"lr: \xff", "1: not UTF-8 text", id="not text"),
         pytest.param("warmup_epochs: .inf", "--warmup-epochs must be .* finite", id="infinite warmup"),
     ],
 )

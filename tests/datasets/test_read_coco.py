@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from tests.helpers.dataset_trees import picture, write_tree
 from tests.helpers.oracles import oracle
 from wsol import export, export_formats, prepare
-from wsol.datasets.coco import coco_from_split, load_json, parse_coco, read_coco, split_from_coco
+from wsol.datasets.coco import coco_from_split, parse_coco, read_coco, split_from_coco
 from wsol.errors import UserError
+from wsol.files.strict_json import load_json
 from wsol.images import decode_grey, open_root
 from wsol.manifest import Manifest, Sample, Split
 

@@ -25,7 +25,7 @@ from PIL import Image
 
 from tests.helpers.moments import Fuse, lay
 from wsol.manifest import Manifest, Sample, Split, write_manifest
-from wsol.runs import Run, write_run
+from wsol.runs.record import Run, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 32  # pixels of images, maps and frames: everything small

@@ -51,7 +51,7 @@ def lay(happened: Happened) -> None:
 
 
 def final_name(scratch: Path) -> Path:
-    """`.NAME.PID.unfinished` to `NAME`, in the same folder."""
+    """`.NAME.RANDOM.unfinished` to `NAME`, in the same folder."""
     return scratch.with_name(scratch.name.removesuffix(UNFINISHED).rpartition(".")[0].removeprefix("."))
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import pickle
 import subprocess
 import sys
@@ -52,19 +51,30 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path, erro
 
 
 def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    (tmp_path / f".a.txt.{gone.pid}.unfinished").write_text("ha")
+    (tmp_path / ".a.txt.0123.unfinished").write_text("ha")
+    (tmp_path / ".b.0123.unfinished").mkdir()
+    (tmp_path / ".b.0123.unfinished" / "part").write_text("ha")
     (tmp_path / "a.txt").write_text("whole")
-    assert remove_unfinished(tmp_path) == 1
+    assert remove_unfinished(tmp_path) == 2
     assert [f.name for f in tmp_path.iterdir()] == ["a.txt"]
     assert remove_unfinished(tmp_path / "absent") == 0
 
 
 def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
     """Two trainings started together decode into one cache; the second one's start must not harm the first."""
-    (tmp_path / f".a.npy.{os.getppid()}.unfinished").write_text("being written")
-    assert remove_unfinished(tmp_path) == 0
+    script = (
+        "import sys; from wsol.files.atomic_write import write_durably\n"
+        "write_durably(sys.argv[1], lambda s: (print('begun', flush=True), sys.stdin.read(), s.write(b'whole')))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "a.npy")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdin is not None
+        writer.stdout.readline()
+        assert len(list(tmp_path.iterdir())) == 1
+        assert remove_unfinished(tmp_path) == 0
+        writer.stdin.close()
+    assert (tmp_path / "a.npy").read_bytes() == b"whole"
 
 
 # --- tensor files -------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from tests.helpers.tiny_dataset import make_tiny_dataset
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors
 from wsol.machine.cores import usable_cores
-from wsol.runs import load_run
+from wsol.runs.record import load_run
 from wsol.training import session
 from wsol.training.config import parse_config
 from wsol.training.loop import Trainer

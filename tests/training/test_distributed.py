@@ -19,7 +19,7 @@ from torch import nn
 from tests.helpers.tiny_dataset import make_tiny_dataset
 from wsol.files.checked_safetensors import load_tensors
 from wsol.manifest import load_manifest
-from wsol.runs import load_run
+from wsol.runs.record import load_run
 from wsol.training import session
 from wsol.training.config import parse_config
 from wsol.training.progress import Silent

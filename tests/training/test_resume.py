@@ -20,7 +20,9 @@ from tests.helpers.tiny_dataset import make_tiny_dataset
 from wsol.errors import UserError
 from wsol.files import atomic_write as durable
 from wsol.files.checked_safetensors import load_tensors, save_tensors
-from wsol.runs import held, load_run, locked, newest_run
+from wsol.files.lock import held, locked
+from wsol.runs.find import newest_run
+from wsol.runs.record import load_run
 from wsol.training.checkpoint import chance_state, checkpoint_files, restore_chance
 from wsol.training.config import parse_config
 from wsol.training.loop import Trainer
@@ -217,7 +219,7 @@ def test_a_killed_run_is_called_killed_until_it_is_continued(manifest: Path) -> 
         UserError, match="holds a run that was killed; add --resume to continue it, or choose"
     ):
         run(manifest, out=out)
-    with locked(out):
+    with locked(out, "training"):
         assert load_run(out).status == "running"
         with pytest.raises(UserError, match="holds a run that is running; wait for it, or choose"):
             run(manifest, out=out)
@@ -228,7 +230,7 @@ def test_a_killed_run_is_called_killed_until_it_is_continued(manifest: Path) -> 
 def test_resume_without_out_leaves_a_run_alone_that_is_running(manifest: Path) -> None:
     for name in ("a", "b"):
         killed_after(1, manifest, out=Path("runs") / name)
-    with locked(Path("runs/b")):
+    with locked(Path("runs/b"), "training"):
         assert train(parse_config(["--resume"]), ["--resume"], Silent()).run.dir == Path("runs/a")
         with pytest.raises(UserError, match="another process is training in 'runs/b'"):
             train(parse_config(["--resume"]), ["--resume"], Silent())
@@ -241,7 +243,7 @@ def test_what_a_killed_run_left_behind_does_not_hold_its_directory(tmp_path: Pat
     reading, writing = os.pipe()
 
     def body() -> None:
-        with locked(tmp_path):
+        with locked(tmp_path, "training"):
             if os.fork() == 0:
                 os.close(writing)
                 os.read(reading, 1)  # until the test is over
@@ -251,7 +253,7 @@ def test_what_a_killed_run_left_behind_does_not_hold_its_directory(tmp_path: Pat
     try:
         assert in_a_child(body) == -signal.SIGKILL
         assert not held(tmp_path)
-        with locked(tmp_path):
+        with locked(tmp_path, "training"):
             assert held(tmp_path)
     finally:
         os.close(writing)
@@ -381,7 +383,7 @@ def test_when_all_checkpoints_are_damaged_nothing_is_guessed(
 
 
 def test_damaged_weights_of_a_finished_run_are_refused(manifest: Path) -> None:
-    from wsol.runs import load_classifier
+    from wsol.runs.network import load_classifier
 
     run(manifest)
     _flip(OUT / "model.safetensors")
@@ -514,7 +516,7 @@ def test_resume_of_nothing(manifest: Path) -> None:
 
 def test_two_processes_never_train_in_one_directory(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted_after(2, manifest, monkeypatch)
-    with locked(OUT), pytest.raises(UserError, match="another process is training in 'run'"):
+    with locked(OUT, "training"), pytest.raises(UserError, match="another process is training in 'run'"):
         run(manifest, "--resume")
 
 

@@ -19,7 +19,9 @@ from wsol.manifest import load_manifest, write_manifest
 from wsol.methods import REGULARIZERS, CutMix, MixedBatch
 from wsol.models import build_classifier
 from wsol.models.head import Outputs
-from wsol.runs import load_classifier, load_run, newest_run, next_free_dir, resume_command, update_run
+from wsol.runs.find import newest_run
+from wsol.runs.network import load_classifier
+from wsol.runs.record import Run, load_run, next_free_dir, resume_command, update_run, write_run
 from wsol.training.batches import BatchPlan, Images, ahead, crop_batch, make_batches, plan_step
 from wsol.training.batchnorm_stats import PartStatistics
 from wsol.training.config import TrainConfig
@@ -441,18 +443,19 @@ def test_run_directories_are_numbered(tmp_path: Path) -> None:
         pytest.param("a: [", "not readable as YAML", id="broken"),
         pytest.param("- 1", "expected a run record of schema 1, got 'list'", id="list"),
         pytest.param("schema: 7", "expected a run record of schema 1, got 7", id="newer"),
+        pytest.param("schema: 1\nstatus: finished", "entry 'config' is missing; bring back", id="incomplete"),
         pytest.param(
-            "schema: 1\nstatus: finished", "entries config, classifier, dataset are missing", id="incomplete"
+            "a: &a [1, 1]\nschema: *a", "2: aliases .* are not used here", id="aliases, which can multiply"
         ),
         pytest.param("[" * 3000, "nested too deeply", id="deep"),
         pytest.param(
             "schema: 1\nstatus: a\nconfig: {method: cutmix}\nclassifier:\ndataset: {}",
-            "'classifier' is not as training writes it",
+            "'classifier' must be a mapping, got None",
             id="empty entry",
         ),
         pytest.param(
             "schema: 1\nstatus: a\nconfig: {method: cutmix}\nclassifier: {}\ndataset: {name: x}",
-            "'dataset' .* expected a mapping with name, manifest",
+            r"entry 'dataset\.manifest' is missing",
             id="half an entry",
         ),
     ],
@@ -603,3 +606,31 @@ def test_every_setting_of_every_method_has_its_flag_with_its_default() -> None:
     for name, cls in REGULARIZERS.items():
         for field in fields(cls):
             assert own[f"{name}_{field.name}"] == field.default
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("seed: 0", "seed: 1"), ("method: cutmix", "method: mixup"), ("7.5", "9.5")]
+)
+def test_a_record_that_was_edited_is_refused(tmp_path: Path, old: str, new: str) -> None:
+    """One flipped bit in `seed: 0` once continued another training."""
+    dataset = {"name": "d", "manifest": "m", "manifest_hash": "h", "root": None, "classes": ["a", "b"]}
+    record = {"status": "finished", "config": {"method": "cutmix"}, "classifier": {}, "dataset": dataset}
+    write_run(Run(tmp_path, {**record, "seed": 0, "seconds": 7.5, "again": dataset}))
+    assert load_run(tmp_path).record["seed"] == 0
+    file = tmp_path / "run.yaml"
+    text = file.read_text().replace(old, new)
+    file.write_text(text)
+    with pytest.raises(UserError, match="was changed after it was written"):
+        load_run(tmp_path)
+    file.write_text("\n".join(line for line in text.split("\n") if "sha256" not in line))
+    load_run(tmp_path)  # as the message says: an edit that is meant
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff", b"{}", b"[]", b'{"epoch": "2"}', b"[" * 100_000, b'{"epoch": 1e999}']
+)
+def test_a_damaged_log_does_not_stop_a_resume(tmp_path: Path, line: bytes) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_bytes(b'{"epoch": 1}\n' + line + b"\n")
+    trim_log(file, 3)
+    assert file.read_bytes() == b'{"epoch": 1}\n'

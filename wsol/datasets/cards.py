@@ -9,6 +9,7 @@ from typing import Any
 
 import wsol
 from wsol.errors import UserError
+from wsol.files.regular import read_text
 from wsol.files.strict_yaml import load_yaml
 from wsol.manifest import SPLIT_ROLES
 
@@ -117,11 +118,7 @@ def read_card(folder: Path) -> Card | None:
     file = folder / "dataset.yaml"
     if not file.is_file():
         return None
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-    return parse_card(text, str(file))
+    return parse_card(read_text(file), str(file))
 
 
 def known_cards(manifests: Path) -> dict[str, Card]:

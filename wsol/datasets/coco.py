@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -30,6 +29,7 @@ from wsol.datasets.single_label import Policy, choose_label, left_out_note
 from wsol.datasets.split_builder import SplitBuilder, seen_from_above
 from wsol.datasets.text_fields import read_text
 from wsol.errors import UserError
+from wsol.files.strict_json import load_json
 from wsol.images import FileRoot, safe_relative
 from wsol.manifest import Manifest, Split
 
@@ -54,28 +54,6 @@ class CocoFile:
     rest: Json
     order: tuple[int, ...] = field(default=())
     """Ids of the annotations in file order."""
-
-
-def load_json(text: str, where: str) -> Any:
-    """Parse JSON strictly: no NaN, no key twice; `UserError` names file and line."""
-
-    def refuse(name: str) -> float:
-        raise ValueError(f"{name} is not a JSON number")
-
-    def unique(pairs: list[tuple[str, Any]]) -> Json:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            twice = next(k for k, _ in pairs if sum(k == other for other, _ in pairs) > 1)
-            raise ValueError(f"key {twice!r:.40} is given twice in one object")
-        return found
-
-    try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}:{error.lineno}: not readable as JSON: {error.msg}") from error
-    except (ValueError, RecursionError) as error:
-        detail = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise UserError(f"{where}: not readable as JSON: {detail}") from error
 
 
 def parse_coco(text: str, where: str) -> CocoFile:

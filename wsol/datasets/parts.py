@@ -19,8 +19,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,6 +27,8 @@ from wsol.datasets.parts_files import Progress, render, write_pictures
 from wsol.datasets.parts_paint import Rendered
 from wsol.datasets.parts_textures import Textures, load_textures
 from wsol.errors import UserError
+from wsol.files.atomic_write import scratch_folder
+from wsol.files.strict_json import read_json
 from wsol.manifest import Manifest, load_manifest, write_manifest
 
 __all__ = [
@@ -77,12 +77,7 @@ def write_parts(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         _check_same_config(config, out)
         return read_parts(out)
-    parent = out.absolute().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.writing-", dir=parent))
-    try:
-        # mkdtemp makes folders that only their owner may read.
-        scratch.chmod(0o755)
+    with scratch_folder(out.absolute()) as scratch:
         splits = write_pictures(config, scratch, progress, workers)
         manifest = Manifest("parts", config.classes, splits, part_names=PART_NAMES, notes=_NOTES)
         write_manifest(manifest, scratch, config_sha256=config_hash(config))
@@ -90,9 +85,6 @@ def write_parts(
         if out.is_dir():
             out.rmdir()  # empty, as checked above
         scratch.replace(out)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
     return read_parts(out)
 
 
@@ -112,7 +104,7 @@ def _check_same_config(config: PartsConfig, out: Path) -> None:
     if not file.is_file():
         raise UserError(f"'{out}' is not empty and holds no parts dataset (config.json is missing); {remedy}")
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file)
         knobs, version, stated = dict(found["config"]), found["renderer_version"], found["sha256"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: not the config of a parts dataset ({error}); {remedy}") from error

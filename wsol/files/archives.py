@@ -10,12 +10,13 @@ import io
 import lzma
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
 from wsol.errors import UserError
+from wsol.files.atomic_write import scratch_folder
+from wsol.files.regular import file_stamp, open_regular, read_text
 from wsol.images import safe_relative
 
 TAR_ENDINGS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tbz2", ".txz")
@@ -23,6 +24,12 @@ MAX_EXPANSION = 100
 """How many times its own size an archive may unpack to, beyond `FREE_BYTES`. Photographs hardly shrink."""
 FREE_BYTES = 1 << 30
 MAX_MEMBERS = 10_000_000
+MAX_HEADER_BYTES = 1 << 20
+"""Largest extended header or long name of a member."""
+_EXTENDED = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
 # Failures of the disk; any other while unpacking (a name used twice, too long, a file used as a folder) is the
 # archive's.
 _THE_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
@@ -67,27 +74,30 @@ def unpack_tar(archive: Path, into: Path, *, nested: bool = False, progress: Pro
     if not archive.is_file():
         raise UserError(f"archive '{archive}' does not exist")
     marker = into / ".unpacked-from"
-    stamp = f"{archive.name} {archive.stat().st_size}\n"
+    size, changed = file_stamp(archive) or (0, 0)
+    stamp = f"{archive.name} {size} {changed}\n"
     if into.exists():
-        if marker.is_file() and marker.read_text(encoding="utf-8", errors="replace") == stamp:
+        found = read_text(marker) if marker.is_file() else ""
+        if found == stamp:
             return into
+        if found.startswith(f"{archive.name} "):
+            raise UserError(
+                f"'{into}' was unpacked from another '{archive.name}' (its size or its time of change differs); remove "
+                "that folder, or choose another --unpack-to"
+            )
         if not into.is_dir() or any(into.iterdir()):
             raise UserError(
                 f"'{into}' holds something else than '{archive.name}'; choose another --unpack-to"
             )
-    into.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{into.name}.unpacking-", dir=into.parent))
-    try:
-        scratch.chmod(0o755)
-        with archive.open("rb") as stream:
-            _unpack_stream(stream, str(archive), scratch, nested, _Budget(archive, progress))
+    with scratch_folder(into) as scratch:
+        with open_regular(archive) as stream:
+            _unpack_stream(
+                cast(io.BufferedReader, stream), str(archive), scratch, nested, _Budget(archive, progress)
+            )
         (scratch / marker.name).write_text(stamp, encoding="utf-8")
         if into.is_dir():
             into.rmdir()
         scratch.replace(into)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
     return into
 
 
@@ -102,6 +112,20 @@ def _decompressed(stream: io.BufferedReader) -> IO[bytes]:
     if head == b"\xfd7zXZ\0":
         return cast(IO[bytes], lzma.LZMAFile(stream))
     return stream
+
+
+class _Entry(tarfile.TarInfo):
+    """A header that is looked at before what it announces is read: tarfile reads long names and extended headers whole,
+    and a header of a few bytes can announce gigabytes of them."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _EXTENDED and self.size > MAX_HEADER_BYTES:
+            raise UserError(
+                f"a header announces {self.size} bytes of names, more than the {MAX_HEADER_BYTES} that are read"
+            )
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise UserError("sparse files are not unpacked; pack it again without --sparse")
+        return cast(tarfile.TarInfo, super()._proc_member(tar))  # type: ignore[misc]
 
 
 class _Tail:
@@ -120,7 +144,7 @@ class _Tail:
 def _unpack_stream(stream: io.BufferedReader, where: str, into: Path, nested: bool, budget: _Budget) -> None:
     try:
         tail = _Tail(_decompressed(stream))
-        with tarfile.open(fileobj=cast(Any, tail), mode="r|") as tar:
+        with tarfile.open(fileobj=cast(Any, tail), mode="r|", tarinfo=_Entry) as tar:
             for member in tar:
                 cast(Any, tar).members = []  # else a million headers stay in memory
                 _unpack_member(tar, member, where, into, nested, budget)
@@ -129,7 +153,9 @@ def _unpack_stream(stream: io.BufferedReader, where: str, into: Path, nested: bo
             budget.spend(len(block))
         if tail.last != bytes(tarfile.BLOCKSIZE):
             raise UserError(f"'{where}' is cut short; download it again")
-    except UserError:
+    except UserError as error:
+        if where not in str(error):
+            raise UserError(f"'{where}': {error}") from error
         raise
     except Exception as error:  # damaged archives make the decoders raise nearly anything
         if isinstance(error, OSError) and error.errno in _THE_DISKS:

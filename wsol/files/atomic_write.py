@@ -1,16 +1,26 @@
-"""Files that are whole or absent: written beside their place, flushed to the disk, then renamed.
+"""Files and folders that are whole or absent: written beside their place, flushed to the disk, then renamed.
 
-A reader, or a process that starts after a crash, sees the old content or the new one, never a mixture.
+A reader, or a process that starts after a crash, sees the old content or the new one, never a mixture. What is being
+written has a random name, and its writer holds a lock on it (`wsol.files.lock`): so processes of several containers or
+hosts do not meet, and what a killed one left is known by nobody holding it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from wsol.files.lock import Taken, let_go, take
+
 UNFINISHED = ".unfinished"
+_SURELY_LEFT_SECONDS = 24 * 3600
+"""Where a file system has no locks: from this age on, what is half-written counts as left behind."""
 
 
 def write_durably(path: str | os.PathLike[str], content: bytes | str | Callable[[BinaryIO], object]) -> Path:
@@ -21,9 +31,9 @@ def write_durably(path: str | os.PathLike[str], content: bytes | str | Callable[
     and the error goes on to the caller.
     """
     path = Path(path)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    scratch, stream, lock = _begin(path)
     try:
-        with scratch.open("wb") as stream:
+        with stream:
             if callable(content):
                 content(stream)
             else:
@@ -34,8 +44,50 @@ def write_durably(path: str | os.PathLike[str], content: bytes | str | Callable[
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+    finally:
+        let_go(lock)
     sync_folder(path.parent)
     return path
+
+
+def _begin(path: Path) -> tuple[Path, BinaryIO, int | None]:
+    """A new file beside `path`, open for writing and locked by this process."""
+    while True:
+        scratch = _scratch_name(path)
+        stream = scratch.open("xb")
+        try:
+            lock = take(scratch)
+            if scratch.exists():
+                return scratch, stream, lock
+            let_go(lock)
+        except (Taken, FileNotFoundError):  # somebody who tidies up was quicker than our lock
+            pass
+        stream.close()
+
+
+def _scratch_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}{UNFINISHED}")
+
+
+@contextmanager
+def scratch_folder(place: Path) -> Iterator[Path]:
+    """A new empty folder beside `place`, to be filled and renamed to it; removed on leaving where that was not done.
+
+    What killed processes left of earlier ones is removed first.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(place.parent, f".{place.name}.*{UNFINISHED}")
+    scratch = _scratch_name(place)
+    scratch.mkdir()
+    lock = None
+    with suppress(Taken):
+        lock = take(scratch)
+    try:
+        yield scratch
+    finally:
+        if scratch.is_dir():
+            shutil.rmtree(scratch, ignore_errors=True)
+        let_go(lock)
 
 
 def sync_folder(folder: Path) -> None:
@@ -54,27 +106,33 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _writer_runs(scratch: Path) -> bool:
-    """Whether the process whose number a half-written file carries is alive on this host."""
-    number = scratch.name.removesuffix(UNFINISHED).rpartition(".")[2]
-    if not number.isdigit() or os.name == "nt":  # on Windows signal 0 would end the process
-        return False
-    try:
-        os.kill(int(number), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # somebody else's process of that number
-        return True
-    return True
+def remove_unfinished(folder: str | os.PathLike[str], pattern: str = f".*{UNFINISHED}") -> int:
+    """Remove what killed processes left half-written in a folder; what a process still writes stays.
 
-
-def remove_unfinished(folder: str | os.PathLike[str]) -> int:
-    """Remove what killed processes left half-written in a folder; files of processes that still run stay.
-
-    On a folder that several hosts share, call it only while no other host writes there. Returns how many files were
-    removed; a missing folder has none.
+    Returns how many files and folders were removed; a missing folder has none.
     """
-    leftovers = [file for file in Path(folder).glob(f".*{UNFINISHED}") if not _writer_runs(file)]
-    for leftover in leftovers:
-        leftover.unlink(missing_ok=True)
-    return len(leftovers)
+    removed = 0
+    for leftover in Path(folder).glob(pattern):
+        try:
+            lock = take(leftover)
+        except (Taken, FileNotFoundError):
+            continue
+        try:
+            if lock is None and not _old(leftover):
+                continue
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                with suppress(PermissionError):  # Windows: still open
+                    leftover.unlink(missing_ok=True)
+            removed += 1
+        finally:
+            let_go(lock)
+    return removed
+
+
+def _old(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > _SURELY_LEFT_SECONDS
+    except OSError:
+        return False

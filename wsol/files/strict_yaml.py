@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable
 from typing import Any
 
 import yaml
 
 from wsol.errors import UserError
+from wsol.files.regular import read_text
 
 MAX_BYTES = 64 << 20
 
@@ -32,6 +34,18 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+class _PlainDumper(yaml.SafeDumper):
+    """Writes a value that occurs twice twice, since `load_yaml` takes no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def dump_yaml(data: Any) -> str:
+    """Plain data as YAML that `load_yaml` reads back, keys in their order."""
+    return yaml.dump(data, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=110)
+
+
 def load_yaml(text: str, where: str) -> Any:
     """Parse YAML; every defect is a `UserError` naming `where` and, where the parser knows it, the line.
 
@@ -49,3 +63,8 @@ def load_yaml(text: str, where: str) -> Any:
         raise UserError(f"{where}: not readable as YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise UserError(f"{where}: not readable as YAML: nested too deeply") from error
+
+
+def read_yaml(path: str | os.PathLike[str]) -> Any:
+    """The content of a YAML file; a missing one stays an OSError, every other defect is a `UserError`."""
+    return load_yaml(read_text(path, MAX_BYTES), os.fspath(path))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsol.errors import UserError, unknown_name
-from wsol.files.strict_yaml import load_yaml
+from wsol.files.strict_yaml import read_yaml
 from wsol.methods import REGULARIZERS, Regularizer
 from wsol.models.names import check_arch, default_output_stride
 
@@ -313,13 +313,11 @@ def load_config_file(path: str | Path) -> dict[str, Any]:
     A missing file, an unknown key (the nearest is named) or a value of the wrong type is a `UserError`.
     """
     try:
-        content = load_yaml(Path(path).read_text(encoding="utf-8"), str(path))
+        content = read_yaml(path)
     except FileNotFoundError as error:
         raise UserError(f"--config '{path}' does not exist") from error
     except OSError as error:
         raise UserError(f"--config '{path}' cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not readable as YAML: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

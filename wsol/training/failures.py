@@ -11,7 +11,7 @@ import torch
 
 from wsol.errors import UserError, describe_os_error
 from wsol.loading import WORKER_LOST, says_worker_lost
-from wsol.runs import resume_command
+from wsol.runs.record import resume_command
 
 if TYPE_CHECKING:
     from wsol.machine.distributed import World

@@ -7,7 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
+from wsol.files.regular import read_bytes
+from wsol.files.strict_json import load_json
+from wsol.files.typed import check_types
 from wsol.training.progress import duration
 
 
@@ -31,14 +35,15 @@ def append_line(file: Path, line: dict[str, Any]) -> None:
 
 
 def trim_log(file: Path, epochs: int) -> None:
-    """Drop the log's lines after an epoch, and a last line that a kill cut short; they are made again."""
+    """Drop the log's lines after an epoch, and all from the first on that a kill cut short or somebody damaged; those
+    of epochs to come are made again."""
     if not file.is_file():
         return
     kept = []
-    for text in file.read_text(encoding="utf-8").splitlines():
+    for number, text in enumerate(read_bytes(file).decode("utf-8", "replace").splitlines(), 1):
         try:
-            line = json.loads(text)
-        except ValueError:
+            line = check_types(load_json(text, f"{file}:{number}"), {"epoch": int}, f"{file}:{number}", "")
+        except UserError:
             break
         if line["epoch"] > epochs:
             break

@@ -18,7 +18,7 @@ from wsol.files.checked_safetensors import save_tensors
 from wsol.loading import normalize_images
 from wsol.machine.distributed import World, any_of, gather, total
 from wsol.methods import MixedBatch, mixed_cross_entropy
-from wsol.runs import CHECKPOINTS, LOG, WEIGHTS
+from wsol.runs.record import CHECKPOINTS, LOG, WEIGHTS
 from wsol.training.batches import BatchPlan, Images, make_batches, plan_step
 from wsol.training.batchnorm_stats import PartStatistics
 from wsol.training.checkpoint import Checkpoint, Position, chance_state, restore_chance, write_checkpoint

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsol.datasets.catalog import manifests_folder
 from wsol.machine.device import describe_device
-from wsol.runs import command_line, git_state, software_versions
+from wsol.machine.provenance import command_line, git_state, software_versions
 from wsol.training.data import TRAIN, VALIDATION, Data
 from wsol.training.presets import PRESETS, preset_values
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from wsol.errors import UserError
 from wsol.files.atomic_write import UNFINISHED
+from wsol.files.lock import LOCK
 from wsol.machine.device import pick_device, settle
 from wsol.machine.distributed import World, from_first, wait_for_all
-from wsol.runs import CHECKPOINTS, LOCK, RECORD, RUNS, Run, all_runs, load_run, next_free_dir
+from wsol.runs.find import all_runs
+from wsol.runs.record import CHECKPOINTS, RECORD, RUNS, Run, load_run, next_free_dir
 from wsol.training.checkpoint import newest_checkpoint
 from wsol.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from wsol.errors import UserError
 from wsol.files.atomic_write import remove_unfinished
+from wsol.files.lock import locked
 from wsol.machine.device import describe_device, pick_device, settings_put_back, settle
 from wsol.machine.distributed import World, from_first, joined, wait_for_all, world_from_environment
 from wsol.models import ClassifierSpec, build_classifier
-from wsol.runs import CHECKPOINTS, RECORD, Run, locked, resume_command, update_run, write_run
+from wsol.runs.record import CHECKPOINTS, RECORD, Run, resume_command, update_run, write_run
 from wsol.training.checkpoint import checkpoint_files
 from wsol.training.config import TrainConfig, config_from_record, load_config_file, parse_config
 from wsol.training.data import Data, open_data, open_images
@@ -126,7 +127,7 @@ def _run(job: Job, data: Data, resumed: Run | None, stack: ExitStack) -> Outcome
     folder = Path(from_first(world, str(choose_folder(config, resumed)) if world.first else ""))
     job = replace(job, folder=folder, config=replace(config, out=str(folder)))
     if world.first:
-        stack.enter_context(locked(folder))
+        stack.enter_context(locked(folder, "training"))
         remove_unfinished(folder)
     run = Run(folder, {**record, "config": {**record["config"], "out": str(folder)}})
     if resumed is not None:

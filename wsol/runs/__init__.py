@@ -1,0 +1,1 @@
+"""Run directories: their record, how they are found, and the network they hold."""

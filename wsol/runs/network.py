@@ -1,0 +1,31 @@
+"""The trained network of a run."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from wsol.errors import UserError
+from wsol.files.checked_safetensors import load_tensors
+from wsol.models import build_classifier, load_state
+from wsol.runs.record import WEIGHTS, Run, load_run
+
+if TYPE_CHECKING:
+    import torch
+
+    from wsol.models import Classifier
+
+
+def load_classifier(run: Run | str | os.PathLike[str], device: torch.device | str = "cpu") -> Classifier:
+    """The trained network of a run, in evaluation mode, on a device.
+
+    Missing or damaged weights, or weights of another network, are a `UserError`.
+    """
+    if not isinstance(run, Run):
+        run = load_run(run)
+    if not run.weights.is_file():
+        raise UserError(f"run '{run.dir}' has no {WEIGHTS}; it {run.situation}")
+    tensors, _ = load_tensors(run.weights)
+    model = build_classifier(run.spec)
+    load_state(model, tensors, str(run.weights), allow_new_head=False)
+    return model.to(device).eval()
