@@ -37,7 +37,7 @@ from eval.protocols import PROTOCOLS, Channel, channels_of
 from eval.records.fill import measure
 from eval.records.scorer import Scorer
 from eval.records.store import RecordIndex, RecordStore
-from wsol.cams.cam import extract_cams
+from wsol.cams.extract import extract_cams
 from wsol.loading import EvalBatch, normalize_images
 from wsol.machine.cores import usable_cores
 from wsol.machine.device import describe_device, pick_device, settings_put_back, settle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -24,6 +25,7 @@ from eval.records.store import RecordIndex, RecordStore
 from eval.targets import Subject, find_subject, pick_device
 from eval.terminal_tables import notes, result_table
 from eval.write_results import conclude
+from wsol.cams.registry import layer_maps
 from wsol.errors import UserError, unknown_name
 from wsol.files.atomic_write import remove_unfinished
 from wsol.machine.distributed import World, joined, wait_for_all, world_from_environment
@@ -31,16 +33,32 @@ from wsol.manifest import SPLIT_ROLES, Manifest, Split, split_hash
 
 
 def localize_and_print(config: LocalizeConfig) -> None:
-    """Score what the config names and print the table; nothing is printed by processes other than the first."""
-    found = localize(config)
-    if found is None:
-        return
-    path, results = found
-    console = Console() if sys.stdout.isatty() else Console(width=140)
-    console.print(result_table(results))
-    for line in notes(results):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"results: {path}", markup=False, highlight=False, soft_wrap=True)
+    """Score what the config names and print a table for each map method; processes other than the first print
+    nothing."""
+    for one in per_map(config):
+        found = localize(one)
+        if found is None:
+            continue
+        path, results = found
+        console = Console() if sys.stdout.isatty() else Console(width=140)
+        console.print(result_table(results))
+        for line in notes(results):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(f"results: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def per_map(config: LocalizeConfig) -> list[LocalizeConfig]:
+    """A config for each map method and layer that `config` names; with several, `--out` holds a folder for each."""
+    wanted = layer_maps(config.map_method, config.map_layer)
+    return [
+        dataclasses.replace(
+            config,
+            map_method=(w.method.name,),
+            map_layer=(w.layer,),
+            out=config.out / w.label if config.out and len(wanted) > 1 else config.out,
+        )
+        for w in wanted
+    ]
 
 
 def localize(config: LocalizeConfig) -> tuple[Path, dict[str, Any]] | None:

@@ -40,6 +40,12 @@ class LocalizeConfig:
     control: Literal["center_gaussian", "full_image"] | None = None
     """Score only a control that needs no model (and no images)."""
 
+    map_method: tuple[str, ...] = ("cam",)
+    """How a network's score maps are made: cam, hirescam, gradcam, gradcam++, xgradcam, layercam, elementwise,
+    positivecam, ablationcam, or eigencam (which knows no class). Several are scored one after the other."""
+    map_layer: tuple[str, ...] = ("final",)
+    """Where they read the network: its final map, or modules by name, such as layer3. Several: every method at each."""
+
     dataset: Annotated[str | None, tyro.conf.arg(aliases=["--manifest"])] = None
     """A prepared dataset by name, or a manifest folder (default: the run's own)."""
     data_root: Path | None = None

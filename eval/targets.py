@@ -14,6 +14,7 @@ import torch
 from eval.maps.files import ScoreMapFiles
 from eval.maps.network import NetworkMaps
 from eval.maps.stored import INDEX, StoredMaps
+from wsol.cams.registry import CAM_OF_FINAL, layer_maps
 from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
 from wsol.first_classes import first_classes
@@ -27,6 +28,7 @@ from wsol.runs.record import load_run
 if TYPE_CHECKING:
     from eval.localize_config import LocalizeConfig
     from eval.maps.source import MapSource
+    from wsol.cams.map_method import LayerMap
     from wsol.machine.distributed import World
     from wsol.manifest import Manifest, Split
     from wsol.runs.record import Run
@@ -58,6 +60,8 @@ def find_subject(config: LocalizeConfig, world: World) -> Subject:
     ]
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} exclude each other; name one thing to score")
+    if (config.control or config.score_maps) and _wanted(config) != CAM_OF_FINAL:
+        raise UserError(f"{given[0]} has ready-made maps; --map-method and --map-layer are for networks")
     if config.control is not None:
         return _control_subject(config)
     if config.score_maps is not None:
@@ -66,6 +70,16 @@ def find_subject(config: LocalizeConfig, world: World) -> Subject:
         return _checkpoint_subject(config, world)
 
     return _run_subject(config, load_run(config.run if config.run is not None else newest_run()), world)
+
+
+def _wanted(config: LocalizeConfig) -> LayerMap:
+    (only,) = layer_maps(config.map_method, config.map_layer)
+    return only
+
+
+def _marked(name: str, wanted: LayerMap, join: str = "-") -> str:
+    """A name that says which map method was used, where that is not CAM."""
+    return name if wanted == CAM_OF_FINAL else f"{name}{join}{wanted.label}"
 
 
 def _open(config: LocalizeConfig, default: str | None = None, root: str | None = None) -> Manifest:
@@ -81,6 +95,7 @@ def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
         sys.stderr.write(
             f"note: run '{run.dir}' {run.situation}; scored here are the weights of its last checkpoint\n"
         )
+    wanted = _wanted(config)
     device = pick_device(config.device, world)
     model = load_classifier(run, device)
     manifest = _open(config, run.manifest_folder, None if config.dataset else run.data_root)
@@ -90,15 +105,16 @@ def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
     return Subject(
         manifest,
         _network_factory(config, model, manifest, device, description),
-        config.out or run.dir / "eval",
+        config.out or run.dir / _marked("eval", wanted),
         {
             "run": str(run.dir),
             "method": run.method,
             "training": dict(run.config),
             "training_seed": run.config.get("seed"),
+            "map": {**wanted.describe(), "label": wanted.label},
             **description,
         },
-        f"{run.dir.name} ({run.method})",
+        _marked(f"{run.dir.name} ({run.method})", wanted, " "),
         config.keep_maps,
     )
 
@@ -107,6 +123,7 @@ def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
     assert config.checkpoint is not None
     if config.arch is None:
         raise UserError("--checkpoint needs --arch (such as resnet50, or timm:resnet50)")
+    wanted = _wanted(config)
     device = pick_device(config.device, world)
     model = load_external_classifier(
         config.checkpoint, arch=config.arch, input_size=config.input_size, output_stride=config.output_stride
@@ -117,9 +134,14 @@ def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
     return Subject(
         manifest,
         _network_factory(config, model, manifest, device, description),
-        config.out or Path("runs") / f"eval-{config.checkpoint.stem}",
-        {"checkpoint": str(config.checkpoint), "arch": config.arch, **description},
-        config.checkpoint.name,
+        config.out or Path("runs") / _marked(f"eval-{config.checkpoint.stem}", wanted),
+        {
+            "checkpoint": str(config.checkpoint),
+            "arch": config.arch,
+            "map": {**wanted.describe(), "label": wanted.label},
+            **description,
+        },
+        _marked(config.checkpoint.name, wanted, " "),
         config.keep_maps,
     )
 
@@ -146,6 +168,7 @@ def _network_factory(
             frames=ordered,
             device=device,
             description=description,
+            wanted=[_wanted(config)],
             batch_size=config.batch_size or (256 if gpu else 64),
             workers=workers,
             precision=config.precision,

@@ -167,11 +167,14 @@ def open_evaluated(location: str | os.PathLike[str]) -> Evaluated:
         )
     provenance = results["provenance"]
     run = path.parent if folder == path and path.name == "eval" else path
-    method = label if named else str(provenance.get("method") or results.get("title") or run.name)
+    name = run.name
+    if folder == path and path.name.startswith("eval-") and provenance.get("run"):
+        name = f"{path.parent.name}/{path.name}"  # the same run's maps by another method
+    method = label if named else _method(provenance) or str(results.get("title") or name)
     seed = provenance.get("training_seed")
     return Evaluated(
         folder,
-        run.name,
+        name,
         method,
         int(seed) if isinstance(seed, int) and not isinstance(seed, bool) else None,
         results,
@@ -179,6 +182,13 @@ def open_evaluated(location: str | os.PathLike[str]) -> Evaluated:
         {name: protocol_from_definition(entry["definition"]) for name, entry in results["protocols"].items()},
         _threshold_hash(folder, results),
     )
+
+
+def _method(provenance: Mapping[str, Any]) -> str | None:
+    """The training method, and the map method where it is another than CAM; None where nothing was trained here."""
+    trained = provenance.get("method")
+    made = (provenance.get("map") or {}).get("label", "cam")
+    return str(trained) + ("" if made == "cam" else f" {made}") if trained else None
 
 
 def _threshold_hash(folder: Path, results: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""Raw maps from a classifier, in its forward pass, kept on disk at native resolution as they come."""
+"""Raw maps of a classifier by any map method, batch by batch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ import torch
 
 from eval.maps.batch import RawBatch, ranks_from_logits
 from eval.records.store import BLOCK
-from wsol.cams.cam import extract_cams
+from wsol.cams.extract import extract_maps
+from wsol.cams.registry import CAM_OF_FINAL
 from wsol.images import open_root
 from wsol.loading import EvalBatch, EvalView, evaluation_batches, normalize_images
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from wsol.cams.map_method import LayerMap
     from wsol.manifest import Split
     from wsol.models import Classifier
 
@@ -34,13 +36,16 @@ class _Underway:
     """A batch whose maps and logits are on their way from the device; `arrived` is None where they are there."""
 
     rows: npt.NDArray[np.int64]
-    maps: dict[str, torch.Tensor]
+    maps: dict[str, tuple[torch.Tensor, ...]]
     logits: torch.Tensor
     arrived: torch.cuda.Event | None
 
 
 class NetworkMaps:
-    """CAMs of the ground-truth class from one forward pass per view. The "resize" view's logits give the ranks."""
+    """Maps of the ground-truth class, one forward pass a view. The "resize" view's logits give the ranks.
+
+    `wanted` are the map methods, each at its layer; several share the passes, and `each` gives the maps of them all.
+    """
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class NetworkMaps:
         frames: Sequence[str],
         device: torch.device,
         description: dict[str, Any],
+        wanted: Sequence[LayerMap] = (CAM_OF_FINAL,),
         batch_size: int = 64,
         workers: int = 0,
         precision: str = "fp32",
@@ -64,6 +70,7 @@ class NetworkMaps:
         self.batch_size = max(b for b in range(1, min(batch_size, BLOCK) + 1) if BLOCK % b == 0)
         self.workers = workers
         self.precision = precision
+        self.wanted = tuple(wanted)
         self._description = description
         self._images_sha256: str | None = None
 
@@ -76,6 +83,8 @@ class NetworkMaps:
             "images_sha256": self._images_sha256,
             "precision": self.precision,
             "frames": list(self.frames),
+            # absent for CAM: maps and records of CAM from before there were others stay valid
+            **({} if self.wanted == (CAM_OF_FINAL,) else {"map": [w.describe() for w in self.wanted]}),
         }
 
     def _sample_digest(self) -> str:
@@ -103,6 +112,11 @@ class NetworkMaps:
         )
 
     def batches(self, rows: npt.NDArray[np.int64]) -> Iterator[RawBatch]:
+        for (batch,) in self.each(rows):
+            yield batch
+
+    def each(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[RawBatch, ...]]:
+        """As `batches`, with one batch for each of the `wanted`."""
         underway: deque[_Underway] = deque()
         # A GPU is given the next batch before the last one's results are read, so that it never waits for the host.
         ahead = 1 if self.device.type == "cuda" else 0
@@ -117,15 +131,15 @@ class NetworkMaps:
         cuda = self.device.type == "cuda"  # elsewhere a copy that does not wait could be read too early
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         labels = torch.from_numpy(self.split.labels[batch.indices].astype(np.int64))
-        maps: dict[str, torch.Tensor] = {}
+        maps: dict[str, tuple[torch.Tensor, ...]] = {}
         logits = None
         for name in self.frames:
             images = batch.images[name].to(self.device, non_blocking=cuda)
             with torch.autocast(self.device.type, half) if half else nullcontext():
-                cams = extract_cams(self.model, normalize_images(images), labels)
-            maps[name] = cams.maps.float().to("cpu", non_blocking=cuda)
+                found = extract_maps(self.model, normalize_images(images), labels, self.wanted)
+            maps[name] = tuple(m.float().to("cpu", non_blocking=cuda) for m in found.maps)
             if logits is None:
-                logits = cams.logits.float().to("cpu", non_blocking=cuda)
+                logits = found.logits.float().to("cpu", non_blocking=cuda)
         assert logits is not None
         arrived = None
         if cuda:
@@ -133,9 +147,12 @@ class NetworkMaps:
             arrived.record(torch.cuda.current_stream(self.device))
         return _Underway(batch.indices, maps, logits, arrived)
 
-    def _finish(self, underway: _Underway) -> RawBatch:
+    def _finish(self, underway: _Underway) -> tuple[RawBatch, ...]:
         if underway.arrived is not None:
             underway.arrived.synchronize()
         ranks = ranks_from_logits(underway.logits.numpy(), self.split.labels[underway.rows])
-        maps = {name: found.numpy() for name, found in underway.maps.items()}
-        return RawBatch(underway.rows, maps, np.zeros(len(underway.rows), np.uint8), *ranks)
+        status = np.zeros(len(underway.rows), np.uint8)
+        return tuple(
+            RawBatch(underway.rows, {name: m[i].numpy() for name, m in underway.maps.items()}, status, *ranks)
+            for i in range(len(self.wanted))
+        )

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.oracles import oracle
-from wsol.cams.cam import class_activation_maps, extract_cams
+from wsol.cams.cam import class_activation_maps
+from wsol.cams.extract import extract_cams
 from wsol.models import ClassifierSpec, build_classifier
 
 

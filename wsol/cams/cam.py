@@ -6,24 +6,13 @@ bias or normalisation. Its mean over the cells plus the head's bias is the logit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from wsol.models.classifier import Classifier
-from wsol.models.mode import evaluation_mode, without_autocast
-
-
-@dataclass(frozen=True)
-class CamBatch:
-    """Logits [N, K] and the raw maps [N, h, w] (or [N, M, h, w]) of `class_ids` [N] ([N, M]), on one
-    device.
-    """
-
-    logits: Tensor
-    maps: Tensor
-    class_ids: Tensor
+from wsol.cams.map_method import MapMethod
+from wsol.errors import UserError
+from wsol.models.head import PooledLinear
+from wsol.models.mode import without_autocast
 
 
 def class_activation_maps(features: Tensor, weight: Tensor, class_ids: Tensor) -> Tensor:
@@ -68,20 +57,19 @@ def checked_class_ids(class_ids: Tensor, num_images: int, num_classes: int) -> T
     return class_ids.to(torch.int64)
 
 
-def extract_cams(model: Classifier, images: Tensor, class_ids: Tensor | None = None) -> CamBatch:
-    """Logits and raw class activation maps of a batch in one forward pass, without gradients.
+def _cam(features: Tensor, gradient: Tensor, head: nn.Module, class_ids: Tensor) -> Tensor:
+    if not isinstance(head, PooledLinear):
+        raise UserError(
+            f"a {type(head).__name__} head has no class activation map: its logits are not one linear layer over the "
+            "average of the final map; --map-method hirescam or layercam works on any head"
+        )
+    return class_activation_maps(features, head.weight, class_ids)
 
-    `images` is float [N, 3, S, S], normalised; it and `class_ids` ([N], or [N, M] for several classes per
-    image) are moved to the model's device, where the result stays. `class_ids` None takes each image's
-    predicted class. The model is in evaluation mode meanwhile; every module's own mode is restored, on
-    errors as well. Raises TypeError or ValueError for class ids that do not fit.
-    """
-    if class_ids is not None:  # before the pass, and where the ids are: no waiting for the device
-        class_ids = checked_class_ids(class_ids, images.shape[0], model.head.out_features)
-    device = model.head.weight.device
-    with evaluation_mode(model), torch.inference_mode():
-        logits, features, _ = model(images.to(device, non_blocking=True))
-        if class_ids is None:
-            class_ids = logits.argmax(1)
-        class_ids = class_ids.to(device, non_blocking=True)
-        return CamBatch(logits, class_activation_maps(features, model.head.weight, class_ids), class_ids)
+
+CAM = MapMethod(
+    "cam",
+    _cam,
+    "Zhou et al., CVPR 2016, arXiv 1512.04150",
+    needs_gradient=False,
+    final_only=True,
+)

@@ -1,0 +1,99 @@
+"""`eval.localize --map-method`: folders, recipes, and map methods as rows of a comparison."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from eval.analysis.evaluated import open_evaluated
+from eval.comparison.run_pairs import group, pair
+from eval.localize import main as localize
+from eval.metrics.results_json import read_results
+from tests.helpers.evaluations import make_pictures, make_run
+from wsol.cams.map_method import MapMethod
+from wsol.cams.registry import MAP_METHODS
+
+QUICK = ["--bootstrap", "0", "--pictures", "0", "--device", "cpu", "--protocols", "maxboxacc"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_pictures(tmp_path_factory.mktemp("pictures"), test=8, fullsup=4)
+
+
+def test_a_method_of_ones_own_is_localized_and_compared(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = MapMethod("mean", lambda features, *_: features.mean(1), "nobody", needs_gradient=False)
+    monkeypatch.setitem(MAP_METHODS, "mean", own)
+    run = make_run(tmp_path / "cutmix-0", pictures)
+    arguments = [
+        str(run),
+        *QUICK,
+        "--map-method",
+        "cam",
+        "mean",
+        "layercam",
+        "--map-layer",
+        "final",
+        "layer2",
+    ]
+    assert localize(arguments) == 0
+    folders = ["eval", "eval-layercam", "eval-layercam-layer2", "eval-mean", "eval-mean-layer2"]
+    assert sorted(p.name for p in run.glob("eval*")) == folders
+    recipes = {n: json.loads((run / n / "maps" / "test" / "maps.json").read_text())["maps"] for n in folders}
+    assert "map" not in recipes["eval"], "maps of CAM from before there were others stay valid"
+    assert recipes["eval-layercam-layer2"]["map"] == [{"method": "layercam", "layer": "layer2"}]
+    made = read_results(run / "eval-mean-layer2")["provenance"]["map"]
+    assert made == {"method": "mean", "layer": "layer2", "label": "mean-layer2"}
+    rows = pair(group([open_evaluated(run / name) for name in folders]))
+    labels = ("layercam", "layercam-layer2", "mean", "mean-layer2")
+    assert [row.name for row in rows] == [f"cutmix {label} vs cutmix" for label in labels]
+
+
+def test_maps_of_one_method_are_never_taken_for_anothers(pictures: Path, tmp_path: Path) -> None:
+    """Into one folder one after the other: the second is made anew, not continued from the first one's maps."""
+    run = make_run(tmp_path / "cutmix-0", pictures)
+    for method in ("cam", "gradcam"):
+        arguments = [str(run), *QUICK, "--out", str(tmp_path / "o"), "--map-method", method]
+        assert localize(arguments) == 0
+        recipe = json.loads((tmp_path / "o" / "records" / "test" / "index.json").read_text())["maps"]
+        assert recipe.get("map", [{"method": "cam"}])[0]["method"] == method
+    assert localize([str(run), *QUICK, "--out", str(tmp_path / "fresh"), "--map-method", "gradcam"]) == 0
+    a, b = (read_results(tmp_path / name)["protocols"] for name in ("o", "fresh"))
+    assert a == b
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param(
+            ["--map-method", "cam", "--map-layer", "layer2"], "reads the final map alone", id="cam layer2"
+        ),
+        pytest.param(["--map-method", "layercamm"], "did you mean 'layercam'", id="unknown method"),
+        pytest.param(
+            ["--map-layer", "layerx", "--map-method", "layercam"], "unknown layer", id="unknown layer"
+        ),
+    ],
+)
+def test_what_cannot_be_made_is_refused(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    run = make_run(tmp_path / "cutmix-0", pictures)
+    assert localize([str(run), *QUICK, *arguments]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_ready_made_maps_take_no_map_method(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--control", "full_image", "--dataset", str(pictures), "--map-method", "layercam"]
+    assert localize(arguments) == 2
+    assert "for networks" in capsys.readouterr().err
+
+
+def test_every_method_is_named_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        localize(["--help"])
+    words = capsys.readouterr().out.replace(",", " ").split()
+    assert set(MAP_METHODS) <= set(words)

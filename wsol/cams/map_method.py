@@ -1,0 +1,67 @@
+"""What a map method is: a formula that turns one layer's output into one score map an image.
+
+A new method is one file with one `MapMethod`, and one line in `wsol.cams.registry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from wsol.errors import UserError
+
+FINAL = "final"
+"""The layer that the head reads."""
+
+Formula = Callable[[Tensor, Tensor, nn.Module, Tensor], Tensor]
+"""(features [N, C, h, w], gradient [N, C, h, w], head, class ids [N]) to raw maps [N, h, w].
+
+`features` is the layer's output in float32, and `gradient` that of each image's own logit with respect to it; a method
+that needs no gradient gets the features in its place. `head` maps (final map, class ids) to `Outputs`; it belongs to
+`FINAL` alone.
+"""
+
+
+@dataclass(frozen=True)
+class MapMethod:
+    """A way of making score maps.
+
+    `final_only`: its formula holds for `FINAL` alone. `class_agnostic`: the class ids change nothing. `source` names
+    the paper.
+    """
+
+    name: str
+    formula: Formula
+    source: str
+    needs_gradient: bool = True
+    final_only: bool = False
+    class_agnostic: bool = False
+
+
+@dataclass(frozen=True)
+class LayerMap:
+    """A map method at one layer: `FINAL`, or the dotted name of a module of the backbone, such as `layer3`.
+
+    Raises UserError where the method cannot read that layer.
+    """
+
+    method: MapMethod
+    layer: str = FINAL
+
+    def __post_init__(self) -> None:
+        if self.method.final_only and self.layer != FINAL:
+            raise UserError(
+                f"the map method '{self.method.name}' reads the final map alone, not '{self.layer}'; "
+                "layercam and hirescam take any layer"
+            )
+
+    @property
+    def label(self) -> str:
+        """Name for tables and folders: `cam`, `layercam-layer3`."""
+        return self.method.name if self.layer == FINAL else f"{self.method.name}-{self.layer}"
+
+    def describe(self) -> dict[str, str]:
+        """What the recipe of stored maps and records says of it: maps of unequal ones are never mixed."""
+        return {"method": self.method.name, "layer": self.layer}
