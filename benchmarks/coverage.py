@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,53 +21,29 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.analysis.paired_statistics import Sampled, paired_difference
+from eval.metrics.bootstrap import NO_BOOTSTRAP, Bootstrap
 from eval.metrics.outcomes import Summary
 from eval.metrics.summarize import summarize
 from eval.protocols import PROTOCOLS, Protocol
-from eval.records.store import BLOCK, LEVELS, RecordIndex
+from eval.records.block import channel_array
+from eval.records.store import LEVELS, MemoryRecords, RecordIndex
 
 SINGLE = PROTOCOLS["gt_known_fixed"]
 MAXIMUM = PROTOCOLS["maxboxacc"]
 MEAN_OF_MAXIMA = PROTOCOLS["maxboxacc_v2"]
 
 
-class SimulatedBlock:
-    """Records of some images, given as IoU at every level."""
-
-    def __init__(self, iou: npt.NDArray[np.float32], channel: str) -> None:
-        n = len(iou)
-        self._iou = iou
-        self._arrays: dict[str, npt.NDArray[Any]] = {
-            "num_boxes": np.ones(n, np.int32),
-            "top1": np.ones(n, np.int8),
-            f"{channel}.max_level": np.full(n, LEVELS - 1, np.uint8),
-        }
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._arrays
-
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        return self._arrays[name]
-
-    def iou(self, channel: str, contours: str, gt_boxes: str) -> npt.NDArray[np.float32]:
-        return self._iou
-
-
-class SimulatedRecords:
-    """Records in memory; serves wherever a record store is read."""
-
-    def __init__(self, iou: npt.NDArray[np.float32]) -> None:
-        channel = str(MAXIMUM.channel)
-        self.index = RecordIndex("simulated", "test", "", len(iou), (channel,), False, ())
-        self._iou, self._channel = iou, channel
-
-    def block_range(self, block: int) -> range:
-        return range(block * BLOCK, min((block + 1) * BLOCK, self.index.num_images))
-
-    def blocks(self) -> Iterator[SimulatedBlock]:
-        for b in range(self.index.num_blocks):
-            rows = self.block_range(b)
-            yield SimulatedBlock(self._iou[rows.start : rows.stop], self._channel)
+def simulated_records(iou: npt.NDArray[np.float32]) -> MemoryRecords:
+    """Records of images with one box each, given as IoU at every level [N, 256]."""
+    n, channel = len(iou), MAXIMUM.channel
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "num_boxes": np.ones(n, np.int32),
+        "top1": np.ones(n, np.int8),
+        channel_array(channel, "max_level"): np.full(n, LEVELS - 1, np.uint8),
+        channel_array(channel, "largest_any"): iou,
+        channel_array(channel, "all_any"): iou,
+    }
+    return MemoryRecords(RecordIndex("simulated", "test", "", n, (str(channel),), False, ()), arrays)
 
 
 def draw_iou(
@@ -117,7 +93,7 @@ def true_difference(case: Case) -> float:
     values = []
     for width in case.widths:
         iou = draw_iou(rng.normal(size=100_000), rng, width=width)
-        found = summarize(SimulatedRecords(iou), [case.protocol], resamples=0)[case.protocol.name]
+        found = summarize(simulated_records(iou), [case.protocol], bootstrap=NO_BOOTSTRAP)[case.protocol.name]
         assert isinstance(found, Summary)
         values.append(found.value)
     return values[1] - values[0]
@@ -132,7 +108,7 @@ def misses_truth(case: Case, rng: np.random.Generator, *, resamples: int, seed: 
         for _ in range(case.seeds):
             skill = rng.normal(0, case.seed_spread) if case.seed_spread else 0.0
             iou = draw_iou(difficulty, rng, width=width, skill=skill)
-            outcome = summarize(SimulatedRecords(iou), [case.protocol], resamples=resamples, seed=seed)
+            outcome = summarize(simulated_records(iou), [case.protocol], bootstrap=Bootstrap(resamples, seed))
             summary = outcome[case.protocol.name]
             assert isinstance(summary, Summary)
             found.append(summary)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.maps.stored import StoredMaps
+from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.outcomes import Summary
 from eval.metrics.results_json import counts, curves_json, mean_with_interval, protocol_entries, write_results
 from eval.metrics.summarize import chosen_thresholds, summarize
@@ -44,9 +45,10 @@ def conclude(
     `stores` holds records by split role, `role` the one that transferred thresholds are chosen on (None: no such
     split), `surplus` the names of maps that belong to no image.
     """
+    bootstrap = Bootstrap(config.bootstrap, config.seed)
     store = stores[config.split]
     taus = chosen_thresholds(stores[role], protocols) if role else {}
-    outcomes = summarize(store, protocols, thresholds=taus, resamples=config.bootstrap, seed=config.seed)
+    outcomes = summarize(store, protocols, thresholds=taus, bootstrap=bootstrap)
     computed, absent = protocol_entries(outcomes)
     controls: dict[str, Any] = {}
     if len(split.boxes_xyxy):
@@ -60,20 +62,15 @@ def conclude(
                     ControlRecords(name, subject.manifest, subject.manifest.split(role), role, channels),
                     boxes,
                 )
-            entries, _ = protocol_entries(
-                summarize(records, boxes, thresholds=found, resamples=config.bootstrap, seed=config.seed)
-            )
+            entries, _ = protocol_entries(summarize(records, boxes, thresholds=found, bootstrap=bootstrap))
             controls[name] = {k: _brief(v, name) for k, v in entries.items()}
     if role:
-        there = counts(stores[role], list(stores[role].index.channels))
-        for line in odd_maps(there):
+        for line in odd_maps(counts(stores[role])):
             sys.stderr.write(f"note: {role}, where thresholds are chosen: {line}\n")
-    tally = counts(store, list(store.index.channels))
+    tally = counts(store)
     tally["surplus_map"] = len(surplus)
-    classification = {
-        k: mean_with_interval(store, k, config.bootstrap, config.seed) for k in ("top1", "top5")
-    }
-    energy = _energy(config, store)
+    classification = {k: mean_with_interval(store, k, bootstrap) for k in ("top1", "top5")}
+    energy = _energy(store, bootstrap)
     content: dict[str, Any] = {
         "dataset": subject.manifest.dataset,
         "split": config.split,
@@ -105,13 +102,10 @@ def _brief(entry: dict[str, Any], control: str) -> dict[str, Any]:
     return kept
 
 
-def _energy(config: LocalizeConfig, store: RecordStore) -> dict[str, Any]:
+def _energy(store: RecordStore, bootstrap: Bootstrap) -> dict[str, Any]:
     names = [("object", "energy_object", None)]
     names += [(part, "energy_parts", i) for i, part in enumerate(store.index.part_names)]  # type: ignore[misc]
-    found = {
-        label: mean_with_interval(store, array, config.bootstrap, config.seed, column)
-        for label, array, column in names
-    }
+    found = {label: mean_with_interval(store, array, bootstrap, column) for label, array, column in names}
     return {k: v for k, v in found.items() if v}
 
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.analysis.paired_statistics import Sampled, paired_difference
-from eval.analysis.per_image import PerImage, resampled_means
+from eval.analysis.per_image import PerImage, means_of_images
 from eval.boxes.frames import split_boxes
+from eval.metrics.bootstrap import Bootstrap
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -90,8 +91,7 @@ def taxonomy_shares(
     other: Sequence[npt.NDArray[np.int8]],
     *,
     by_seed: bool,
-    resamples: int,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """Share of images of each kind by method with the paired difference, in percent."""
 
@@ -100,7 +100,7 @@ def taxonomy_shares(
         for kinds in runs:
             one_hot = kinds[:, None] == np.arange(len(KINDS))[None, :]
             valid = np.repeat((kinds != UNSCORED)[:, None], len(KINDS), axis=1)
-            found.append(resampled_means(one_hot.astype(np.float32), valid, resamples, seed))
+            found.append(means_of_images(one_hot.astype(np.float32), valid, bootstrap))
         return found
 
     a, b = sampled(baseline), sampled(other)
@@ -109,7 +109,7 @@ def taxonomy_shares(
             Sampled.of([m[k] for m, _ in a], [s[k] for _, s in a]),
             Sampled.of([m[k] for m, _ in b], [s[k] for _, s in b]),
             by_seed=by_seed,
-            seed=seed,
+            seed=bootstrap.seed,
         ).as_json()
         for k, kind in enumerate(KINDS)
     }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.maps.files import ScoreMapFiles
 from eval.maps.stored import StoredMaps
+from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.outcomes import Summary
 from eval.metrics.results_json import RESULTS, read_results
 from eval.metrics.summarize import summarize
@@ -74,7 +75,7 @@ class Evaluated:
         return tuple(float(t) for t in tau.values()) if isinstance(tau, Mapping) else (float(tau),)
 
     def summaries(
-        self, protocols: Sequence[Protocol], *, resamples: int, seed: int, store: RecordStore | None = None
+        self, protocols: Sequence[Protocol], bootstrap: Bootstrap, *, store: RecordStore | None = None
     ) -> dict[str, Summary]:
         """The protocols re-aggregated from the records, with bootstrap values; those not computable are left out.
 
@@ -85,9 +86,7 @@ class Evaluated:
             for p in protocols
             if p.threshold == "transferred" and p.name in self.results["protocols"]
         }
-        found = summarize(
-            store or self.store, protocols, thresholds=given, resamples=resamples, seed=seed
-        ).items()
+        found = summarize(store or self.store, protocols, thresholds=given, bootstrap=bootstrap).items()
         kept = {name: outcome for name, outcome in found if isinstance(outcome, Summary)}
         for name, summary in kept.items():
             stated = self.results["protocols"].get(name)

@@ -17,9 +17,10 @@ import numpy as np
 
 from eval.analysis.evaluated import Evaluated, Unavailable
 from eval.analysis.paired_statistics import Sampled, paired_difference
-from eval.analysis.per_image import PerImage, resampled_means
+from eval.analysis.per_image import PerImage, means_of_images
 from eval.boxes.frames import Frame
 from eval.maps.normalization import normalize, upsample
+from eval.metrics.bootstrap import Bootstrap
 from wsol.images import decode_grey, open_root
 
 if TYPE_CHECKING:
@@ -130,8 +131,7 @@ def part_differences(
     *,
     frame_size: int,
     by_seed: bool,
-    resamples: int,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     """`inside_box` and (with raw maps) `map_value`: both methods and their difference for every part and for all
     visible parts together, in percent."""
@@ -143,9 +143,7 @@ def part_differences(
     def compare(a: Sequence[npt.NDArray[np.float64]], b: Sequence[npt.NDArray[np.float64]]) -> dict[str, Any]:
         """Arrays [N, 1 + P] with NaN where undefined; an image counts where it is defined for every run."""
         valid = np.logical_and.reduce([np.isfinite(x) for x in (*a, *b)]) & scored
-        sampled = [
-            [resampled_means(np.nan_to_num(x), valid, resamples, seed) for x in runs] for runs in (a, b)
-        ]
+        sampled = [[means_of_images(np.nan_to_num(x), valid, bootstrap) for x in runs] for runs in (a, b)]
         found = {}
         for k, name in enumerate(names):
             n = int(valid[:, k].sum())
@@ -154,7 +152,7 @@ def part_differences(
             difference = paired_difference(
                 *(Sampled.of([m[k] for m, _ in runs], [s[k] for _, s in runs]) for runs in sampled),
                 by_seed=by_seed,
-                seed=seed,
+                seed=bootstrap.seed,
             )
             found[name] = {"images": n, **difference.as_json()}
         return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.metrics.bootstrap import resample_weights
+from eval.metrics.bootstrap import Bootstrap, resampled_means
 from eval.metrics.summarize import ThresholdGrid, box_hits
 from eval.protocols import Protocol
 from eval.records.store import BLOCK, LEVELS, Records
@@ -51,43 +51,34 @@ def per_image(records: Records, protocol: Protocol, taus: Sequence[float]) -> Pe
             f"{protocol.name}: {len(taus)} taus for {len(protocol.iou_thresholds)} IoU thresholds"
         )
     grid = grid_of(taus)
-    channel = str(protocol.channel)
     columns: dict[str, list[npt.NDArray[Any]]] = {}
     for block in records.blocks():
-        rows = np.arange(len(block["num_boxes"]))
-        level = grid.levels[block[f"{channel}.max_level"], 0]
+        rows = np.arange(len(block))
+        maps = block.channel(protocol.channel)
+        level = grid.levels[maps.max_level, 0]
         hits = box_hits(block, protocol, grid)
-        found = {name: block[name] for name in ("label", "predicted", "top1", "top5", "num_boxes")}
+        found = {name: getattr(block, name) for name in ("label", "predicted", "top1", "top5", "num_boxes")}
         found["hit"] = np.stack([hits[k][:, k] > 0 for k in range(len(taus))], axis=1)
-        found["iou"] = block.iou(channel, protocol.contours, protocol.gt_boxes)[rows, level]
-        found["box_xyxy"] = block[f"{channel}.largest_box"][rows, level]
+        found["iou"] = maps.iou(protocol.contours, protocol.gt_boxes)[rows, level]
+        found["box_xyxy"] = maps.largest_box[rows, level]
         for name, array in found.items():
             columns.setdefault(name, []).append(array)
     joined = {name: np.concatenate(pieces) for name, pieces in columns.items()}
     return PerImage(scored=joined["num_boxes"] > 0, **joined)
 
 
-def resampled_means(
-    values: npt.NDArray[np.floating], valid: npt.NDArray[np.bool_], resamples: int, seed: int
+def means_of_images(
+    values: npt.NDArray[np.floating], valid: npt.NDArray[np.bool_], bootstrap: Bootstrap
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Means in percent over the valid images, and in each bootstrap resample: [N, G] -> ([G], [G, B]).
 
-    The resamples are those of `eval.metrics.summarize.summarize` with the same seed. NaN where no image is valid.
+    The resamples are those of `eval.metrics.summarize.summarize`. NaN where no image is valid.
     """
-    count, groups = values.shape
-    used = np.where(valid, values, 0).astype(np.float32)
-    ones = valid.astype(np.float32)
-    sizes = [min(BLOCK, count - start) for start in range(0, count, BLOCK)]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = 100 * used.sum(0, dtype=np.float64) / ones.sum(0, dtype=np.float64)
-        if not resamples:
-            return means, np.zeros((groups, 0))
-        top = np.zeros((resamples, groups))
-        bottom = np.zeros((resamples, groups))
-        start = 0
-        for weights in resample_weights(sizes, resamples, seed):
-            stop = start + weights.shape[1]
-            top += weights @ used[start:stop]
-            bottom += weights @ ones[start:stop]
-            start = stop
-        return means, (100 * top / bottom).T
+    starts = range(0, len(values), BLOCK)
+    parts = [slice(start, min(start + BLOCK, len(values))) for start in starts]
+    means = resampled_means(
+        ((values[p].astype(np.float32), valid[p]) for p in parts),
+        [p.stop - p.start for p in parts],
+        bootstrap,
+    )
+    return means[0], means[1:].T

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.analysis.paired_statistics import Sampled, paired_difference
-from eval.analysis.per_image import PerImage, resampled_means
+from eval.analysis.per_image import PerImage, means_of_images
+from eval.metrics.bootstrap import Bootstrap
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,8 +47,7 @@ def group_differences(
     names: Sequence[str],
     *,
     by_seed: bool,
-    resamples: int,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> list[dict[str, Any]]:
     """For each group that occurs: number of images, both values, paired difference, and `contribution`, its share of
     the overall difference in points (contributions of all groups add up to the difference).
@@ -60,8 +60,8 @@ def group_differences(
 
     def sampled(runs: Sequence[PerImage]) -> list[tuple[Any, Any]]:
         return [
-            resampled_means(
-                np.repeat(r.hit.mean(1, dtype=np.float32)[:, None], len(present), 1), member, resamples, seed
+            means_of_images(
+                np.repeat(r.hit.mean(1, dtype=np.float32)[:, None], len(present), 1), member, bootstrap
             )
             for r in runs
         ]
@@ -76,7 +76,7 @@ def group_differences(
             Sampled.of([m[k] for m, _ in a], [s[k] for _, s in a]),
             Sampled.of([m[k] for m, _ in b], [s[k] for _, s in b]),
             by_seed=by_seed,
-            seed=seed,
+            seed=bootstrap.seed,
         )
         n = int(member[:, k].sum())
         found.append(

@@ -32,6 +32,7 @@ from eval.comparison.normalizations import normalization_protocols, normalized_s
 from eval.comparison.published import published_for
 from eval.comparison.run_pairs import Pairing
 from eval.comparison.thresholds import threshold_effects
+from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.outcomes import Summary
 from eval.protocols import Protocol
 
@@ -68,8 +69,7 @@ def analyse(
     decisions: Mapping[tuple[str, str], PerImage],
     manifest: tuple[Manifest, Split] | Unavailable,
     *,
-    resamples: int,
-    seed: int,
+    bootstrap: Bootstrap,
     threads: int | None = None,
     advance: Callable[[int], None] = lambda images: None,
 ) -> Analysis:
@@ -77,7 +77,7 @@ def analyse(
     main = main_protocol(protocols)
     analysis = Analysis(main.name if main else None)
     found, missing = analysis.found, analysis.missing
-    _top_loc(analysis, pairing, protocols, resamples, seed)
+    _top_loc(analysis, pairing, protocols, bootstrap)
     effects = threshold_effects(pairing.baseline, pairing.other, summaries, table, protocols)
     if effects:
         found["threshold"] = effects
@@ -88,7 +88,7 @@ def analyse(
             missing[name] = manifest.reason
         return analysis
     data, split = manifest
-    _normalizations(analysis, pairing, data, split, resamples, seed, threads, advance)
+    _normalizations(analysis, pairing, data, split, bootstrap, threads, advance)
     if main is None:
         for name in ("size", "instances", "class", "errors", "parts"):
             missing[name] = "no protocol of boxes was scored"
@@ -101,9 +101,7 @@ def analyse(
         "class": (a[0].label.astype(np.int64), data.classes),
     }
     for name, (membership, names) in groups.items():
-        found[name] = group_differences(
-            a, b, membership, names, by_seed=pairing.by_seed, resamples=resamples, seed=seed
-        )
+        found[name] = group_differences(a, b, membership, names, by_seed=pairing.by_seed, bootstrap=bootstrap)
     frame = Frame.of(main.frame, main.frame_size, _input_size(pairing.baseline[0]))
     boxes, offsets = true_boxes(split, frame)
     asked = without_class_unless_all([*a, *b])
@@ -113,11 +111,10 @@ def analyse(
             [classify(r, boxes, offsets) for r in asked[: len(a)]],
             [classify(r, boxes, offsets) for r in asked[len(a) :]],
             by_seed=pairing.by_seed,
-            resamples=resamples,
-            seed=seed,
+            bootstrap=bootstrap,
         ),
     }
-    _parts(analysis, pairing, main, a, b, data, split, resamples, seed)
+    _parts(analysis, pairing, main, a, b, data, split, bootstrap)
     return analysis
 
 
@@ -128,7 +125,7 @@ def _input_size(run: Evaluated) -> int | None:
 
 
 def _top_loc(
-    analysis: Analysis, pairing: Pairing, protocols: Sequence[Protocol], resamples: int, seed: int
+    analysis: Analysis, pairing: Pairing, protocols: Sequence[Protocol], bootstrap: Bootstrap
 ) -> None:
     gated = [p for p in protocols if p.class_gate != "none" and len(p.iou_thresholds) == 1]
     if not gated:
@@ -136,9 +133,7 @@ def _top_loc(
         return
     found = {}
     for p in gated:
-        split = decompose(
-            pairing.baseline, pairing.other, p, by_seed=pairing.by_seed, resamples=resamples, seed=seed
-        )
+        split = decompose(pairing.baseline, pairing.other, p, by_seed=pairing.by_seed, bootstrap=bootstrap)
         if split is not None:
             found[p.name] = split.as_json()
     if found:
@@ -152,16 +147,13 @@ def _normalizations(
     pairing: Pairing,
     manifest: Manifest,
     split: Split,
-    resamples: int,
-    seed: int,
+    bootstrap: Bootstrap,
     threads: int | None,
     advance: Callable[[int], None],
 ) -> None:
     by_run: dict[str, dict[str, Summary]] = {}
     for run in (*pairing.baseline, *pairing.other):
-        got = normalized_summaries(
-            run, manifest, split, resamples=resamples, seed=seed, threads=threads, advance=advance
-        )
+        got = normalized_summaries(run, manifest, split, bootstrap, threads=threads, advance=advance)
         if isinstance(got, Unavailable):
             analysis.missing["normalization"] = got.reason
             return
@@ -182,7 +174,7 @@ def _normalizations(
                 for runs in (pairing.baseline, pairing.other)
             ]
             rows[normalization] = {
-                **paired_difference(*sampled, by_seed=pairing.by_seed, seed=seed).as_json(),
+                **paired_difference(*sampled, by_seed=pairing.by_seed, seed=bootstrap.seed).as_json(),
                 "published": published_for(
                     p.name,
                     pairing.baseline_method,
@@ -208,8 +200,7 @@ def _parts(
     b: Sequence[PerImage],
     manifest: Manifest,
     split: Split,
-    resamples: int,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> None:
     if not manifest.part_names or not split.parts:
         analysis.missing["parts"] = f"dataset '{manifest.dataset}' has no part annotations"
@@ -233,6 +224,5 @@ def _parts(
         manifest.part_names,
         frame_size=protocol.frame_size,
         by_seed=pairing.by_seed,
-        resamples=resamples,
-        seed=seed,
+        bootstrap=bootstrap,
     )

@@ -16,6 +16,7 @@ from eval.comparison.published import published_for
 from eval.comparison.run_pairs import Pairing, comparable_protocols, pair, require_same_images
 from eval.comparison.run_pairs import group as group_runs
 from eval.comparison.verdicts import ALPHA, headline, judge
+from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap
 from eval.metrics.outcomes import Summary
 from eval.protocols import Protocol
 from wsol.errors import UserError
@@ -43,8 +44,7 @@ def compare_runs(
     runs: Sequence[Evaluated],
     *,
     baseline: str | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     dataset: str | None = None,
     data_root: str | None = None,
     threads: int | None = None,
@@ -66,12 +66,12 @@ def compare_runs(
     decisions: dict[tuple[str, str], PerImage] = {}
     boxes = [p for p in protocols if p.metric == "box_accuracy"]
     for run in used:
-        summaries[str(run.folder)] = run.summaries(protocols, resamples=resamples, seed=seed)
+        summaries[str(run.folder)] = run.summaries(protocols, bootstrap)
         for p in boxes:
             decisions[str(run.folder), p.name] = per_image(run.store, p, run.thresholds(p.name))
         advance(run.store.index.num_images)
     differences = {
-        (pairing.name, p.name): _difference(pairing, summaries, p.name, seed)
+        (pairing.name, p.name): _difference(pairing, summaries, p.name, bootstrap.seed)
         for pairing in pairings
         for p in protocols
     }
@@ -86,8 +86,7 @@ def compare_runs(
             summaries,
             decisions,
             manifest,
-            resamples=resamples,
-            seed=seed,
+            bootstrap=bootstrap,
             threads=threads,
             advance=advance,
         )
@@ -122,8 +121,8 @@ def compare_runs(
         "comparisons": entries,
         "not_compared": refused,
         "settings": {
-            "resamples": resamples,
-            "seed": seed,
+            "resamples": bootstrap.resamples,
+            "seed": bootstrap.seed,
             "confidence": 0.95,
             "alpha": ALPHA,
             "power": POWER,

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from eval.analysis.evaluated import Evaluated
 from eval.analysis.paired_statistics import Difference, Sampled, paired_difference
-from eval.metrics.bootstrap import resample_weights
+from eval.metrics.bootstrap import Bootstrap, weighted_sum
 from eval.metrics.summarize import ThresholdGrid, box_hits
 from eval.protocols import Protocol
 from eval.records.store import Records
@@ -54,33 +54,24 @@ class TopLoc:
         return self.best - self.localized
 
 
-def factors(
-    records: Records, protocol: Protocol, taus: Sequence[float], *, resamples: int, seed: int
-) -> TopLoc:
+def factors(records: Records, protocol: Protocol, taus: Sequence[float], bootstrap: Bootstrap) -> TopLoc:
     """c, l and o of one run under a protocol with a class condition and one IoU threshold. NaN where undefined (no
     image classified correctly)."""
-    gate = protocol.class_gate
-    channel = str(protocol.channel)
     present: set[int] = set()
     for block in records.blocks():
-        present.update(np.unique(block[f"{channel}.max_level"]).tolist())
+        present.update(np.unique(block.channel(protocol.channel).max_level).tolist())
     everywhere = replace(protocol, threshold="oracle", fixed_threshold=None)
     grid = ThresholdGrid.build(everywhere, sorted(present))
     own = ThresholdGrid.build(protocol, sorted(present), taus)
-    sizes = [len(records.block_range(b)) for b in range(records.index.num_blocks)]
-    rows = 1 + resamples
+    rows = 1 + bootstrap.resamples
     n, correct, localized = np.zeros(rows), np.zeros(rows), np.zeros(rows)
     curve = np.zeros((rows, len(grid.taus)))
-    drawn = resample_weights(sizes, resamples, seed) if resamples else iter(lambda: None, 0)
-    for block, extra in zip(records.blocks(), drawn):
-        count = len(block["num_boxes"])
-        whole = np.ones((1, count), np.float32)
-        weights = whole if extra is None else np.concatenate([whole, extra])
-        scored = (block["num_boxes"] > 0).astype(np.float32)
-        n += weights @ scored
-        correct += weights @ (scored * (block[gate] == 1))
-        localized += weights @ box_hits(block, protocol, own)[0][:, 0]
-        curve += weights @ box_hits(block, everywhere, grid)[0]
+    for block, weights in zip(records.blocks(), bootstrap.weights(records.index.block_sizes)):
+        scored = (block.num_boxes > 0).astype(np.float32)
+        n += weighted_sum(weights, scored)
+        correct += weighted_sum(weights, scored * (block.right_class(protocol) == 1))
+        localized += weighted_sum(weights, box_hits(block, protocol, own)[0][:, 0])
+        curve += weighted_sum(weights, box_hits(block, everywhere, grid)[0])
     with np.errstate(invalid="ignore", divide="ignore"):
         return TopLoc(correct / n, localized / correct, curve.max(1) / correct)
 
@@ -128,16 +119,12 @@ def decompose(
     protocol: Protocol,
     *,
     by_seed: bool,
-    resamples: int,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> Decomposition | None:
     """Split one gated protocol's difference; None where a method classifies nothing correctly."""
 
     def all_factors(runs: Sequence[Evaluated]) -> list[TopLoc]:
-        return [
-            factors(r.store, protocol, r.thresholds(protocol.name), resamples=resamples, seed=seed)
-            for r in runs
-        ]
+        return [factors(r.store, protocol, r.thresholds(protocol.name), bootstrap) for r in runs]
 
     found_a, found_b = all_factors(baseline), all_factors(other)
     if not all(np.isfinite(f.localized[0]) for f in (*found_a, *found_b)):
@@ -147,7 +134,7 @@ def decompose(
     else:
         split = [[_terms(a, b) for b in found_b] for a in found_a]
     terms = {
-        name: _term(np.array([[t[name] for t in row] for row in split]), by_seed=by_seed, seed=seed)
+        name: _term(np.array([[t[name] for t in row] for row in split]), by_seed=by_seed, seed=bootstrap.seed)
         for name in TERMS
     }
     parts = {}
@@ -159,7 +146,7 @@ def decompose(
             )
             for fs in (found_a, found_b)
         )
-        parts[name] = paired_difference(a, b, by_seed=by_seed, seed=seed)
+        parts[name] = paired_difference(a, b, by_seed=by_seed, seed=bootstrap.seed)
     return Decomposition(protocol.name, terms, parts, _largest(terms))
 
 

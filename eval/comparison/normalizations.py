@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from eval.analysis.evaluated import Evaluated, Unavailable
 from eval.maps.normalization import NORMALIZATIONS
+from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.outcomes import Summary
 from eval.protocols import Protocol, channels_of, protocol_named
 from eval.records.fill import measure
@@ -35,9 +36,8 @@ def normalized_summaries(
     run: Evaluated,
     manifest: Manifest,
     split: Split,
+    bootstrap: Bootstrap,
     *,
-    resamples: int,
-    seed: int,
     threads: int | None = None,
     advance: Callable[[int], None] = lambda images: None,
 ) -> dict[str, Summary] | Unavailable:
@@ -47,7 +47,7 @@ def normalized_summaries(
     channels = channels_of(wanted)
     there = [c for c in channels if str(c) in run.store.index.channels]
     missing = [c for c in channels if c not in there]
-    found = run.summaries([p for p in wanted if p.channel in there], resamples=resamples, seed=seed)
+    found = run.summaries([p for p in wanted if p.channel in there], bootstrap)
     if missing:
         source = run.maps(split)
         if isinstance(source, Unavailable):
@@ -71,7 +71,5 @@ def normalized_summaries(
         )
         scorer = Scorer(split, tuple(missing), input_size=source.input_size)
         measure(store, scorer, source, threads=threads, advance=advance)
-        found |= run.summaries(
-            [p for p in wanted if p.channel in missing], resamples=resamples, seed=seed, store=store
-        )
+        found |= run.summaries([p for p in wanted if p.channel in missing], bootstrap, store=store)
     return found

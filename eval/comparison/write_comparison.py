@@ -16,6 +16,7 @@ from eval.comparison.build import Comparison, compare_runs
 from eval.comparison.csv_latex import csv_text, latex_text
 from eval.comparison.figures import write_figures
 from eval.comparison.terminal import print_comparison
+from eval.metrics.bootstrap import Bootstrap
 from eval.progress import progress
 from eval.report.comparison_page import write_comparison_page
 from wsol.errors import UserError
@@ -45,8 +46,7 @@ def compare(config: CompareConfig) -> tuple[Path, Comparison]:
         comparison = compare_runs(
             runs,
             baseline=config.baseline,
-            resamples=config.bootstrap,
-            seed=config.seed,
+            bootstrap=Bootstrap(config.bootstrap, config.seed),
             dataset=config.dataset,
             data_root=str(config.data_root) if config.data_root else None,
             threads=config.threads,

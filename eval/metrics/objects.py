@@ -10,19 +10,20 @@ Thin state over the same functions that `eval.localize` calls: per-image records
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eval.boxes.best_iou import best_iou_per_level_batch
 from eval.maps.normalization import quantize
-from eval.metrics.bootstrap import RESAMPLES
+from eval.metrics.bootstrap import RESAMPLES, Bootstrap
 from eval.metrics.outcomes import NotComputed, Summary
 from eval.metrics.summarize import summarize
 from eval.protocols import PROTOCOLS, Protocol
+from eval.records.block import channel_array
 from eval.records.histograms import histogram_edges, score_histograms
-from eval.records.store import BLOCK, RecordIndex
+from eval.records.store import MemoryRecords, RecordIndex
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -66,15 +67,24 @@ class _Metric:
         """
         if not len(self):
             raise ValueError("no images yet: call update() first")
-        outcome = summarize(
-            _MemoryRecords(self._batches, self.protocol),
-            [self.protocol],
-            resamples=self.resamples,
-            seed=self.seed,
-        )[self.protocol.name]
+        outcome = summarize(self._records(), [self.protocol], bootstrap=Bootstrap(self.resamples, self.seed))[
+            self.protocol.name
+        ]
         if isinstance(outcome, NotComputed):
             raise ValueError(outcome.reason)
         return outcome
+
+    def _records(self) -> MemoryRecords:
+        arrays = {name: np.concatenate([b[name] for b in self._batches]) for name in self._batches[0]}
+        channel = str(self.protocol.channel)
+        masks = channel_array(channel, "hist_object") in arrays
+        index = RecordIndex("memory", "test", "", len(arrays["num_boxes"]), (channel,), masks, ())
+        return MemoryRecords(index, arrays)
+
+    def _add(self, num_boxes: npt.NDArray[np.integer], on_maps: Arrays) -> None:
+        """Take over one batch's records; `on_maps` are those of the protocol's kind of score map."""
+        named = {channel_array(self.protocol.channel, name): array for name, array in on_maps.items()}
+        self._batches.append({"num_boxes": num_boxes.astype(np.int32), **named})
 
 
 class MaxBoxAcc(_Metric):
@@ -116,15 +126,15 @@ class MaxBoxAcc(_Metric):
         offsets = np.concatenate([[0], np.cumsum([len(t) for t in truth])]).astype(np.int64)
         flat = np.concatenate(truth).astype(np.int64) if len(truth) else np.zeros((0, 4), np.int64)
         best = best_iou_per_level_batch(levels, flat, offsets)
-        self._batches.append(
+        self._add(
+            np.diff(offsets),
             {
-                "num_boxes": np.diff(offsets).astype(np.int32),
                 "max_level": levels.reshape(len(levels), -1).max(1),
                 "largest_any": best.largest_any.astype(np.float32),
                 "largest_first": best.largest_first.astype(np.float32),
                 "all_any": best.all_any.astype(np.float32),
                 "all_first": best.all_first.astype(np.float32),
-            }
+            },
         )
 
 
@@ -168,13 +178,13 @@ class PxAP(_Metric):
             score_histograms(s, m, None if left_out is None else left_out[i], edges)
             for i, (s, m) in enumerate(zip(scores, inside))
         ]
-        self._batches.append(
+        self._add(
+            np.zeros(len(scores), np.int32),
             {
-                "num_boxes": np.zeros(len(scores), np.int32),
                 "max_level": np.zeros(len(scores), np.uint8),
                 "hist_object": np.array([p[0] for p in pairs]),
                 "hist_background": np.array([p[1] for p in pairs]),
-            }
+            },
         )
 
 
@@ -184,37 +194,3 @@ def _as_array(values: Any) -> npt.NDArray[Any]:
     if array.ndim != 3:
         raise ValueError(f"expected shape [n, H, W], got {list(array.shape)}")
     return array
-
-
-class _MemoryRecords:
-    """`eval.records.store.Records` over arrays in memory."""
-
-    def __init__(self, batches: Sequence[Arrays], protocol: Protocol) -> None:
-        self._arrays = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
-        n = len(self._arrays["num_boxes"])
-        masks = "hist_object" in self._arrays
-        self.index = RecordIndex("memory", "test", "", n, (str(protocol.channel),), masks, ())
-
-    def block_range(self, block: int) -> range:
-        return range(block * BLOCK, min((block + 1) * BLOCK, self.index.num_images))
-
-    def blocks(self) -> Iterator[_MemoryBlock]:
-        for b in range(self.index.num_blocks):
-            part = self.block_range(b)
-            yield _MemoryBlock({k: v[part.start : part.stop] for k, v in self._arrays.items()})
-
-
-class _MemoryBlock:
-    def __init__(self, arrays: Arrays) -> None:
-        self._arrays = arrays
-
-    def __contains__(self, name: str) -> bool:
-        return name.rpartition(".")[2] in self._arrays
-
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        if name in ("top1", "top5"):
-            return np.full(len(self._arrays["num_boxes"]), -1, np.int8)
-        return self._arrays[name.rpartition(".")[2]]
-
-    def iou(self, channel: str, contours: str, gt_boxes: str) -> npt.NDArray[np.float32]:
-        return self._arrays[f"{contours}_{gt_boxes}"]

@@ -56,12 +56,13 @@ def pooled_iou(
 def finish_histograms(
     protocol: Protocol,
     hists: Sequence[npt.NDArray[np.float64]],
-    hists_boot: Sequence[npt.NDArray[np.float64]],
     num_images: int,
 ) -> Outcome:
-    """The outcome of a mask metric from summed histograms (object, background)."""
+    """The outcome of a mask metric from summed histograms (object, background), each [1 + B, bins]: the whole set, then
+    each resample."""
     edges = histogram_edges(protocol.threshold_step)
-    inside, outside = hists
+    inside, outside = (h[0] for h in hists)
+    inside_boot, outside_boot = (h[1:] for h in hists)
     if len(inside) != len(edges) - 1:
         return NotComputed(
             protocol,
@@ -72,26 +73,25 @@ def finish_histograms(
         return NotComputed(protocol, "no pixel of any mask belongs to an object")
     taus: tuple[float, ...] = ()
     ties: tuple[int, ...] = ()
-    resampled: npt.NDArray[np.float64] | None
     if protocol.metric == "pixel_average_precision":
         value = float(average_precision(inside, outside))
-        resampled = average_precision(*hists_boot) if hists_boot else None
+        resampled = average_precision(inside_boot, outside_boot)
         curves = None
     else:
         curve = pooled_iou(inside, outside)[:-2]
         best = int(np.argmax(curve))
         value, taus, ties = float(curve[best]), (float(edges[best]),), (int((curve == curve[best]).sum()),)
-        resampled = pooled_iou(*hists_boot)[:, :-2].max(1) if hists_boot else None
+        resampled = pooled_iou(inside_boot, outside_boot)[:, :-2].max(1)
         curves = curve[None]
     return Summary(
         protocol,
         value,
-        percentile_interval(resampled) if resampled is not None else None,
+        percentile_interval(resampled),
         {},
         taus,
         ties,
         num_images,
         taus=edges[:-3] if curves is not None else None,
         curves=curves,
-        resampled=resampled,
+        resampled=resampled if len(resampled) else None,
     )

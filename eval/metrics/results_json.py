@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eval.maps.normalization import MapStatus
-from eval.metrics.bootstrap import percentile_interval, resample_weights
+from eval.metrics.bootstrap import Bootstrap, percentile_interval, resampled_means
 from eval.metrics.outcomes import NotComputed, Outcome, Summary
 from eval.records.store import Records
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 SCHEMA = 1
 RESULTS = "results.json"
@@ -30,56 +33,56 @@ _STATUS_KEYS = {
 }
 
 
-def counts(store: Records, channels: Sequence[str]) -> dict[str, Any]:
+def counts(store: Records) -> dict[str, Any]:
     """What was scored and what was odd: images, images without boxes, maps by status; `zero_divisor` by channel."""
     found: dict[str, Any] = {"images": store.index.num_images, "scored": 0, "no_gt": 0}
     found.update(dict.fromkeys(_STATUS_KEYS.values(), 0))
+    channels = store.index.channels
     undefined = dict.fromkeys(channels, 0)
     for block in store.blocks():
-        has_box = block["num_boxes"] > 0
+        has_box = block.num_boxes > 0
         found["scored"] += int(has_box.sum())
         found["no_gt"] += int((~has_box).sum())
-        if channels:
-            status = block[f"{channels[0]}.status"]
-            for flag, key in _STATUS_KEYS.items():
-                found[key] += int(((status & int(flag)) != 0).sum())
-        for channel in channels:
-            undefined[channel] += int(((block[f"{channel}.status"] & int(MapStatus.ZERO_DIVISOR)) != 0).sum())
+        for position, channel in enumerate(channels):
+            status = block.channel(channel).status
+            if position == 0:  # what is wrong with a map itself is wrong on every channel
+                for flag, key in _STATUS_KEYS.items():
+                    found[key] += int(((status & int(flag)) != 0).sum())
+            undefined[channel] += int(((status & int(MapStatus.ZERO_DIVISOR)) != 0).sum())
     if any(undefined.values()):
         found["zero_divisor"] = {c: n for c, n in undefined.items() if n}
     return found
 
 
 def mean_with_interval(
-    store: Records, array: str, resamples: int, seed: int, column: int | None = None
+    store: Records, array: str, bootstrap: Bootstrap, column: int | None = None
 ) -> dict[str, Any] | None:
-    """Mean in percent of a per-image quantity with its bootstrap interval; undefined values are left out and
-    counted. None where the records lack it or no image defines it."""
-    sizes = [len(store.block_range(b)) for b in range(store.index.num_blocks)]
-    total, n, undefined = 0.0, 0, 0
-    boot = np.zeros((2, resamples))
-    weights = resample_weights(sizes, resamples, seed) if resamples else iter(lambda: None, 0)
-    for block, weight in zip(store.blocks(), weights):
-        if array not in block:
-            return None
-        values = block[array] if column is None else block[array][:, column]
-        values = values.astype(np.float64)
-        fine = np.isfinite(values) & (values >= 0)
-        undefined += int((~fine).sum())
-        total += float(values[fine].sum())
-        n += int(fine.sum())
-        if weight is not None:
-            boot[0] += weight[:, fine] @ values[fine]
-            boot[1] += weight[:, fine].sum(1)
-    if n == 0:
+    """Mean in percent of a per-image measure with its bootstrap interval; undefined values are left out and counted.
+    None where the records lack it or no image defines it."""
+    defined = 0
+
+    def values() -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]]:
+        nonlocal defined
+        for block in store.blocks():
+            found = block.measure(array)
+            if found is None:
+                return
+            chosen = (found if column is None else found[:, column]).astype(np.float64)[:, None]
+            fine = np.isfinite(chosen) & (chosen >= 0)
+            defined += int(fine.sum())
+            yield chosen, fine
+
+    means = resampled_means(values(), store.index.block_sizes, bootstrap)
+    if not defined:
         return None
-    entry: dict[str, Any] = {"value": 100 * total / n, "ci95": None, "num_images": n}
-    if resamples:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            interval = percentile_interval(100 * boot[0] / boot[1])
-        entry["ci95"] = list(interval) if interval else None
-    if undefined:
-        entry["undefined"] = undefined
+    interval = percentile_interval(means[1:, 0])
+    entry: dict[str, Any] = {
+        "value": float(means[0, 0]),
+        "ci95": list(interval) if interval else None,
+        "num_images": defined,
+    }
+    if defined < store.index.num_images:
+        entry["undefined"] = store.index.num_images - defined
     return entry
 
 

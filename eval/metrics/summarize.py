@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.metrics.bootstrap import RESAMPLES, percentile_interval, resample_weights
+from eval.metrics.bootstrap import (
+    DEFAULT_BOOTSTRAP,
+    NO_BOOTSTRAP,
+    Bootstrap,
+    percentile_interval,
+    weighted_sum,
+)
 from eval.metrics.outcomes import NotComputed, Outcome, Summary
 from eval.metrics.pixels import finish_histograms
-from eval.protocols import Protocol
-from eval.records.store import RecordBlock, Records
+from eval.protocols import Channel, Protocol, channels_of
+from eval.records.block import RecordBlock
+from eval.records.store import Records
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -65,32 +72,23 @@ class ThresholdGrid:
 
 @dataclass
 class _Sums:
-    """Running sums of one protocol: whole set [.., T] and per resample [B, .., T]."""
+    """Running sums of one protocol under the bootstrap's weights; row 0 of each is the whole set."""
 
     grid: ThresholdGrid | None
-    n: float = 0.0
-    n_boot: npt.NDArray[np.float64] | None = None
+    images: npt.NDArray[np.float64] | float = 0.0
+    """Images in the denominator [1 + B]."""
     hits: list[npt.NDArray[np.float64]] = field(default_factory=list)
-    hits_boot: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    """For boxes one [1 + B, T] an IoU threshold; for masks the two histograms [1 + B, bins]."""
 
     def add(
-        self, arrays: Sequence[npt.NDArray[np.floating]], weights: npt.NDArray[np.float32] | None
+        self,
+        arrays: Sequence[npt.NDArray[np.floating]],
+        counted: npt.NDArray[np.bool_],
+        weights: npt.NDArray[np.float32],
     ) -> None:
-        for k, array in enumerate(arrays):
-            total = array.sum(0, dtype=np.float64)
-            boot = (
-                None
-                if weights is None
-                else (weights.astype(array.dtype, copy=False) @ array).astype(np.float64)
-            )
-            if k < len(self.hits):
-                self.hits[k] += total
-                if boot is not None:
-                    self.hits_boot[k] += boot
-            else:
-                self.hits.append(total)
-                if boot is not None:
-                    self.hits_boot.append(boot)
+        found = [weighted_sum(weights, array) for array in arrays]
+        self.hits = [a + b for a, b in zip(self.hits, found)] if self.hits else found
+        self.images = self.images + weights[:, counted].sum(1, dtype=np.float64)
 
 
 def box_hits(
@@ -100,13 +98,11 @@ def box_hits(
 
     Rows of images without a ground-truth box are 0; callers leave them out of the denominator.
     """
-    channel = str(protocol.channel)
-    iou = block.iou(channel, protocol.contours, protocol.gt_boxes)  # [n, 256]
-    levels = grid.levels[block[f"{channel}.max_level"]]  # [n, T]
+    records = block.channel(protocol.channel)
+    iou = records.iou(protocol.contours, protocol.gt_boxes)  # [n, 256]
+    levels = grid.levels[records.max_level]  # [n, T]
     at = np.take_along_axis(iou, levels.astype(np.intp), axis=1)  # [n, T]
-    scored = block["num_boxes"] > 0
-    if protocol.class_gate != "none":
-        scored = scored & (block[protocol.class_gate] == 1)
+    scored = (block.num_boxes > 0) & (block.right_class(protocol) == 1)
     found = []
     for threshold in protocol.iou_thresholds:
         limit = np.float32(threshold)
@@ -120,13 +116,12 @@ def summarize(
     protocols: Sequence[Protocol],
     *,
     thresholds: Mapping[str, Sequence[float]] | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> dict[str, Outcome]:
     """Every protocol that these records can answer, in one pass over the blocks.
 
     `thresholds` gives, for protocols with threshold "transferred", the taus chosen elsewhere (one per IoU threshold).
-    Their intervals are conditional on those taus. With `resamples` 0 there are no intervals.
+    Their intervals are conditional on those taus.
     """
     outcomes: dict[str, Outcome] = {}
     wanted: list[Protocol] = []
@@ -137,19 +132,20 @@ def summarize(
         else:
             wanted.append(protocol)
     boxes = [p for p in wanted if p.metric == "box_accuracy"]
-    channels = sorted({str(p.channel) for p in boxes})
-    max_levels: dict[str, set[int]] = {c: set() for c in channels}
+    channels = channels_of(boxes)
+    gated = [p for p in wanted if p.class_gate != "none"]
+    unpredicted: set[str] = set()
+    max_levels: dict[Channel, set[int]] = {c: set() for c in channels}
     scored = 0
-    predicted = True
     for block in store.blocks():
-        scored += int((block["num_boxes"] > 0).sum())
-        predicted &= bool((block["top1"] >= 0).all())
+        scored += int((block.num_boxes > 0).sum())
+        unpredicted |= {p.name for p in gated if (block.right_class(p) < 0).any()}
         for c in channels:
-            max_levels[c].update(np.unique(block[f"{c}.max_level"]).tolist())
+            max_levels[c].update(np.unique(block.channel(c).max_level).tolist())
     for protocol in list(wanted):
         if protocol.metric == "box_accuracy" and scored == 0:
             outcomes[protocol.name] = NotComputed(protocol, "no image has a ground-truth box")
-        elif protocol.class_gate != "none" and not predicted:
+        elif protocol.name in unpredicted:
             outcomes[protocol.name] = NotComputed(
                 protocol, "there are no class predictions for these score maps"
             )
@@ -158,44 +154,30 @@ def summarize(
         wanted.remove(protocol)
     sums = {
         p.name: _Sums(
-            ThresholdGrid.build(p, sorted(max_levels[str(p.channel)]), (thresholds or {}).get(p.name))
+            ThresholdGrid.build(p, sorted(max_levels[p.channel]), (thresholds or {}).get(p.name))
             if p.metric == "box_accuracy"
             else None
         )
         for p in wanted
     }
-    sizes = [len(store.block_range(b)) for b in range(store.index.num_blocks)]
-    weights = resample_weights(sizes, resamples, seed) if resamples else iter(lambda: None, 0)
-    for block, weight in zip(store.blocks(), weights):
-        has_box = block["num_boxes"] > 0
+    for block, weights in zip(store.blocks(), bootstrap.weights(store.index.block_sizes)):
+        has_box = block.num_boxes > 0
         for p in wanted:
             s = sums[p.name]
-            if p.metric == "box_accuracy":
-                assert s.grid is not None
-                rows = has_box
-                s.add(box_hits(block, p, s.grid), weight)
+            if s.grid is not None:
+                s.add(box_hits(block, p, s.grid), has_box, weights)
             else:
-                rows = np.ones(len(has_box), bool)
-                channel = str(p.channel)
-                hist = [
-                    block[f"{channel}.{k}"].astype(np.float64) for k in ("hist_object", "hist_background")
-                ]
-                s.add(hist, weight)
-            s.n += float(rows.sum())
-            if weight is not None:
-                drawn = weight[:, rows].sum(1, dtype=np.float64)
-                s.n_boot = drawn if s.n_boot is None else s.n_boot + drawn
+                hists = [h.astype(np.float64) for h in block.channel(p.channel).histograms]
+                s.add(hists, np.ones(len(block), bool), weights)
     for p in wanted:
         outcomes[p.name] = _finish(p, sums[p.name], (thresholds or {}).get(p.name))
     return {p.name: outcomes[p.name] for p in protocols}
 
 
 def _why_not(store: Records, protocol: Protocol, thresholds: Mapping[str, Sequence[float]]) -> str | None:
-    if str(protocol.channel) not in store.index.channels:
-        return str(
-            store.index.maps.get("not_computed", {}).get(str(protocol.channel))
-            or f"these records hold no '{protocol.channel}' score maps"
-        )
+    if not store.index.holds(protocol.channel):
+        why = store.index.maps.get("not_computed", {}).get(str(protocol.channel))
+        return str(why or f"these records hold no '{protocol.channel}' score maps")
     if protocol.metric != "box_accuracy" and not store.index.masks:
         return "the dataset has no masks"
     if protocol.threshold == "transferred" and protocol.name not in thresholds:
@@ -204,11 +186,12 @@ def _why_not(store: Records, protocol: Protocol, thresholds: Mapping[str, Sequen
 
 
 def _finish(protocol: Protocol, sums: _Sums, given: Sequence[float] | None) -> Outcome:
-    if protocol.metric != "box_accuracy":
-        return finish_histograms(protocol, sums.hits, sums.hits_boot, int(sums.n))
-    assert sums.grid is not None
+    images = np.asarray(sums.images)
+    if sums.grid is None:
+        return finish_histograms(protocol, sums.hits, int(images[0]))
     grid = sums.grid
-    curves = np.stack(sums.hits) * 100.0 / sums.n  # [K, T]
+    shares = [h * 100.0 / np.where(images > 0, images, np.nan)[:, None] for h in sums.hits]  # each [1 + B, T]
+    curves = np.stack([share[0] for share in shares])  # [K, T]
     if given is not None:
         columns = [grid.column(t) for t in given]
         taus = tuple(float(t) for t in given)
@@ -218,26 +201,22 @@ def _finish(protocol: Protocol, sums: _Sums, given: Sequence[float] | None) -> O
         taus = tuple(float(grid.taus[c]) for c in columns)
         ties = tuple(int((curve == curve.max()).sum()) for curve in curves)
     best = [float(curve[c]) for curve, c in zip(curves, columns)]
-    ci95, resampled = None, None
-    if sums.hits_boot and sums.n_boot is not None:
-        denominator = np.where(sums.n_boot > 0, sums.n_boot, np.nan)[:, None]
-        boot = [h * 100.0 / denominator for h in sums.hits_boot]  # each [B, T]
-        free = given is None and protocol.threshold == "oracle"
-        picked = [b.max(1) if free else b[:, c] for b, c in zip(boot, columns)]
-        resampled = np.mean(picked, axis=0)
-        ci95 = percentile_interval(resampled)
+    free = given is None and protocol.threshold == "oracle"
+    resampled = np.mean(
+        [share[1:].max(1) if free else share[1:, c] for share, c in zip(shares, columns)], axis=0
+    )
     per_iou = {f"{t * 100:g}": v for t, v in zip(protocol.iou_thresholds, best)}
     return Summary(
         protocol,
         float(np.mean(best)),
-        ci95,
+        percentile_interval(resampled),
         per_iou,
         taus,
         ties,
-        int(sums.n),
+        int(images[0]),
         taus=grid.taus,
         curves=curves,
-        resampled=resampled,
+        resampled=resampled if len(resampled) else None,
     )
 
 
@@ -245,5 +224,5 @@ def chosen_thresholds(store: Records, protocols: Sequence[Protocol]) -> dict[str
     """The best taus on these records (train-fullsup) for every protocol whose threshold is transferred."""
     asked = [p for p in protocols if p.threshold == "transferred"]
     oracle = [dataclasses.replace(p, threshold="oracle") for p in asked]
-    found = summarize(store, oracle, resamples=0)
+    found = summarize(store, oracle, bootstrap=NO_BOOTSTRAP)
     return {p.name: o.thresholds for p, o in zip(asked, found.values()) if isinstance(o, Summary)}

@@ -1,12 +1,15 @@
 """Controls that need no model: the centre Gaussian and the full-image box.
 
 Centre Gaussian: g(x, y) = exp(-((x - S/2)^2 + (y - S/2)^2) / (2 s^2)) on a frame of S pixels, s = S/4, min-max
-normalised and scored like any map (PROTOCOLS: CUB test gives maxboxacc 59.72 and maxboxacc_v2 56.97).
+normalised and scored like any map (docs/protocols.md: CUB test gives maxboxacc 59.72 and maxboxacc_v2 56.97).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +20,8 @@ from eval.boxes.geometry import inclusive_iou
 from eval.maps.batch import unpredicted
 from eval.maps.normalization import MapStatus, normalize, quantize
 from eval.protocols import Channel
-from eval.records.store import BLOCK, LEVELS, RecordIndex
+from eval.records.block import LazyArrays, RecordBlock, channel_array
+from eval.records.store import LEVELS, RecordIndex
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,6 +37,16 @@ def center_gaussian(size: int) -> npt.NDArray[np.float64]:
     spread = size / 4
     square = axis[:, None] ** 2 + axis[None, :] ** 2
     return np.asarray(np.exp(-square / (2 * spread**2)))
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """A control's boxes: every contour's by level, the largest one's [256, 4]; the map's largest level and status."""
+
+    every: list[npt.NDArray[np.int64]]
+    largest: npt.NDArray[np.int64]
+    max_level: int
+    status: int
 
 
 class ControlRecords:
@@ -59,102 +73,71 @@ class ControlRecords:
             (),
             {"kind": "control", "control": control},
         )
-        self._cache: dict[Channel, tuple[list[npt.NDArray[np.int64]], npt.NDArray[np.int64], int, int]] = {}
+        self._predicted: dict[Channel, _Predicted] = {}
 
-    def block_range(self, block: int) -> range:
-        return range(block * BLOCK, min((block + 1) * BLOCK, len(self.split)))
-
-    def blocks(self) -> Iterator[ControlBlock]:
+    def blocks(self) -> Iterator[RecordBlock]:
         for b in range(self.index.num_blocks):
-            yield ControlBlock(
-                self, np.arange(len(self.split))[self.block_range(b).start : self.block_range(b).stop]
-            )
+            yield RecordBlock(LazyArrays(self._makers(np.asarray(self.index.block_range(b)))))
 
-    def boxes(self, channel: Channel) -> tuple[list[npt.NDArray[np.int64]], npt.NDArray[np.int64], int, int]:
-        """(every contour's boxes by level, the largest one's [256, 4], largest 8-bit value, status)."""
-        if channel not in self._cache:
+    def _makers(self, rows: npt.NDArray[np.int64]) -> dict[str, Callable[[], npt.NDArray[Any]]]:
+        """What computes each array of a block."""
+        n = len(rows)
+        makers: dict[str, Callable[[], npt.NDArray[Any]]] = {
+            "index": lambda: rows,
+            "num_boxes": lambda: np.diff(self.split.box_offsets)[rows],
+            "label": lambda: self.split.labels[rows],
+        }
+        for name, array in zip(("predicted", "top1", "top5"), unpredicted(n)):
+            makers[name] = partial(np.asarray, array)
+        for c in self.channels:
+            found = self.predicted(c)
+            makers[channel_array(c, "max_level")] = partial(np.full, n, found.max_level, np.uint8)
+            makers[channel_array(c, "status")] = partial(np.full, n, found.status, np.uint8)
+            makers[channel_array(c, "largest_box")] = partial(
+                np.broadcast_to, found.largest.astype(np.int16), (n, LEVELS, 4)
+            )
+            for contours, gt_boxes in itertools.product(("largest", "all"), ("any", "first")):
+                makers[channel_array(c, f"{contours}_{gt_boxes}")] = partial(
+                    self._best_iou, c, rows, contours, gt_boxes
+                )
+        return makers
+
+    def predicted(self, channel: Channel) -> _Predicted:
+        """What the control predicts on one kind of score map."""
+        if channel not in self._predicted:
             side = channel.frame_size
             if self.control == "full_image":
                 whole = np.array([[0, 0, side - 1, side - 1]])
-                self._cache[channel] = ([whole] * LEVELS, np.repeat(whole, LEVELS, 0), 255, 0)
+                self._predicted[channel] = _Predicted([whole] * LEVELS, np.repeat(whole, LEVELS, 0), 255, 0)
             else:
                 m, status = normalize(center_gaussian(side), channel.normalization, channel.fraction)
                 u = quantize(m) if status == MapStatus.OK else np.zeros((side, side), np.uint8)
                 every = [np.asarray(boxes_at_level(u, level, "all"), np.int64) for level in range(LEVELS)]
                 largest = np.concatenate([boxes_at_level(u, level, "largest") for level in range(LEVELS)])
-                self._cache[channel] = (every, np.asarray(largest, np.int64), int(u.max()), int(status))
-        return self._cache[channel]
-
-
-class ControlBlock:
-    """One block of a control's records; the interface of `eval.records.store.Block`."""
-
-    def __init__(self, records: ControlRecords, rows: npt.NDArray[np.int64]) -> None:
-        self._records = records
-        self._rows = rows
-        self._by_name = {str(c): c for c in records.channels}
-        self._iou: dict[tuple[str, str, str], npt.NDArray[np.float32]] = {}
-
-    def __contains__(self, name: str) -> bool:
-        return name in ("num_boxes", "label", "predicted", "top1", "top5", "index")
-
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        n = len(self._rows)
-        if name == "num_boxes":
-            return np.diff(self._records.split.box_offsets)[self._rows]
-        if name == "index":
-            return self._rows
-        if name == "label":
-            return self._records.split.labels[self._rows]
-        if name in ("predicted", "top1", "top5"):
-            return unpredicted(n)[("predicted", "top1", "top5").index(name)]
-        channel, _, what = name.rpartition(".")
-        _, largest, max_level, status = self._records.boxes(self._by_name[channel])
-        if what == "max_level":
-            return np.full(n, max_level, np.uint8)
-        if what == "status":
-            return np.full(n, status, np.uint8)
-        if what == "largest_box":
-            return np.broadcast_to(largest.astype(np.int16), (n, LEVELS, 4))
-        raise KeyError(name)
-
-    def iou(self, channel: str, contours: str, gt_boxes: str) -> npt.NDArray[np.float32]:
-        """Best IoU at every level, [n, 256]."""
-        kind = self._by_name[channel]
-        every, largest, _, _ = self._records.boxes(kind)
-        if all(len(boxes) == 1 for boxes in every):
-            contours = "largest"  # one contour at every level: both rules agree
-        key = (channel, contours, gt_boxes)
-        if key not in self._iou:
-            self._iou[key] = self._best_iou(kind, every, largest, contours, gt_boxes)
-        return self._iou[key]
+                self._predicted[channel] = _Predicted(
+                    every, np.asarray(largest, np.int64), int(u.max()), int(status)
+                )
+        return self._predicted[channel]
 
     def _best_iou(
-        self,
-        kind: Channel,
-        every: list[npt.NDArray[np.int64]],
-        largest: npt.NDArray[np.int64],
-        contours: str,
-        gt_boxes: str,
+        self, channel: Channel, rows: npt.NDArray[np.int64], contours: str, gt_boxes: str
     ) -> npt.NDArray[np.float32]:
-        frame = Frame.of(kind.frame, kind.frame_size)
-        truth, offsets = split_boxes(self._records.split, self._rows, frame)
+        """Best IoU at every level, [n, 256]."""
+        found = self.predicted(channel)
+        truth, offsets = split_boxes(self.split, rows, Frame.of(channel.frame, channel.frame_size))
         if gt_boxes == "first":
             has = np.diff(offsets) > 0
             truth = truth[offsets[:-1][has]]
             offsets = np.concatenate([[0], np.cumsum(has)])
-        best = np.zeros((len(self._rows), LEVELS))
+        best = np.zeros((len(rows), LEVELS))
         if not len(truth):
             return best.astype(np.float32)
         filled = np.flatnonzero(np.diff(offsets) > 0)
         starts = offsets[:-1][filled]
-        if contours == "largest":
-            best[filled] = np.maximum.reduceat(_inclusive_iou(truth, largest), starts, axis=0)
+        # with one contour at every level both rules agree
+        if contours == "largest" or all(len(boxes) == 1 for boxes in found.every):
+            best[filled] = np.maximum.reduceat(inclusive_iou(truth, found.largest), starts, axis=0)
         else:
-            for level in range(LEVELS):
-                best[filled, level] = np.maximum.reduceat(_inclusive_iou(truth, every[level]).max(1), starts)
+            for level, boxes in enumerate(found.every):
+                best[filled, level] = np.maximum.reduceat(inclusive_iou(truth, boxes).max(1), starts)
         return best.astype(np.float32)
-
-
-def _inclusive_iou(truth: npt.NDArray[np.int64], boxes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    return inclusive_iou(truth, boxes)

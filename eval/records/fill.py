@@ -51,7 +51,7 @@ def measure(
     kept = [b for b in mine if b in missing and b in there]
     fresh = [b for b in mine if (b in missing if keep is None else b not in there)]
     todo = {*kept, *fresh}
-    advance(sum(len(store.block_range(b)) for b in mine if b not in todo))
+    advance(sum(len(store.index.block_range(b)) for b in mine if b not in todo))
     threads = threads or usable_cores()
     if keep is not None and kept:
         _fill(store, scorer, keep, kept, None, threads, advance)
@@ -68,7 +68,7 @@ def _fill(
     threads: int,
     advance: Callable[[int], None],
 ) -> None:
-    rows = np.concatenate([np.arange(store.block_range(b).start, store.block_range(b).stop) for b in blocks])
+    rows = np.concatenate([np.asarray(store.index.block_range(b)) for b in blocks])
     waiting: deque[Future[dict[str, Any]]] = deque()
     writes: deque[Future[None]] = deque()
     done: dict[int, list[Future[dict[str, Any]]]] = {b: [] for b in blocks}
@@ -79,7 +79,7 @@ def _fill(
         if keep is not None:
             keep.write(block, raw.pop(block))
         store.write(block, join([f.result() for f in done.pop(block)]))
-        advance(len(store.block_range(block)))
+        advance(len(store.index.block_range(block)))
 
     with ThreadPoolExecutor(threads, thread_name_prefix="score") as pool:
         try:
@@ -92,7 +92,7 @@ def _fill(
                 if keep is not None:
                     raw[block].append(batch)
                 seen[block] += len(batch.rows)
-                if seen[block] == len(store.block_range(block)):
+                if seen[block] == len(store.index.block_range(block)):
                     # Tasks start in the order given, so what `finish` waits for is running or done.
                     writes.append(pool.submit(finish, block))
                 while len(waiting) > _AHEAD * threads:

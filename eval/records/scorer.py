@@ -14,6 +14,7 @@ from eval.boxes.frames import Frame, split_boxes
 from eval.maps.batch import RawBatch
 from eval.maps.normalization import normalize, score_levels, upsample
 from eval.protocols import Channel
+from eval.records.block import channel_array
 from eval.records.histograms import histogram_edges, score_histograms
 from wsol.errors import UserError
 from wsol.images import decode_grey, open_root
@@ -103,16 +104,18 @@ class Scorer:
                 large[i], given[i] = upsample(m, frame.size_hw), True
         several = bool((np.diff(offsets) > 1).any())
         for c in channels:
-            key = str(c)
             levels, found = score_levels(large, c.normalization, c.fraction)
             best = best_iou_per_level_batch(levels, boxes, offsets, num_threads=1)
-            arrays[f"{key}.largest_any"] = best.largest_any.astype(np.float32)
-            arrays[f"{key}.all_any"] = best.all_any.astype(np.float32)
-            arrays[f"{key}.largest_first"] = best.largest_first.astype(np.float32) if several else None  # type: ignore[assignment]
-            arrays[f"{key}.all_first"] = best.all_first.astype(np.float32) if several else None  # type: ignore[assignment]
-            arrays[f"{key}.largest_box"] = best.largest_box.astype(np.int16)
-            arrays[f"{key}.max_level"] = levels.reshape(n, -1).max(1)
-            arrays[f"{key}.status"] = batch.status | np.where(given, found, 0).astype(np.uint8)
+            kept = (
+                ("largest_any", "all_any", "largest_first", "all_first")
+                if several
+                else ("largest_any", "all_any")
+            )
+            for name in kept:
+                arrays[channel_array(c, name)] = getattr(best, name).astype(np.float32)
+            arrays[channel_array(c, "largest_box")] = best.largest_box.astype(np.int16)
+            arrays[channel_array(c, "max_level")] = levels.reshape(n, -1).max(1)
+            arrays[channel_array(c, "status")] = batch.status | np.where(given, found, 0).astype(np.uint8)
         if self.masks and frame.name == "resize":
             self._score_masks(batch, frame, channels, large, given, arrays)
 
@@ -127,7 +130,7 @@ class Scorer:
     ) -> None:
         n = len(batch.rows)
         edges = histogram_edges(MASK_STEP)
-        hists = {str(c): np.zeros((2, n, len(edges) - 1), np.int32) for c in channels}
+        hists = {c: np.zeros((2, n, len(edges) - 1), np.int32) for c in channels}
         energy = np.full((n, 1 + self.num_parts), np.nan, np.float32)
         for i in range(n):
             mask, ignore, parts = self._annotations(int(batch.rows[i]), frame)
@@ -136,9 +139,12 @@ class Scorer:
             for c in channels:
                 m, _ = normalize(large[i], c.normalization, c.fraction)
                 found = score_histograms(m, mask, ignore, edges)
-                hists[str(c)][0, i], hists[str(c)][1, i] = found
-        for key, (inside, outside) in hists.items():
-            arrays[f"{key}.hist_object"], arrays[f"{key}.hist_background"] = inside, outside
+                hists[c][0, i], hists[c][1, i] = found
+        for c, (inside, outside) in hists.items():
+            arrays[channel_array(c, "hist_object")], arrays[channel_array(c, "hist_background")] = (
+                inside,
+                outside,
+            )
         arrays["energy_object"] = energy[:, 0]
         if self.num_parts:
             arrays["energy_parts"] = energy[:, 1:]
@@ -192,16 +198,13 @@ def energy_shares(
     return shares
 
 
-def join(batches: Sequence[dict[str, npt.NDArray[Any] | None]]) -> dict[str, npt.NDArray[Any]]:
+def join(batches: Sequence[dict[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
     """One block from its batches, in order. A first-box array that a batch left out equals its any-box one."""
-    joined: dict[str, npt.NDArray[Any]] = {}
-    for name in batches[0]:
-        pieces = [b[name] for b in batches]
-        if all(p is None for p in pieces):
-            continue
-        filled = [p if p is not None else b[name.replace("_first", "_any")] for p, b in zip(pieces, batches)]
-        joined[name] = np.concatenate(filled)  # type: ignore[arg-type]
-    return joined
+    names = dict.fromkeys(name for batch in batches for name in batch)
+    return {
+        name: np.concatenate([b[name] if name in b else b[name.replace("_first", "_any")] for b in batches])
+        for name in names
+    }
 
 
 def require_boxes_or_masks(split: Split, what: str) -> None:

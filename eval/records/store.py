@@ -36,6 +36,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from eval.protocols import Channel
+from eval.records.block import RecordBlock
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 
@@ -66,6 +68,19 @@ class RecordIndex:
     def num_blocks(self) -> int:
         return -(-self.num_images // BLOCK)
 
+    def block_range(self, block: int) -> range:
+        """Positions of the split that a block holds."""
+        return range(block * BLOCK, min((block + 1) * BLOCK, self.num_images))
+
+    @property
+    def block_sizes(self) -> list[int]:
+        """Images of each block."""
+        return [len(self.block_range(b)) for b in range(self.num_blocks)]
+
+    def holds(self, channel: Channel) -> bool:
+        """Whether the store has records of this kind of score map."""
+        return str(channel) in self.channels
+
     def fingerprint(self) -> str:
         """Canonical JSON of everything above."""
         return json.dumps(asdict(self), sort_keys=True)
@@ -83,27 +98,28 @@ def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     return buffer.getvalue()
 
 
-class RecordBlock(Protocol):
-    """The arrays of one block, by name, as the head of this module lists them."""
-
-    def __contains__(self, name: str) -> bool: ...
-
-    def __getitem__(self, name: str) -> npt.NDArray[Any]: ...
-
-    def iou(self, channel: str, contours: str, gt_boxes: str) -> npt.NDArray[np.float32]:
-        """Best IoU at every level, [n, 256]."""
-        ...
-
-
 class Records(Protocol):
-    """Records that can be read block by block, from disk or computed."""
+    """Records that can be read block by block: from disk, in memory, or computed."""
 
     @property
     def index(self) -> RecordIndex: ...
 
-    def block_range(self, block: int) -> range: ...
+    def blocks(self) -> Iterator[RecordBlock]:
+        """All blocks in order, one in memory at a time."""
+        ...
 
-    def blocks(self) -> Iterator[RecordBlock]: ...
+
+class MemoryRecords:
+    """Records of all images in memory: arrays as a block holds them, whole."""
+
+    def __init__(self, index: RecordIndex, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.index = index
+        self._arrays = arrays
+
+    def blocks(self) -> Iterator[RecordBlock]:
+        for b in range(self.index.num_blocks):
+            rows = self.index.block_range(b)
+            yield RecordBlock({name: a[rows.start : rows.stop] for name, a in self._arrays.items()})
 
 
 def block_path(folder: Path, block: int) -> Path:
@@ -173,10 +189,6 @@ class RecordStore:
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"'{head}' is damaged ({error}); run eval.localize again") from error
 
-    def block_range(self, block: int) -> range:
-        """Positions of the split that a block holds."""
-        return range(block * BLOCK, min((block + 1) * BLOCK, self.index.num_images))
-
     def path(self, block: int) -> Path:
         return block_path(self.folder, block)
 
@@ -186,47 +198,34 @@ class RecordStore:
 
     def write(self, block: int, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Write one whole block."""
-        expected = len(self.block_range(block))
+        expected = len(self.index.block_range(block))
         for name, array in arrays.items():
             if len(array) != expected:
                 raise ValueError(f"block {block}: '{name}' has {len(array)} rows, expected {expected}")
         write_durably(self.path(block), npz_bytes(arrays))
 
-    def read(self, block: int) -> Block:
+    def read(self, block: int) -> StoredBlock:
         """One block; arrays are decompressed when asked for."""
-        return Block(self.path(block))
+        return StoredBlock(self.path(block))
 
-    def blocks(self) -> Iterator[Block]:
-        """All blocks in order, one in memory at a time."""
+    def blocks(self) -> Iterator[RecordBlock]:
         for block in range(self.index.num_blocks):
             with self.read(block) as held:
                 yield held
 
 
-class Block:
-    """The arrays of one block, read lazily. Usable as a context manager."""
+class StoredBlock(RecordBlock):
+    """A block on disk, usable as a context manager that closes its file."""
 
     def __init__(self, path: Path) -> None:
         self._file = np.load(path, allow_pickle=False)
-        self._names = frozenset(self._file.files)
+        super().__init__(self._file)
 
-    def __enter__(self) -> Block:
+    def __enter__(self) -> StoredBlock:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._file.close()
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._names
-
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        return np.asarray(self._file[name])
-
-    def iou(self, channel: str, contours: str, gt_boxes: str) -> npt.NDArray[np.float32]:
-        """Best IoU at every level, [n, 256]; the first-box array falls back on the any-box one, which equals it
-        where no image has several boxes."""
-        name = f"{channel}.{contours}_{gt_boxes}"
-        return self[name if name in self else f"{channel}.{contours}_any"]
 
 
 def intact(path: Path) -> bool:

@@ -120,19 +120,16 @@ def _of_run(
     kinds: npt.NDArray[np.int8],
     split: Split,
 ) -> tuple[list[dict[str, Any]], str | None]:
-    channel = str(protocols[0].channel)
     side = protocols[0].frame_size
     small = np.uint8 if side <= 256 else np.uint16
     entries: list[dict[str, Any]] = []
     for block in np.unique(rows // BLOCK).tolist():
         at = rows[rows // BLOCK == block] - block * BLOCK
         with run.store.read(block) as held:
-            box = held[f"{channel}.largest_box"][at]
-            max_level = held[f"{channel}.max_level"][at]
-            predicted, top1 = held["predicted"][at], held["top1"][at]
-            iou = {
-                f"{p.contours}_{p.gt_boxes}": held.iou(channel, p.contours, p.gt_boxes)[at] for p in protocols
-            }
+            maps = held.channel(protocols[0].channel)
+            box, max_level = maps.largest_box[at], maps.max_level[at]
+            predicted, top1 = held.predicted[at], held.top1[at]
+            iou = {f"{p.contours}_{p.gt_boxes}": maps.iou(p.contours, p.gt_boxes)[at] for p in protocols}
         for i in range(len(at)):
             entries.append(
                 {

@@ -116,12 +116,12 @@ def iou_histogram(images: Sequence[PerImage], mark: float) -> Any:
 
 def precision_recall_points(run: Evaluated, protocol: Protocol) -> list[tuple[float, float]]:
     """(recall, precision) of the pixels of the whole set at up to 200 thresholds, recall rising."""
-    channel = str(protocol.channel)
     inside: npt.NDArray[np.float64] | float = 0.0
     outside: npt.NDArray[np.float64] | float = 0.0
     for block in run.store.blocks():
-        inside = inside + block[f"{channel}.hist_object"].sum(0, dtype=np.float64)
-        outside = outside + block[f"{channel}.hist_background"].sum(0, dtype=np.float64)
+        for_object, for_background = block.channel(protocol.channel).histograms
+        inside = inside + for_object.sum(0, dtype=np.float64)
+        outside = outside + for_background.sum(0, dtype=np.float64)
     tp = np.cumsum(np.asarray(inside)[::-1])
     fp = np.cumsum(np.asarray(outside)[::-1])
     some = np.flatnonzero((tp + fp > 0) & (tp[-1] > 0))

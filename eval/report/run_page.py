@@ -12,11 +12,11 @@ import numpy as np
 
 from eval.analysis.error_kinds import KINDS, THRESHOLDS, UNSCORED, classify, true_boxes
 from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated, open_manifest
-from eval.analysis.per_image import PerImage, per_image, resampled_means
+from eval.analysis.per_image import PerImage, means_of_images, per_image
 from eval.analysis.subgroups import INSTANCE_NAMES, SIZE_NAMES, instance_groups, size_groups
 from eval.boxes.frames import Frame
 from eval.comparison.analyses import main_protocol
-from eval.metrics.bootstrap import percentile_interval
+from eval.metrics.bootstrap import Bootstrap, percentile_interval
 from eval.report import charts
 from eval.report.gallery import build_gallery
 from eval.report.parts_of_page import (
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from wsol.manifest import Manifest, Split
 
-RESAMPLES = 1000
 CLASSES_SHOWN = 15
 
 
@@ -198,7 +197,7 @@ def _means(
 ) -> list[tuple[str, int, float, tuple[float, float] | None]]:
     member = np.stack([groups == g for g in range(len(names))], axis=1) & image.scored[:, None]
     values = np.repeat(image.hit.mean(1, dtype=np.float32)[:, None], len(names), 1)
-    means, boot = resampled_means(values, member, RESAMPLES, seed)
+    means, boot = means_of_images(values, member, Bootstrap(seed=seed))
     return [
         (name, int(member[:, k].sum()), float(means[k]), percentile_interval(boot[k]))
         for k, name in enumerate(names)

@@ -17,6 +17,7 @@ from eval.comparison.csv_latex import latex_escape
 from eval.comparison.decomposition import decompose
 from eval.comparison.run_pairs import comparable_protocols, group, pair, require_same_images
 from eval.comparison.write_comparison import _provenance
+from eval.metrics.bootstrap import NO_BOOTSTRAP, Bootstrap
 from eval.protocols import PROTOCOLS
 from eval.records.store import RecordStore
 from eval.report.comparison_page import write_comparison_page
@@ -249,7 +250,7 @@ def test_runs_of_two_networks_are_told_apart(opened: list[Evaluated]) -> None:
 
     def caveats(baseline: str, other: str) -> str:
         runs = [with_network(opened[0], other), with_network(opened[2], baseline)]
-        return " ".join(compare_runs(runs, resamples=0).content["comparisons"][0]["caveats"])
+        return " ".join(compare_runs(runs, bootstrap=Bootstrap(0)).content["comparisons"][0]["caveats"])
 
     assert "differ in their network (vgg16, resnet50)" in caveats("vgg16", "resnet50")
     assert "network" not in caveats("vgg16", "vgg16")
@@ -260,7 +261,9 @@ def test_the_page_says_when_it_draws_one_of_several_baseline_runs(
 ) -> None:
     """Two baseline seeds against one unpaired run: only several seeds of the other method were mentioned."""
     runs = [dataclasses.replace(opened[0], seed=7), opened[2], opened[3]]
-    page = write_comparison_page(compare_runs(runs, resamples=0), tmp_path / "page.html", pictures=0)
+    page = write_comparison_page(
+        compare_runs(runs, bootstrap=Bootstrap(0)), tmp_path / "page.html", pictures=0
+    )
     said = "Of several seeds these charts and images show one run each: vanilla-0, cutmix-0."
     assert said in page.read_text(encoding="utf-8")
 
@@ -273,7 +276,7 @@ def test_folders_of_one_name_keep_their_provenance_apart(opened: list[Evaluated]
 
 
 def test_without_a_bootstrap_no_part_is_said_to_be_undetectable(opened: list[Evaluated]) -> None:
-    found = decompose([opened[2]], [opened[0]], PROTOCOLS["top1_loc"], by_seed=True, resamples=0, seed=0)
+    found = decompose([opened[2]], [opened[0]], PROTOCOLS["top1_loc"], by_seed=True, bootstrap=NO_BOOTSTRAP)
     assert found is not None
     assert found.as_json()["in_words"] == "not tested"
 
@@ -316,7 +319,7 @@ def test_records_that_disagree_with_the_results_are_refused(opened: list[Evaluat
     results["protocols"]["maxboxacc"]["value"] += 1
     tampered = dataclasses.replace(opened[0], results=results)
     with pytest.raises(UserError, match="belong to different evaluations"):
-        tampered.summaries([PROTOCOLS["maxboxacc"]], resamples=0, seed=0)
+        tampered.summaries([PROTOCOLS["maxboxacc"]], NO_BOOTSTRAP)
 
 
 def test_a_name_that_the_user_gave_another_meaning_is_not_held_against_it(opened: list[Evaluated]) -> None:
@@ -326,7 +329,7 @@ def test_a_name_that_the_user_gave_another_meaning_is_not_held_against_it(opened
     entry["definition"]["iou_thresholds"], entry["value"] = [0.3], 99.0
     own = dataclasses.replace(opened[0], results=results)
     usual = opened[0].results["protocols"]["maxboxacc"]["value"]
-    found = own.summaries([PROTOCOLS["maxboxacc"]], resamples=0, seed=0)
+    found = own.summaries([PROTOCOLS["maxboxacc"]], NO_BOOTSTRAP)
     assert found["maxboxacc"].value == pytest.approx(usual)
 
 

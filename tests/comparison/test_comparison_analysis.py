@@ -15,6 +15,7 @@ from eval.analysis.subgroups import group_differences, instance_groups, size_gro
 from eval.comparison.build import Comparison, compare_runs
 from eval.comparison.published import all_published, published_for
 from eval.comparison.terminal import sign_words
+from eval.metrics.bootstrap import Bootstrap
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
 from wsol.manifest import Manifest, Sample, Split
 
@@ -54,7 +55,7 @@ def test_the_decomposition_names_the_right_driver(
     import dataclasses
 
     other = score(tmp_path / "other", dataset, dataclasses.replace(PLAIN, **change), "cutmix")
-    content = compare_runs([plain, other], resamples=300).content
+    content = compare_runs([plain, other], bootstrap=Bootstrap(300)).content
     entry = content["comparisons"][0]
     found = entry["drivers"]["top_loc"]["top1_loc"]
     assert found["largest"] == driver, found
@@ -76,7 +77,7 @@ def test_terms_of_unpaired_seeds_add_up_and_know_the_seeds_spread(dataset: Manif
         planted = dataclasses.replace(PLAIN, accuracy=accuracy, extent=extent)
         run = score(tmp_path / f"{name}-{seed}", dataset, planted, name)
         runs.append(dataclasses.replace(run, seed=seed))
-    entry = compare_runs(runs, resamples=100).content["comparisons"][0]
+    entry = compare_runs(runs, bootstrap=Bootstrap(100)).content["comparisons"][0]
     assert not entry["by_seed"]
     found = entry["drivers"]["top_loc"]["top1_loc"]
     terms = sum(t["value"] for t in found["terms"].values())
@@ -179,7 +180,7 @@ def test_contributions_add_up_to_the_difference() -> None:
 
     a, b = run([1, 0, 0, 0, 1]), run([1, 1, 1, 0, 0])  # the last image is not scored
     found = group_differences(
-        [a], [b], np.array([0, 0, 1, 1, 1]), ("x", "y", "empty"), by_seed=False, resamples=20, seed=0
+        [a], [b], np.array([0, 0, 1, 1, 1]), ("x", "y", "empty"), by_seed=False, bootstrap=Bootstrap(20)
     )
     assert [(g["group"], g["images"], g["difference"], g["contribution"]) for g in found] == [
         ("x", 2, 50.0, 25.0),
@@ -231,7 +232,7 @@ def test_taus_must_be_as_many_as_iou_thresholds(plain: Evaluated) -> None:
 def comparison(dataset: Manifest, plain: Evaluated, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     wider = Planted(extent=0.6, gamma=0.6, accuracy=0.8, edge=8, side=28)
     other = score(tmp_path_factory.mktemp("runs") / "other", dataset, wider, "cutmix")
-    return compare_runs([plain, other], resamples=100)
+    return compare_runs([plain, other], bootstrap=Bootstrap(100))
 
 
 def test_every_analysis_is_there_or_says_why_not(comparison: Comparison) -> None:
@@ -280,7 +281,7 @@ def test_without_the_dataset_the_rest_is_still_compared(
     plain: Evaluated, comparison: Comparison, tmp_path: Path
 ) -> None:
     other = comparison.pairings[0].other[0]
-    found = compare_runs([plain, other], resamples=20, dataset=str(tmp_path / "gone"))
+    found = compare_runs([plain, other], bootstrap=Bootstrap(20), dataset=str(tmp_path / "gone"))
     assert isinstance(found.manifest, Unavailable)
     entry = found.content["comparisons"][0]
     assert "gone" in entry["not_analysed"]["size"]

@@ -10,8 +10,9 @@ from scipy import stats
 
 from benchmarks.coverage import CASES, miss_rate
 from eval.analysis.paired_statistics import Difference, Sampled, holm, mcnemar_exact, paired_difference
-from eval.analysis.per_image import resampled_means
+from eval.analysis.per_image import means_of_images
 from eval.comparison.verdicts import Judged, headline, judge
+from eval.metrics.bootstrap import Bootstrap
 
 
 def flags(text: str) -> np.ndarray:
@@ -64,14 +65,14 @@ def test_resampled_means_have_the_standard_error_of_the_mean() -> None:
     values = np.random.default_rng(0).random((600, 2)).astype(np.float32)
     valid = np.ones((600, 2), bool)
     valid[:300, 1] = False
-    means, boot = resampled_means(values, valid, 2000, 1)
+    means, boot = means_of_images(values, valid, Bootstrap(2000, 1))
     assert means == pytest.approx([100 * values[:, 0].mean(), 100 * values[300:, 1].mean()], abs=1e-4)
     assert boot[0].std() == pytest.approx(100 * values[:, 0].std() / np.sqrt(600), rel=0.06)
     assert boot[1].std() == pytest.approx(100 * values[300:, 1].std() / np.sqrt(300), rel=0.06)
 
 
 def test_a_group_without_images_is_undefined_not_zero() -> None:
-    means, boot = resampled_means(np.ones((5, 1), np.float32), np.zeros((5, 1), bool), 10, 0)
+    means, boot = means_of_images(np.ones((5, 1), np.float32), np.zeros((5, 1), bool), Bootstrap(10))
     assert np.isnan(means).all()
     assert np.isnan(boot).all()
 
@@ -79,7 +80,7 @@ def test_a_group_without_images_is_undefined_not_zero() -> None:
 def sampled(values: np.ndarray, resamples: int = 2000) -> Sampled:
     """Runs' means over images [R, N] with bootstrap values."""
     found = [
-        resampled_means(v[:, None].astype(np.float32), np.ones((len(v), 1), bool), resamples, 3)
+        means_of_images(v[:, None].astype(np.float32), np.ones((len(v), 1), bool), Bootstrap(resamples, 3))
         for v in values
     ]
     return Sampled.of([m[0] for m, _ in found], [b[0] for _, b in found])

@@ -113,9 +113,9 @@ def test_boxes_and_iou_of_the_gallery_are_the_records(run: Path, data: dict) -> 
         row, entry = ids.index(image["id"]), image["runs"][0]
         boxes = np.frombuffer(base64.b64decode(entry["boxes"]), np.uint8).reshape(256, 4)
         iou = np.frombuffer(base64.b64decode(entry["iou"]["largest_any"]), "<f4")
-        assert (boxes == block["resize224-minmax.largest_box"][row]).all()
-        assert (iou == block.iou("resize224-minmax", "largest", "any")[row]).all()
-        assert entry["top"] == block["resize224-minmax.max_level"][row]
+        assert (boxes == block.channel("resize224-minmax").largest_box[row]).all()
+        assert (iou == block.channel("resize224-minmax").iou("largest", "any")[row]).all()
+        assert entry["top"] == block.channel("resize224-minmax").max_level[row]
         assert entry["map"]["h"] == 8
 
 

@@ -115,8 +115,8 @@ def test_the_slider_moves_boxes_to_those_of_the_records(page: Page, runs: list[P
         for image_id, *boxes in found:
             row = ids.index(image_id)
             for block, box in zip(blocks, boxes):
-                level = int(np.arange(0, 1, 0.001)[step] * block["resize224-minmax.max_level"][row])
-                assert box == ",".join(map(str, block["resize224-minmax.largest_box"][row, level]))
+                level = int(np.arange(0, 1, 0.001)[step] * block.channel("resize224-minmax").max_level[row])
+                assert box == ",".join(map(str, block.channel("resize224-minmax").largest_box[row, level]))
             moved.add((image_id, boxes[0]))
     assert len({b for _, b in moved}) > len({i for i, _ in moved})
 

@@ -31,11 +31,11 @@ def test_gaussian_records_equal_the_kernel(normalization: str) -> None:
         expected = best_iou_per_level(u, gt)
         for contours in ("largest", "all"):
             for gt_boxes in ("any", "first"):
-                ours = block.iou(str(channel), contours, gt_boxes)[i]
+                ours = block.channel(channel).iou(contours, gt_boxes)[i]
                 np.testing.assert_array_equal(
                     ours, getattr(expected, f"{contours}_{gt_boxes}").astype(np.float32)
                 )
-    np.testing.assert_array_equal(block[f"{channel}.largest_box"][0], expected.largest_box)
+    np.testing.assert_array_equal(block.channel(channel).largest_box[0], expected.largest_box)
 
 
 def test_gaussian_peaks_off_pixel_centres_at_the_frames_middle() -> None:
@@ -48,6 +48,6 @@ def test_full_image_box_ignores_thresholds(tmp_path: Path) -> None:
     split = boxed_split(5)
     manifest = Manifest("toy", ("a", "b", "c"), {"test": split})
     (block,) = ControlRecords("full_image", manifest, split, "test", [CHANNEL]).blocks()
-    iou = block.iou(str(CHANNEL), "largest", "any")
+    iou = block.channel(CHANNEL).iou("largest", "any")
     assert (iou == iou[:, :1]).all()
-    assert block[f"{CHANNEL}.largest_box"][0, 0].tolist() == [0, 0, 223, 223]
+    assert block.channel(CHANNEL).largest_box[0, 0].tolist() == [0, 0, 223, 223]

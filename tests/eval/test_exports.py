@@ -65,10 +65,10 @@ def test_pycocotools_loads_the_results_and_agrees_on_iou(run: Evaluated, tmp_pat
     results = truth.loadRes(str(file))
     assert len(results.getImgIds()) == 12
     # an independent IoU of the exported boxes against the truth is near the recorded one (frame pixels are integers)
-    recorded = run.store.read(0)
-    protocol = run.protocols["maxboxacc"]
-    level = (run.thresholds("maxboxacc")[0] * recorded[f"{protocol.channel}.max_level"]).astype(np.uint8)
-    iou = recorded.iou(str(protocol.channel), "largest", "any")[np.arange(12), level]
+    with run.store.read(0) as block:
+        recorded = block.channel(run.protocols["maxboxacc"].channel)
+        level = (run.thresholds("maxboxacc")[0] * recorded.max_level).astype(np.uint8)
+        iou = recorded.iou("largest", "any")[np.arange(12), level]
     for i in range(12):
         mine = [a["bbox"] for a in results.loadAnns(results.getAnnIds(imgIds=[i + 1]))]
         theirs = [a["bbox"] for a in truth.loadAnns(truth.getAnnIds(imgIds=[i + 1]))]

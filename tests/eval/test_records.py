@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from eval.records.store import BLOCK, RecordIndex, RecordStore
 from wsol.errors import UserError
 
-INDEX = RecordIndex("toy", "test", "abc", BLOCK + 3, ("resize224-minmax",), False, ())
+CHANNEL = "resize224-minmax"
+INDEX = RecordIndex("toy", "test", "abc", BLOCK + 3, (CHANNEL,), False, ())
 
 
 def fill(store: RecordStore) -> None:
     for b in range(store.index.num_blocks):
-        n = len(store.block_range(b))
+        n = len(store.index.block_range(b))
         store.write(
             b,
             {
@@ -34,11 +35,11 @@ def test_round_trip_and_the_missing_first_box_array(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="2 of 2 blocks"):
         RecordStore.open(tmp_path)
     fill(store)
-    sizes = [len(b["num_boxes"]) for b in RecordStore.open(tmp_path).blocks()]
+    sizes = [len(b) for b in RecordStore.open(tmp_path).blocks()]
     assert sizes == [BLOCK, 3]
     with store.read(1) as block:
         np.testing.assert_array_equal(
-            block.iou("resize224-minmax", "largest", "first"), block.iou("resize224-minmax", "largest", "any")
+            block.channel(CHANNEL).iou("largest", "first"), block.channel(CHANNEL).iou("largest", "any")
         )
 
 
@@ -68,8 +69,8 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
             noticed += 1
             continue
         with store.read(1) as block:
-            assert block["num_boxes"].tolist() == [1, 1, 1]
-            assert not block["resize224-minmax.largest_any"].any()
+            assert block.num_boxes.tolist() == [1, 1, 1]
+            assert not block.channel("resize224-minmax").iou("largest", "any").any()
     assert noticed > len(whole) // 14
 
 
