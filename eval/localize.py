@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -10,16 +9,19 @@ import tyro
 
 from eval.localize_config import LocalizeConfig
 from wsol.errors import run_command
+from wsol.machine.allocator import set_up_process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     config = tyro.cli(LocalizeConfig, args=arguments, prog="python -m eval.localize")
-    # OpenMP's threads would spin while they wait and starve the box kernel on few cores; read when torch loads.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    set_up_process()
 
     def body() -> None:
-        from eval.evaluate import localize_and_print  # brings torch, which `--help` must not wait for
+        from eval.boxes.compile_ahead import compile_ahead
+
+        compile_ahead()  # before torch, which takes seconds to load
+        from eval.evaluate import localize_and_print
 
         localize_and_print(config)
 

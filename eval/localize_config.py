@@ -85,7 +85,7 @@ class LocalizeConfig:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the network's forward pass."""
     batch_size: int | None = None
-    """Images per forward pass, rounded down to a divisor of 512 (default: 256 on a GPU, 64 on a CPU)."""
+    """Images per forward pass, rounded down to a divisor of 512 (default: 256 on a GPU, 16 on a CPU)."""
     workers: int | None = None
     """Processes that decode images ahead (default: one per core, at most 16, beside a GPU; none on a CPU)."""
     threads: int | None = None

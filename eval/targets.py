@@ -169,7 +169,7 @@ def _network_factory(
             device=device,
             description=description,
             wanted=[_wanted(config)],
-            batch_size=config.batch_size or (256 if gpu else 64),
+            batch_size=config.batch_size or (256 if gpu else 16),
             workers=workers,
             precision=config.precision,
         )

@@ -19,6 +19,7 @@ from eval.records.controls import CONTROLS, ControlRecords
 from eval.terminal_tables import odd_maps
 from wsol.errors import UserError
 from wsol.machine.provenance import command_line, git_state, software_versions
+from wsol.files.atomic_write import remove_unfinished
 from wsol.manifest import split_hash
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def _draw(
     )
     if summary is None:
         return
+    remove_unfinished(subject.out / "pictures")
     folder = subject.out / "maps" / config.split
     source: MapSource
     if subject.stores_maps:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from wsol.errors import UserError
 from wsol.images import FileRoot, decode_grey, decode_rgb
 from wsol.manifest import Manifest, Sample
+from wsol.pictures import fit_text, font
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -62,12 +63,12 @@ def draw_contact_sheet(
     height = look.heading + sum(look.heading + n * tall for n in rows.values()) + look.gap
     sheet = Image.new("RGB", (look.gap + look.columns * step, height), PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((look.gap, 8), _title(manifest, blocks, seed), fill=INK, font=_font(14))
+    pen.text((look.gap, 8), _title(manifest, blocks, seed), fill=INK, font=font(14))
     top = look.heading
     for role, chosen in blocks.items():
         split = manifest.splits[role]
         pen.text(
-            (look.gap, top + 8), f"{role}: {len(chosen)} of {len(split)} images", fill=INK, font=_font(14)
+            (look.gap, top + 8), f"{role}: {len(chosen)} of {len(split)} images", fill=INK, font=font(14)
         )
         top += look.heading
         for k, row in enumerate(chosen):
@@ -78,7 +79,10 @@ def draw_contact_sheet(
             name = manifest.classes[sample.label]
             for line, text in enumerate((name, sample.image_id)):
                 pen.text(
-                    (x, y + look.tile + 1 + 14 * line), _fit(pen, text, look.tile, line == 1), INK, _font(11)
+                    (x, y + look.tile + 1 + 14 * line),
+                    fit_text(pen, text, look.tile, keep_end=line == 1),
+                    INK,
+                    font(11),
                 )
         top += rows[role] * tall
     return sheet
@@ -103,7 +107,7 @@ def draw_sample(sample: Sample, root: FileRoot | None, *, side: int) -> Image.Im
     if sample.parts is not None:
         _draw_parts(pen, sample.parts, scale)
     if problem:
-        pen.text((6, 6), problem, fill=(198, 40, 40), font=_font(12))
+        pen.text((6, 6), problem, fill=(198, 40, 40), font=font(12))
     return tile
 
 
@@ -147,19 +151,3 @@ def _title(manifest: Manifest, blocks: dict[str, list[int]], seed: int) -> str:
     keys += ["yellow: ignored"] if any(s.ignore_masks for s in splits) else []
     keys += ["dots: visible parts"] if any(s.parts for s in splits) else []
     return f"{manifest.dataset}, {len(manifest.classes)} classes, seed {seed}   {', '.join(keys)}"
-
-
-def _fit(pen: ImageDraw.ImageDraw, text: str, width: int, keep_end: bool) -> str:
-    """The text, shortened with an ellipsis to the tile's width; ids keep their end, names their beginning."""
-    font = _font(11)
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    if pen.textlength(text, font) <= width:
-        return text
-    while text and pen.textlength(f"{text}...", font) > width:
-        text = text[1:] if keep_end else text[:-1]
-    return f"...{text}" if keep_end else f"{text}..."
-
-
-def _font(size: int):  # type: ignore[no-untyped-def]
-
-    return ImageFont.load_default(size)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from eval.boxes.compiled import compiled_helper
 
 LEVELS = 256
 
@@ -16,11 +16,6 @@ U8 = npt.NDArray[np.uint8]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
-
-# For functions that only compiled code calls. They are compiled into the entry points, whose cache is the only one,
-# and without the wrappers for Python, which saves a third of the time.
-_HELPER: dict[str, Any] = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-compiled_helper = njit(**_HELPER)
 
 _KERNEL_FILES = ("kernel_common.py", "run_tree.py", "run_kernel.py", "pixel_kernel.py")
 

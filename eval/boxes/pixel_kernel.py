@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from eval.boxes.kernel_common import F64, I32, I64, U8, best_iou, compiled_helper, finish_levels, kernel_stamp
+from eval.boxes.compiled import compiled, compiled_helper
+from eval.boxes.kernel_common import F64, I32, I64, U8, best_iou, finish_levels, kernel_stamp
 
 _ABSENT = -1
 _OUTSIDE = 0  # the pad's root in the sweep for holes
@@ -63,7 +63,7 @@ def pixel_forest(height: int, width: int) -> PixelForest:
 
 
 def _entry_point(stamp: int) -> Any:
-    @njit(nogil=True, cache=True)
+    @compiled()
     def union_find_batch(
         scores: U8,
         images: I64,

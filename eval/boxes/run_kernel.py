@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from eval.boxes.kernel_common import F64, I32, I64, LEVELS, U8, compiled_helper, finish_levels, kernel_stamp
+from eval.boxes.compiled import compiled, compiled_helper
+from eval.boxes.kernel_common import F64, I32, I64, LEVELS, U8, finish_levels, kernel_stamp
 from eval.boxes.run_tree import (
     BOTTOM,
     FILL,
@@ -60,7 +60,7 @@ def workspace(height: int, width: int) -> Workspace:
 
 
 def _entry_point(stamp: int) -> Any:
-    @njit(nogil=True, cache=True)
+    @compiled()
     def runs_batch(
         scores: U8,
         images: I64,

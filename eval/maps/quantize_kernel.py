@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from eval.boxes.compiled import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def quantize_clipped(
     large: npt.NDArray[np.float64],
     shift: npt.NDArray[np.float64],

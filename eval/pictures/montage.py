@@ -1,28 +1,31 @@
-"""Pictures of score maps with predicted and true boxes, as PNG files."""
+"""Pictures of score maps with predicted and true boxes, many in one PNG file."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from PIL import Image, ImageDraw
+
+from eval.pictures.overlay import PREDICTED_COLOUR, TRUE_COLOUR, draw_boxes, overlay
+from wsol.files.atomic_write import write_durably
+from wsol.pictures import fit_text, font
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-TRUE_COLOUR = "#ffffff"
-PREDICTED_COLOUR = "#ffb000"
-"""White and amber differ in lightness alone, so they can be distinguished on a dark map and by colour-blind readers."""
+_TILE, _GAP, _LINE = 224, 10, 15  # pixels
+_INK, _PAPER = (33, 33, 33), (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: image uint8 [S, S, 3], its score map uint8 [F, F], boxes in the map's frame, and a caption."""
+    """One picture: image uint8 [S, S, 3], its score map uint8 [F, F], boxes in the map's frame, and a caption of one or
+    two lines."""
 
     image: npt.NDArray[np.uint8]
     score: npt.NDArray[np.uint8]
@@ -35,50 +38,34 @@ def write_montage(panels: Sequence[Panel], file: Path, title: str, columns: int 
     """Draw panels (image with its boxes above, the same under its score map below) into one PNG."""
     columns = max(1, min(columns, len(panels)))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(1.9 * columns, 4.2 * rows + 0.8), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(2 * rows, columns, squeeze=False)
-    for ax in axes.flat:
-        ax.set_axis_off()
+    step, tall = _TILE + _GAP, 2 * (_LINE + _TILE) + 2 * _GAP
+    head = 2 * _LINE + 2 * _GAP
+    sheet = Image.new("RGB", (_GAP + columns * step, head + rows * tall), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    room = sheet.width - 2 * _GAP
+    pen.text((_GAP, _GAP), fit_text(pen, title, room, 13), fill=_INK, font=font(13))
+    legend = "white: true box; amber, dashed: predicted box"
+    pen.text((_GAP, _GAP + _LINE + 2), fit_text(pen, legend, room, 11), fill=_INK, font=font(11))
     for i, panel in enumerate(panels):
-        side = panel.score.shape[0]
-        extent = (0, side, side, 0)
-        above, below = axes[2 * (i // columns)][i % columns], axes[2 * (i // columns) + 1][i % columns]
-        above.imshow(panel.image, extent=extent)
-        above.set_title(panel.caption, fontsize=7, loc="left", parse_math=False)
-        below.imshow(panel.image.mean(-1), cmap="gray", vmin=0, vmax=255, extent=extent)
-        below.imshow(panel.score, cmap="inferno", vmin=0, vmax=255, alpha=0.6, extent=extent)
-        for ax in (above, below):
-            for boxes, colour, width, style in (
-                (panel.true_xyxy, TRUE_COLOUR, 1.6, "-"),
-                (panel.predicted_xyxy, PREDICTED_COLOUR, 1.6, "--"),
-            ):
-                for x0, y0, x1, y1 in boxes:
-                    ax.add_patch(
-                        Rectangle(
-                            (x0, y0), x1 - x0, y1 - y0, fill=False, ec="black", lw=width + 1.2, alpha=0.6
-                        )
-                    )
-                    ax.add_patch(
-                        Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=colour, lw=width, ls=style)
-                    )
-            ax.set_xlim(0, side)
-            ax.set_ylim(side, 0)
-    figure.suptitle(title, fontsize=10, parse_math=False)
-    figure.legend(
-        handles=[
-            Patch(facecolor="none", edgecolor="#888888", label="true box (solid, white)"),
-            Patch(
-                facecolor="none", edgecolor=PREDICTED_COLOUR, ls="--", label="predicted box (dashed, amber)"
-            ),
-        ],
-        loc="outside lower center",
-        ncols=2,
-        fontsize=8,
-        frameon=False,
-    )
+        x, y = _GAP + (i % columns) * step, head + (i // columns) * tall
+        for k, line in enumerate(panel.caption.splitlines()[:2]):
+            pen.text((x, y + _LINE * k), fit_text(pen, line, _TILE), fill=_INK, font=font(11))
+        y += 2 * _LINE
+        for k, picture in enumerate(_pictures(panel)):
+            sheet.paste(picture, (x, y + k * (_TILE + 2)))
     file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{file.name}.unfinished")
-    figure.savefig(scratch, format="png")
-    scratch.replace(file)
-    return file
+    png = io.BytesIO()
+    sheet.save(png, "PNG", compress_level=1)
+    return write_durably(file, png.getvalue())
+
+
+def _pictures(panel: Panel) -> tuple[Image.Image, Image.Image]:
+    """The photograph with its boxes, and the same under its map."""
+    image = np.asarray(Image.fromarray(panel.image).resize((_TILE, _TILE), Image.Resampling.BILINEAR))
+    score = np.asarray(Image.fromarray(panel.score).resize((_TILE, _TILE), Image.Resampling.BILINEAR))
+    pair = Image.fromarray(image), Image.fromarray(overlay(image, score))
+    scale = _TILE / panel.score.shape[0]
+    for picture in pair:
+        draw_boxes(picture, panel.true_xyxy * scale, TRUE_COLOUR)
+        draw_boxes(picture, panel.predicted_xyxy * scale, PREDICTED_COLOUR, dashed=True)
+    return pair

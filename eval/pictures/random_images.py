@@ -57,7 +57,7 @@ def draw_gallery(
                 else f"\npredicted {manifest.classes[predicted][:24]}"
             )
             path = split.path(int(row))
-            view = EvalView(protocol.frame, max(frame.size, 96))
+            view = EvalView(protocol.frame, max(frame.size, 224))
             panels.append(
                 Panel(
                     view.apply(decode_rgb(files.read_bytes(path), path)).transpose(1, 2, 0),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval.boxes.compile_ahead import wait_until_compiled
 from eval.maps.batch import RawBatch
 from eval.maps.stored import StoredMaps
 from eval.records.scorer import Scorer, join
@@ -81,7 +82,7 @@ def _fill(
         store.write(block, join([f.result() for f in done.pop(block)]))
         advance(len(store.index.block_range(block)))
 
-    with ThreadPoolExecutor(threads, thread_name_prefix="score") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="score", initializer=wait_until_compiled) as pool:
         try:
             for batch in source.batches(rows):
                 block = int(batch.rows[0]) // BLOCK

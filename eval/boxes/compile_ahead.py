@@ -1,0 +1,45 @@
+"""The kernels compiled by a process of their own, while this one loads torch and runs its first batches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from eval.boxes.best_iou import best_iou_per_level_batch
+from eval.boxes.compiled import is_kept
+from eval.boxes.run_kernel import runs_batch
+from eval.maps.normalization import score_levels
+
+_underway: list[subprocess.Popen[bytes]] = []
+
+
+def compile_ahead() -> None:
+    """Begin to compile where no earlier process has left the code in the cache, and say so."""
+    if is_kept(runs_batch) or os.environ.get("LOCAL_RANK", "0") != "0":
+        return
+    sys.stderr.write("compiling the box kernel, once for all later runs (about 10 s of processor time)\n")
+    _underway.append(
+        subprocess.Popen(
+            [sys.executable, "-m", __name__], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+    )
+
+
+def wait_until_compiled() -> None:
+    """Return when that process has ended; where it failed, this one compiles on first use."""
+    for process in _underway:
+        process.wait()
+
+
+def _use_once() -> None:
+    """What every evaluation calls, with the types that it calls it with."""
+    ramp = np.linspace(0.0, 1.0, 64).reshape(1, 8, 8)
+    levels, _ = score_levels(ramp, "minmax", None)
+    best_iou_per_level_batch(levels, np.array([[1, 1, 5, 5]]), np.array([0, 1]), num_threads=1)
+
+
+if __name__ == "__main__":
+    _use_once()
