@@ -18,8 +18,8 @@ from eval.protocols import channels_of
 from eval.records.controls import CONTROLS, ControlRecords
 from eval.terminal_tables import odd_maps
 from wsol.errors import UserError
-from wsol.machine.provenance import command_line, git_state, software_versions
 from wsol.files.atomic_write import remove_unfinished
+from wsol.machine.provenance import command_line, git_state, software_versions
 from wsol.manifest import split_hash
 
 if TYPE_CHECKING:
