@@ -144,6 +144,9 @@ class MemoryRoot(FileRoot):
     def names_in(self, folders: Set[str]) -> Iterator[str]:
         return (n for n in self.names() if n.rpartition("/")[0] in folders)
 
+    def stamp(self, path: str) -> tuple[int, int] | None:
+        return (len(self._files[path]), 0) if self.exists(path) else None
+
     def subfolder(self, path: str) -> FileRoot:
         return MemoryRoot(self._files, "/memory", self._prefix + path) if path else self
 

@@ -14,11 +14,13 @@ Decoding policy, stated once:
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import threading
 import zipfile
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +29,19 @@ import numpy as np
 from PIL import Image
 
 from wsol.errors import UserError
+from wsol.files.regular import MAX_FILE_BYTES, file_stamp, read_bytes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-MAX_FILE_BYTES = 1 << 30
-"""Largest single file read into memory; a larger one in an archive is refused unread."""
+IMAGE_FORMATS = (
+    *("JPEG", "PNG", "JPEG2000", "BMP", "DIB", "GIF", "WEBP", "AVIF", "TIFF", "PPM"),
+    *("TGA", "PCX", "SGI", "PSD", "ICO", "DDS"),
+)
+"""What is decoded, by content: the raster formats that are decoded in this process. Pillow knows more, PostScript among
+them, which it hands to an interpreter."""
+MAX_WAYS = 100
+"""Paths by which links may lead to one and the same folder."""
 MAX_RATIO = 500
 """Largest expansion of one archive member above `RATIO_FLOOR_BYTES`; more is taken for a bomb."""
 RATIO_FLOOR_BYTES = 16 << 20
@@ -80,6 +89,11 @@ class FileRoot(ABC):
         that is not there has none."""
 
     @abstractmethod
+    def stamp(self, path: str) -> tuple[int, int] | None:
+        """Two numbers that change when the file is replaced: its size, and its time of change (in a zip: its
+        checksum). None where it is not there."""
+
+    @abstractmethod
     def subfolder(self, path: str) -> FileRoot:
         """The same files seen from a folder further down."""
 
@@ -97,14 +111,9 @@ class FolderRoot(FileRoot):
     def read_bytes(self, path: str) -> bytes:
         if not safe_relative(path):
             raise self._refuse(path)
-        full = Path(self._folder) / path
+        full = f"{self._folder}/{path}"
         try:
-            with full.open("rb") as stream:
-                if (size := os.fstat(stream.fileno()).st_size) > MAX_FILE_BYTES:
-                    raise UserError(
-                        f"'{full}' holds {size} bytes, more than the {MAX_FILE_BYTES} that are read"
-                    )
-                return stream.read()
+            return read_bytes(full)
         except FileNotFoundError as error:
             raise UserError(
                 f"file '{path}' is missing under '{self.location}'; complete the dataset, or pass the right "
@@ -117,16 +126,14 @@ class FolderRoot(FileRoot):
         # os.path, not pathlib: the audit asks a million times
         return safe_relative(path) and os.path.isfile(f"{self._folder}/{path}")  # noqa: PTH113
 
+    def stamp(self, path: str) -> tuple[int, int] | None:
+        return file_stamp(f"{self._folder}/{path}") if safe_relative(path) else None
+
     def names(self, under: str = "") -> Iterator[str]:
         if under and not safe_relative(under):
             raise self._refuse(under)
-        start = f"{self._folder}/{under}".rstrip("/")
         cut = len(self._folder) + 1
-        for folder, folders, files in os.walk(start, followlinks=True):
-            folders.sort()
-            base = f"{folder}/"[cut:]
-            for file in sorted(files):
-                yield base + file
+        return (path[cut:] for path in _walk(f"{self._folder}/{under}".rstrip("/"), (), Counter()))
 
     def names_in(self, folders: Set[str]) -> Iterator[str]:
         for folder in sorted(folders):
@@ -144,6 +151,27 @@ class FolderRoot(FileRoot):
         if not safe_relative(path):
             raise self._refuse(path)
         return FolderRoot(Path(self._folder) / path)
+
+
+def _walk(folder: str, above: tuple[tuple[int, int], ...], seen: Counter[tuple[int, int]]) -> Iterator[str]:
+    """Paths of all files under a folder, links followed: its own files sorted, then folder by folder."""
+    try:
+        state = os.stat(folder)  # noqa: PTH116  (a million calls)
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda e: e.name)
+    except OSError:  # absent, or not ours to read: the audit names the files that are missing
+        return
+    here = (state.st_dev, state.st_ino)
+    seen[here] += 1
+    if here in above or seen[here] > MAX_WAYS:
+        raise UserError(
+            f"'{folder}' leads by links to a folder that {'holds it' if here in above else f'{MAX_WAYS} paths reach'}; "
+            "remove the link, or pass the folder that holds the dataset alone"
+        )
+    yield from (f"{folder}/{e.name}" for e in found if not e.is_dir())
+    for entry in found:
+        if entry.is_dir():
+            yield from _walk(f"{folder}/{entry.name}", (*above, here), seen)
 
 
 class ZipRoot(FileRoot):
@@ -192,6 +220,10 @@ class ZipRoot(FileRoot):
 
     def exists(self, path: str) -> bool:
         return safe_relative(path) and self._inner + path in self._zip().NameToInfo and path[-1] != "/"
+
+    def stamp(self, path: str) -> tuple[int, int] | None:
+        info = self._zip().NameToInfo.get(self._inner + path)
+        return None if info is None else (info.file_size, info.CRC)
 
     def names(self, under: str = "") -> Iterator[str]:
         if under and not safe_relative(under):
@@ -277,9 +309,16 @@ def open_root(root: str | os.PathLike[str]) -> FileRoot:
 # --- pixels -------------------------------------------------------------------------------------------------
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `IMAGE_FORMATS` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in IMAGE_FORMATS if name in Image.OPEN)
+
+
 def _open_image(data: bytes, where: str) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=_formats())
     except Image.DecompressionBombError as error:
         raise UserError(f"image '{where}' is larger than {MAX_PIXELS} pixels; not decoded") from error
     except Exception as error:  # decoders raise nearly anything on broken bytes

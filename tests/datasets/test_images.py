@@ -278,3 +278,64 @@ class TestDecode:
             else:
                 return
         assert "the image" in message
+
+
+def test_postscript_is_not_handed_to_an_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow gives EPS to `gs`: PostScript of a dataset would have run there."""
+    called = tmp_path / "called"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch '{called}'\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 30 30\nshowpage\n%%EOF"
+    with pytest.raises(UserError, match="not a readable image"):
+        decode_rgb(eps, "x.jpg")
+    assert not called.exists()
+
+
+def test_links_that_lead_back_are_refused_at_once(tmp_path: Path) -> None:
+    """Two of them made 2^40 paths."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").write_bytes(b"")
+    for name in ("loop1", "loop2"):
+        (tmp_path / "a" / name).symlink_to(tmp_path)
+    with pytest.raises(UserError, match="leads by links to a folder that holds it; remove the link"):
+        list(open_root(tmp_path).names())
+
+
+def test_links_that_branch_and_branch_are_refused(tmp_path: Path) -> None:
+    for i in range(12):
+        (tmp_path / str(i)).mkdir()
+        for name in ("a", "b"):
+            (tmp_path / str(i) / name).symlink_to(tmp_path / str(i + 1))
+    with pytest.raises(UserError, match="leads by links to a folder that 100 paths reach"):
+        list(open_root(tmp_path / "0").names())
+
+
+def test_a_folder_linked_twice_is_listed_twice(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "1.png").write_bytes(b"")
+    (tmp_path / "root").mkdir()
+    for name in ("train", "val"):
+        (tmp_path / "root" / name).symlink_to(tmp_path / "real")
+    assert list(open_root(tmp_path / "root").names()) == ["train/1.png", "val/1.png"]
+
+
+def test_a_pipe_in_an_images_place_is_one_line(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "1.png")
+    with pytest.raises(UserError, match=r"1\.png. is a pipe, not a file"):
+        open_root(tmp_path).read_bytes("1.png")
+
+
+def test_a_replaced_file_has_another_stamp(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(b"abc")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("1.png", b"abc")
+    folder, packed = open_root(tmp_path), open_root(tmp_path / "a.zip")
+    assert (folder.stamp("2.png"), folder.stamp("../x"), packed.stamp("2.png")) == (None, None, None)
+    before = folder.stamp("1.png"), packed.stamp("1.png")
+    (tmp_path / "1.png").write_bytes(b"abd")
+    os.utime(tmp_path / "1.png", ns=(0, 1))
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("1.png", b"abd")
+    assert folder.stamp("1.png") != before[0]
+    assert open_root(tmp_path / "b.zip").stamp("1.png") != before[1]
