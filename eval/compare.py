@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import tyro
-
 from eval.compare_config import CompareConfig
+from wsol.command_line import parse
 from wsol.errors import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    config = tyro.cli(CompareConfig, args=arguments, prog="python -m eval.compare")
+    config = parse(CompareConfig, "eval.compare", arguments)
 
     def body() -> None:
         from eval.comparison.write_comparison import (

@@ -9,8 +9,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from eval.localize_config import LocalizeConfig, check_counts
 from eval.maps.files import ScoreMapFiles
 from eval.maps.source import MapSource
@@ -23,7 +21,8 @@ from eval.records.fill import measure
 from eval.records.scorer import Scorer, require_boxes_or_masks
 from eval.records.store import RecordIndex, RecordStore
 from eval.targets import Subject, find_subject, pick_device
-from eval.terminal_tables import notes, result_table
+from eval.terminal import print_table, print_text, terminal
+from eval.terminal_tables import notes, result_tables
 from eval.write_results import conclude
 from wsol.cams.registry import layer_maps
 from wsol.errors import UserError, unknown_name
@@ -40,11 +39,11 @@ def localize_and_print(config: LocalizeConfig) -> None:
         if found is None:
             continue
         path, results = found
-        console = Console() if sys.stdout.isatty() else Console(width=140)
-        console.print(result_table(results))
+        console = terminal()
+        print_table(console, result_tables(results))
         for line in notes(results):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-        console.print(f"results: {path}", markup=False, highlight=False, soft_wrap=True)
+            print_text(console, line)
+        print_text(console, f"results: {path}")
 
 
 def per_map(config: LocalizeConfig) -> list[LocalizeConfig]:

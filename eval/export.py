@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from wsol.command_line import parse
 from wsol.errors import run_command
 
 
@@ -35,7 +36,7 @@ class ExportConfig:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    config = tyro.cli(ExportConfig, args=arguments, prog="python -m eval.export")
+    config = parse(ExportConfig, "eval.export", arguments)
 
     def body() -> None:
         from eval.export_formats import export_run  # slow to import; `--help` must not wait

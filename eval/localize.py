@@ -5,16 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import tyro
-
 from eval.localize_config import LocalizeConfig
+from wsol.command_line import parse
 from wsol.errors import run_command
 from wsol.machine.allocator import set_up_process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    config = tyro.cli(LocalizeConfig, args=arguments, prog="python -m eval.localize")
+    config = parse(LocalizeConfig, "eval.localize", arguments)
     set_up_process()
 
     def body() -> None:

@@ -19,6 +19,7 @@ class LocalizeConfig:
     --out): results.json, per-image records, raw maps at native resolution, pictures.
     """
 
+    # --- what is scored
     run: Annotated[Path | None, tyro.conf.Positional] = None
     """A run directory made by train_cutmix.py (default: the newest finished one)."""
 
@@ -40,23 +41,28 @@ class LocalizeConfig:
     control: Literal["center_gaussian", "full_image"] | None = None
     """Score only a control that needs no model (and no images)."""
 
+    # --- how a network's maps are made
     map_method: tuple[str, ...] = ("cam",)
     """How a network's score maps are made: cam, hirescam, gradcam, gradcam++, xgradcam, layercam, elementwise,
     positivecam, ablationcam, or eigencam (which knows no class). Several are scored one after the other."""
     map_layer: tuple[str, ...] = ("final",)
     """Where they read the network: its final map, or modules by name, such as layer3. Several: every method at each."""
 
+    # --- on which images
     dataset: Annotated[str | None, tyro.conf.arg(aliases=["--manifest"])] = None
     """A prepared dataset by name, or a manifest folder (default: the run's own)."""
     data_root: Path | None = None
     """Where the dataset's files are, if not where they were when it was prepared."""
     split: str = "test"
     """The split to score: train-weaksup, train-fullsup or test."""
+    limit: int | None = None
+    """A smoke run: score only so many images of each split, spread over it; results go to a folder of their own."""
     threshold_split: str | None = "train-fullsup"
     """The split on which transferred thresholds are chosen; None leaves those protocols out."""
     threshold_maps: Path | None = None
     """Score maps of the threshold split, where --score-maps does not hold them too."""
 
+    # --- under which protocols
     protocols: tuple[str, ...] = ()
     """Names of protocols, variants as NAME@max, NAME@pas, NAME@ivr, NAME@first_gt (default: all published ones)."""
     protocol_file: Path | None = None
@@ -68,11 +74,13 @@ class LocalizeConfig:
     ivr_fraction: float | None = None
     """IVR's fraction instead of the released 0.45; choose it on train-fullsup."""
 
+    # --- intervals
     bootstrap: int = 1000
     """Bootstrap resamples for the 95 % intervals; 0 for none."""
     seed: int = 0
     """Seed of the bootstrap and of the choice of pictures."""
 
+    # --- what is written
     out: Path | None = None
     """Where results go (default: RUN/eval; beside --score-maps; else runs/eval-DATASET)."""
     pictures: int = 24
@@ -80,6 +88,7 @@ class LocalizeConfig:
     keep_maps: bool = True
     """Keep raw maps at native resolution, so that another protocol needs no forward pass."""
 
+    # --- the machine
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -95,7 +104,7 @@ class LocalizeConfig:
 def check_counts(config: LocalizeConfig) -> None:
     """Refuse numbers outside their range: `UserError` naming the option."""
     for name, least in (
-        *(("bootstrap", 0), ("pictures", 0), ("batch_size", 1), ("workers", 0), ("threads", 1)),
+        *(("bootstrap", 0), ("pictures", 0), ("batch_size", 1), ("workers", 0), ("threads", 1), ("limit", 1)),
         *(("seed", 0), ("input_size", 1)),
     ):
         value = getattr(config, name)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from wsol.command_line import parse
 from wsol.errors import run_command
 
 
@@ -24,7 +25,7 @@ class OverviewConfig:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    config = tyro.cli(OverviewConfig, args=arguments, prog="python -m eval.overview")
+    config = parse(OverviewConfig, "eval.overview", arguments)
 
     def body() -> None:
         from eval.overview_table import print_overview  # slow to import; `--help` must not wait

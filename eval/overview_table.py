@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from eval.metrics.results_json import RESULTS, read_results
-from eval.terminal_tables import number
+from eval.terminal import print_table, terminal
+from eval.terminal_tables import number, stacked, table_of
 from wsol.errors import UserError
 
 COLUMNS = (
@@ -22,6 +21,8 @@ COLUMNS = (
     ("maxboxacc_v2_transferred", "MaxBoxAccV2\n(transferred)"),
 )
 
+CONTROLS = (("center_gaussian", "centre Gaussian"), ("full_image", "full image"))
+
 
 def load(folder: Path) -> dict[str, Any]:
     """results.json of a run directory or of a results folder."""
@@ -30,18 +31,52 @@ def load(folder: Path) -> dict[str, Any]:
 
 def print_overview(folders: Sequence[Path]) -> None:
     """Print the table of scored runs; `UserError` where they were scored on different data."""
-    console = Console() if sys.stdout.isatty() else Console(width=150)
-    console.print(overview_table([(folder.name, load(folder)) for folder in folders]))
+    print_table(terminal(), overview_tables([(folder.name, load(folder)) for folder in folders]))
 
 
-def overview_table(named: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
-    """The table for (name, results) pairs of one dataset and split."""
-
-    def cell(entry: Mapping[str, Any] | None) -> str:
-        return number(entry).replace(" [", "\n[")
-
+def overview_tables(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Table]:
+    """The table for (name, results) pairs of one dataset and split: a run a row, a run a column, and a run below the
+    other."""
     if not named:
         raise UserError("name at least one scored run")
+    _check_same_data(named)
+    first = named[0][1]
+    title = f"{first['dataset']}, {first['split']}, {first['num_images']} images: percent [95 % interval]"
+    subjects = [(name, _measures(results, first)) for name, results in named]
+    subjects += [(words, _control(first, key)) for key, words in CONTROLS if first["controls"].get(key)]
+    headings = list(subjects[0][1])
+
+    rows = table_of(title, "run", headings)
+    columns = table_of(title, "", [name for name, _ in subjects])
+    below = table_of(title, "run", ["value"])
+    for name, measures in subjects:
+        rows.add_row(name, *(stacked(measures.get(h)) for h in headings))
+        below.add_row(name, style="bold")
+        for heading in headings:
+            below.add_row("  " + heading.replace("\n", " "), number(measures.get(heading)))
+    for heading in headings:
+        columns.add_row(heading, *(stacked(m.get(heading)) for _, m in subjects))
+    return [rows, columns, below]
+
+
+def _measures(results: Mapping[str, Any], first: Mapping[str, Any]) -> dict[str, Mapping[str, Any] | None]:
+    """What the table shows of a run, by column heading; the energy's columns are those of the first run."""
+    found: dict[str, Mapping[str, Any] | None] = {
+        "classification\ntop-1": results["classification"].get("top1")
+    }
+    found |= {heading: results["protocols"].get(key) for key, heading in COLUMNS}
+    for part, words in (("object", "whole object"), ("head", "deciding part\n(head)")):
+        if part in first.get("energy", {}):
+            found[f"map energy on\n{words}"] = results.get("energy", {}).get(part)
+    return found
+
+
+def _control(results: Mapping[str, Any], control: str) -> dict[str, Mapping[str, Any] | None]:
+    entries = results["controls"][control]
+    return {heading: entries.get(key) for key, heading in COLUMNS}
+
+
+def _check_same_data(named: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     first = named[0][1]
     for name, results in named[1:]:
         for key in ("dataset", "split", "num_images"):
@@ -55,32 +90,6 @@ def overview_table(named: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
                 f"'{named[0][0]}' and '{name}' were scored on different data: their lists of images and boxes differ, "
                 f"though both are called '{first['dataset']}'; an overview needs one split"
             )
-    parts = [k for k in first.get("energy", {}) if k in ("object", "head")]
-    table = Table(
-        title=f"{first['dataset']}, {first['split']}, {first['num_images']} images: percent [95 % interval]",
-        title_justify="left",
-    )
-    table.add_column("run", no_wrap=True)
-    table.add_column("classification\ntop-1", justify="right")
-    for _, heading in COLUMNS:
-        table.add_column(heading, justify="right")
-    for part in parts:
-        words = "deciding part\n(head)" if part == "head" else "whole object"
-        table.add_column(f"map energy on\n{words}", justify="right")
-    for name, results in named:
-        energy = results.get("energy", {})
-        table.add_row(
-            name,
-            cell(results["classification"].get("top1")),
-            *(cell(results["protocols"].get(key)) for key, _ in COLUMNS),
-            *(cell(energy.get(part)) for part in parts),
-        )
-    table.add_section()
-    for key, words in (("center_gaussian", "centre Gaussian"), ("full_image", "full image")):
-        entries = first["controls"].get(key)
-        if entries:
-            table.add_row(words, "–", *(cell(entries.get(k)) for k, _ in COLUMNS), *("–" for _ in parts))
-    return table
 
 
 def _data(results: Mapping[str, Any]) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from eval.limit import limited_subject
 from eval.maps.files import ScoreMapFiles
 from eval.maps.network import NetworkMaps
 from eval.maps.stored import INDEX, StoredMaps
@@ -62,6 +63,13 @@ def find_subject(config: LocalizeConfig, world: World) -> Subject:
         raise UserError(f"{' and '.join(given)} exclude each other; name one thing to score")
     if (config.control or config.score_maps) and _wanted(config) != CAM_OF_FINAL:
         raise UserError(f"{given[0]} has ready-made maps; --map-method and --map-layer are for networks")
+    subject = _subject(config, world)
+    if config.limit is None:
+        return subject
+    return limited_subject(subject, config.limit, keep_place=config.out is not None)
+
+
+def _subject(config: LocalizeConfig, world: World) -> Subject:
     if config.control is not None:
         return _control_subject(config)
     if config.score_maps is not None:

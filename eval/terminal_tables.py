@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 
@@ -26,34 +27,75 @@ def threshold_text(entry: Mapping[str, Any]) -> str:
     return f"{tau:.3f}"
 
 
-def result_table(results: Mapping[str, Any]) -> Table:
-    """One row per protocol, the two controls beside it."""
-    gaussian = results["controls"].get("center_gaussian", {})
-    full = results["controls"].get("full_image", {})
+_CHOSEN = {"oracle": "best on this split", "fixed": "fixed", "none": ""}
+
+
+def result_tables(results: Mapping[str, Any]) -> list[Table]:
+    """One row per protocol, the two controls beside it; the same for narrower and narrower terminals (the last takes 60
+    columns)."""
+    return [_wide(results), _stacked(results), _narrow(results)]
+
+
+def table_of(title: str, first: str, columns: Sequence[str], *, lines: bool = False) -> Table:
+    """An empty table: a column of names, then columns of numbers; `lines` where a row takes several lines."""
     table = Table(
-        title=f"{results['dataset']}, {results['split']}: {results['counts']['scored']} images with boxes "
-        f"of {results['num_images']}; percent [95 % interval]",
-        title_justify="left",
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 1 if lines else 0, 0)
     )
-    table.add_column("protocol", no_wrap=True)
-    for name in ("value", "threshold", "how chosen", "centre Gaussian", "full image"):
-        table.add_column(name, justify="left" if name == "how chosen" else "right")
+    table.add_column(first, overflow="fold")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def stacked(entry: Mapping[str, Any] | None) -> str:
+    """`number` with the interval in a line of its own."""
+    return number(entry).replace(" [", "\n[")
+
+
+def _title(results: Mapping[str, Any]) -> str:
+    counted = f"{results['counts']['scored']} images with boxes of {results['num_images']}"
+    return f"{results['dataset']}, {results['split']}: {counted}; percent [95 % interval]"
+
+
+def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], str, Any, Any]]:
+    """Name, entry, how its threshold is chosen, and the controls' entries, for each protocol."""
+    controls = results["controls"]
     for name, entry in results["protocols"].items():
         rule = entry["definition"]["threshold"]
-        chosen = {
-            "oracle": "best on this split",
-            "transferred": f"on {results.get('threshold_split')}",
-            "fixed": "fixed",
-            "none": "",
-        }[rule]
-        table.add_row(
-            name,
-            number(entry),
-            threshold_text(entry),
-            chosen,
-            number(gaussian.get(name)),
-            number(full.get(name)),
-        )
+        chosen = _CHOSEN.get(rule, f"on {results.get('threshold_split')}")
+        yield name, entry, chosen, *(controls.get(c, {}).get(name) for c in ("center_gaussian", "full_image"))
+
+
+def _wide(results: Mapping[str, Any]) -> Table:
+    columns = ("value", "threshold", "how chosen", "centre Gaussian", "full image")
+    table = table_of(_title(results), "protocol", columns)
+    for name, entry, chosen, gaussian, full in _rows(results):
+        table.add_row(name, number(entry), threshold_text(entry), chosen, number(gaussian), number(full))
+    return table
+
+
+def _with_threshold(name: str, entry: Mapping[str, Any], chosen: str) -> str:
+    """The protocol's name, and under it the threshold and how it was chosen."""
+    threshold = ", ".join(t for t in (threshold_text(entry), chosen) if t)
+    return f"{name}\n  {threshold}" if threshold else name
+
+
+def _stacked(results: Mapping[str, Any]) -> Table:
+    columns = ("value", "centre\nGaussian", "full\nimage")
+    table = table_of(_title(results), "protocol\n  threshold", columns)
+    for name, entry, chosen, gaussian, full in _rows(results):
+        words = {"best on this split": "best here", "fixed": "fixed"}.get(chosen, "")
+        table.add_row(_with_threshold(name, entry, words), stacked(entry), stacked(gaussian), stacked(full))
+    return table
+
+
+def _narrow(results: Mapping[str, Any]) -> Table:
+    """Without the controls' intervals and the way a threshold is chosen, which is part of the name."""
+    columns = ("value", "centre\nGaussian", "full\nimage")
+    table = table_of(_title(results), "protocol\n  threshold", columns)
+    for name, entry, _, gaussian, full in _rows(results):
+        controls = (number({**c, "ci95": None}) if c else number(c) for c in (gaussian, full))
+        table.add_row(_with_threshold(name, entry, ""), stacked(entry), *controls)
     return table
 
 
@@ -78,7 +120,7 @@ def odd_maps(counts: Mapping[str, Any]) -> list[str]:
 
 def notes(results: Mapping[str, Any]) -> list[str]:
     """What a reader must know beside the table: odd maps, absent protocols, classification."""
-    lines = []
+    lines = [f"note: {note}" for note in results["provenance"]["notes"] if note.startswith("only ")]
     for key, entry in results["classification"].items():
         lines.append(f"classification {key}: {number(entry)} %")
     for key, entry in results.get("energy", {}).items():

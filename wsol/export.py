@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from wsol import __version__
+from wsol.command_line import program
 from wsol.errors import run_command
 
 LAYOUTS = ("wsol-metadata", "coco")
@@ -14,7 +16,8 @@ LAYOUTS = ("wsol-metadata", "coco")
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; touches no disk."""
-    parser = argparse.ArgumentParser(prog="python -m wsol.export", description=__doc__)
+    parser = argparse.ArgumentParser(prog=program("wsol.export"), description=__doc__)
+    parser.add_argument("--version", action="version", version=f"wsol-eval {__version__}")
     parser.add_argument(
         "layout", choices=LAYOUTS, help="reference metadata (text files), or COCO instances JSON"
     )

@@ -6,15 +6,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import tyro.extras
 
+from wsol.command_line import answer_version, program
 from wsol.datasets.commands import COMMANDS, Command
 from wsol.errors import UserError, run_command, unknown_name
-
-if TYPE_CHECKING:
-    pass
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, Command]:
@@ -24,7 +22,7 @@ def parse(arguments: Sequence[str]) -> tuple[str, Command]:
     if first and not first.startswith("-") and first not in COMMANDS:
         raise unknown_name("dataset layout", first, COMMANDS)
     options = tyro.extras.subcommand_cli_from_dict(
-        cast(Any, COMMANDS), args=list(arguments), prog="python -m wsol.prepare", description=__doc__
+        cast(Any, COMMANDS), args=list(arguments), prog=program("wsol.prepare"), description=__doc__
     )
     return first, cast(Command, options)
 
@@ -32,6 +30,7 @@ def parse(arguments: Sequence[str]) -> tuple[str, Command]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; `arguments` default to the process's own."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    answer_version(given)
     name, options = parse(given)
     from wsol.preparation import check, manifests_folder, prepare  # slow to import; `--help` must not wait
 

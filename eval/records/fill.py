@@ -76,18 +76,22 @@ def _fill(
     raw: dict[int, list[RawBatch]] = {b: [] for b in blocks}
     seen = dict.fromkeys(blocks, 0)
 
+    def told(images: int) -> Callable[[object], None]:
+        return lambda _: advance(images)
+
     def finish(block: int) -> None:
         if keep is not None:
             keep.write(block, raw.pop(block))
         store.write(block, join([f.result() for f in done.pop(block)]))
-        advance(len(store.index.block_range(block)))
 
     with ThreadPoolExecutor(threads, thread_name_prefix="score", initializer=wait_until_compiled) as pool:
         try:
             for batch in source.batches(rows):
                 block = int(batch.rows[0]) // BLOCK
                 for start in range(0, len(batch.rows), _UNIT):
-                    future = pool.submit(scorer.score, batch.part(start, start + _UNIT))
+                    part = batch.part(start, start + _UNIT)
+                    future = pool.submit(scorer.score, part)
+                    future.add_done_callback(told(len(part.rows)))
                     waiting.append(future)
                     done[block].append(future)
                 if keep is not None:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from wsol.command_line import parse
 from wsol.errors import run_command
 
 
@@ -37,7 +38,7 @@ class ReportConfig:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    config = tyro.cli(ReportConfig, args=arguments, prog="python -m eval.report")
+    config = parse(ReportConfig, "eval.report", arguments)
 
     def body() -> None:
         from eval.report.run_page import report_run  # slow to import; `--help` must not wait

@@ -159,6 +159,18 @@ def test_native_size_maps_are_resized_instead_of_scoring_four_percent(
     assert results["counts"]["resized_map"] == 20
 
 
+def test_a_smoke_run_scores_few_images_in_a_folder_of_its_own(
+    scored: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, maps = scored
+    assert run("--score-maps", maps, "--manifest", manifest, "--bootstrap", 0, "--limit", 3) == 0
+    out = capsys.readouterr().out
+    assert "note: only 3 images of each split (--limit)" in out
+    results = read_results(tmp_path / "maps-eval-limit-3")
+    assert results["num_images"] == 3
+    assert not (tmp_path / "maps-eval").exists()
+
+
 def test_every_variant_and_a_protocol_of_ones_own(scored: tuple[Path, Path], tmp_path: Path) -> None:
     manifest, maps = scored
     own = tmp_path / "own.yaml"

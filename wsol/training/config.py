@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from wsol.command_line import parse
 from wsol.errors import UserError, unknown_name
 from wsol.files.strict_yaml import read_yaml
 from wsol.methods import REGULARIZERS, Regularizer
@@ -248,17 +250,13 @@ def parse_config(argv: Sequence[str] | None = None, *, default: TrainConfig | No
 
     With `default`, its values stand where no flag is given, and neither preset nor file is read again.
     """
-    import sys
-
-    import tyro
-
     arguments = list(sys.argv[1:] if argv is None else argv)
-    config = tyro.cli(
+    config = parse(
         TrainConfig,
-        prog="train_cutmix.py",
+        "train_cutmix.py",
+        arguments,
         description=_ABOUT,
         default=_before_flags(arguments) if default is None else default,
-        args=arguments,
     )
     _refuse_idle_flags(arguments, config)
     return config

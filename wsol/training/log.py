@@ -23,6 +23,7 @@ def sentence(line: dict[str, Any], epochs: int) -> str:
         f"epoch {line['epoch']:3d}/{epochs}  loss {line['train_loss']:.3f}  train {line['train_top1_mixed']:5.1f} %"
         f"{validation}  {line['images_per_second']:,.0f} images/s  {duration(line['seconds'])}"
         f"  (waited for data {100 * line['waited_for_data']:.0f} %)"
+        + (f"  {duration(line['seconds'] * left)} left" if (left := epochs - line["epoch"]) else "")
     )
 
 

@@ -1,0 +1,39 @@
+"""Printing on a terminal of any width: the table that fits, prose wrapped between words."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+PIPED_WIDTH = 100  # columns where output is no terminal and COLUMNS says nothing
+
+
+def terminal() -> Console:
+    """Standard output, as wide as the terminal or as COLUMNS says."""
+    known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(width=None if known else PIPED_WIDTH, highlight=False)
+
+
+def print_table(console: Console, tables: Sequence[Table]) -> None:
+    """Print the first table that fits, given from the widest to the narrowest; the last one where none does."""
+    unlimited = console.options.update(max_width=10_000)
+    fitting = (t for t in tables if console.measure(t, options=unlimited).maximum <= console.width)
+    console.print(next(fitting, tables[-1]))
+
+
+def print_text(console: Console, text: str, style: str | None = None) -> None:
+    """Print a sentence, wrapped between words (never inside a path or a number), further lines indented."""
+    lines = textwrap.wrap(
+        text,
+        console.width,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    for line in lines or [""]:
+        console.print(line, markup=False, style=style, soft_wrap=True)

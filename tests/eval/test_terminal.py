@@ -1,0 +1,118 @@
+"""What is printed on terminals of several widths, and progress without one."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from eval.overview_table import overview_tables
+from eval.progress import Lines
+from eval.terminal import PIPED_WIDTH, print_table, print_text, terminal
+from eval.terminal_tables import notes, result_tables
+
+WIDTHS = (60, 80, 100, 140)
+
+
+def _entry(value: float, threshold: Any = 0.1234, rule: str = "oracle") -> dict[str, Any]:
+    return {
+        "value": value,
+        "ci95": [value - 3.21, value + 3.21],
+        "threshold": threshold,
+        "definition": {"threshold": rule},
+    }
+
+
+def _results(shift: float = 0.0) -> dict[str, Any]:
+    taus = {"30": 0.111, "50": 0.222, "70": 0.333}
+    protocols = {
+        "maxboxacc": _entry(51.17 + shift),
+        "maxboxacc_v2_transferred": _entry(52.18 + shift, taus, "transferred"),
+        "gt_known_fixed": _entry(53.19 + shift, 0.2, "fixed"),
+        "pxap": {**_entry(54.21 + shift, None, "none")},
+    }
+    return {
+        "dataset": "birds",
+        "split": "test",
+        "threshold_split": "train-fullsup",
+        "num_images": 600,
+        "counts": {"scored": 598, "no_gt": 2},
+        "protocols": protocols,
+        "controls": {name: {"maxboxacc": _entry(61.23)} for name in ("center_gaussian", "full_image")},
+        "classification": {"top1": _entry(71.29 + shift)},
+        "energy": {"object": _entry(33.31 + shift)},
+        "not_computed": {"mask_iou": "the dataset has no masks"},
+        "provenance": {"notes": ["only 600 images of each split (--limit)"], "manifest_hash": "x"},
+    }
+
+
+def _printed(tables: list[Table], width: int, capsys: pytest.CaptureFixture[str]) -> str:
+    print_table(Console(width=width), tables)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_number_of_a_result_is_visible(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = _printed(result_tables(_results()), width, capsys)
+    numbers = ["51.17", "52.18", "53.19", "54.21", "61.23", "0.123", "0.111", "0.222", "0.333", "0.200"]
+    assert [n for n in numbers if n not in shown] == []
+    assert shown.count("61.23") == 2
+    assert "[48.0, 54.4]" in shown
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [40, *WIDTHS])
+def test_every_number_of_an_overview_is_visible(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    named = [("vanilla", _results()), ("cutmix", _results(1.0))]
+    shown = _printed(overview_tables(named), width, capsys)
+    numbers = [
+        "51.17",
+        "52.18",
+        "53.19",
+        "71.29",
+        "33.31",
+        "52.17",
+        "53.18",
+        "54.19",
+        "72.29",
+        "34.31",
+        "61.23",
+    ]
+    assert [n for n in numbers if n not in shown] == []
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+
+
+def test_what_is_left_out_stands_before_the_other_notes() -> None:
+    assert notes(_results())[0] == "note: only 600 images of each split (--limit)"
+
+
+def test_prose_is_wrapped_between_words(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/a/rather/long/path/that/must/stay/whole/results.json"
+    print_text(Console(width=40), f"[bold]the results of this evaluation[/] are in {path}")
+    out = capsys.readouterr().out
+    assert path in out
+    assert "[bold]" in out
+    assert all(len(line) <= 40 or path in line for line in out.splitlines())
+
+
+def test_columns_is_honoured_when_piped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert terminal().width == PIPED_WIDTH
+    monkeypatch.setenv("COLUMNS", "72")
+    assert terminal().width == 72
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    advance = Lines("scoring", 1000, every=30, clock=lambda: now[0])
+    for _ in range(10):
+        now[0] += 10
+        advance(16)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "scoring: 48 of 1000 images, 1.6 images/s, about 10 min left"
+    assert [re.search(r"\d+", line)[0] for line in lines] == ["48", "96", "144"]  # type: ignore[index]
