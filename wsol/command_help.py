@@ -64,7 +64,8 @@ def _options(config: type) -> list[_Option]:
     found = []
     for field in fields(config):
         section = sections.get(field.name, section)
-        hint, extras = hints[field.name], ()
+        hint = hints[field.name]
+        extras: tuple[Any, ...] = ()
         if get_origin(hint) is Annotated:
             hint, *rest = get_args(hint)
             extras = tuple(rest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -41,7 +41,7 @@ def parse(
     if "-h" in given or "--help" in given:
         sys.stdout.write(help_text(config, program(module), description))
         raise SystemExit(0)
-    kept = {} if default is None else {"default": default}
+    kept: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(config, prog=program(module), description=description, args=given, **kept)
 
 
