@@ -124,9 +124,17 @@ class ImageReader:
         self.files = open_root(root)
 
     def read(self, index: int) -> npt.NDArray[np.uint8]:
-        """The image at a row of the split, uint8 [H, W, 3]. A missing or corrupt file is a `UserError`."""
+        """The image at a row of the split, uint8 [H, W, 3]. A missing or corrupt file, or one of another size
+        than the manifest states, is a `UserError`."""
         path = self.split.path(index)
-        return decode_rgb(self.files.read_bytes(path), path)
+        rgb = decode_rgb(self.files.read_bytes(path), path)
+        width, height = (int(v) for v in self.split.sizes_wh[index])
+        if width and rgb.shape[:2] != (height, width):
+            raise UserError(
+                f"image '{path}' is {rgb.shape[1]}x{rgb.shape[0]}, but the manifest states {width}x{height}: the file "
+                "was replaced since the dataset was prepared; bring it back, or prepare the dataset again"
+            )
+        return rgb
 
 
 def evaluation_batches(

@@ -31,8 +31,8 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         split.image_ids,
         split.labels,
         paths=split.paths,
-        sizes_wh=np.full((n, 2), 1000, np.int32),
-        boxes_xyxy=np.tile([100.0, 100.0, 800.0, 800.0], (n, 1)),
+        sizes_wh=split.sizes_wh,
+        boxes_xyxy=np.tile([4.4, 4.0, 35.2, 32.0], (n, 1)),
         box_offsets=np.arange(n + 1, dtype=np.int64),
     )
     write_manifest(dataclasses.replace(found, splits={**found.splits, "train-fullsup": boxed}), folder)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from dataclasses import fields, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from tests.helpers.tiny_dataset import make_tiny_dataset, tiny_config
@@ -29,7 +31,7 @@ from wsol.training.data import first_classes
 from wsol.training.log import trim_log
 from wsol.training.loop import mixed_hits
 from wsol.training.optim import build_optimizer, learning_rate, set_learning_rate
-from wsol.training.pixels import Decode, make_pixels, open_pixels, pixel_file
+from wsol.training.pixels import Decode, PixelFile, make_pixels, pixel_file
 from wsol.training.progress import Silent
 from wsol.training.rng import Crops, epoch_crops, epoch_order, network_seed, regularizer_generator
 from wsol.training.session import train
@@ -141,7 +143,7 @@ def test_cached_and_read_images_give_the_same_batches(manifest: Path, workers: i
     from wsol.loading import ImageReader
 
     read = Images(labels, decode=Decode(ImageReader(split, root), 36))
-    cached = Images(labels, pixels=open_pixels(file, len(split), 36))
+    cached = Images(labels, pixels=PixelFile(file, len(split), 36))
     order, crops = epoch_order(0, 0, 24), epoch_crops(0, 0, 24, 36, 32)
     plans = [plan_step(order, crops, step, 8, 0, 1) for step in range(3)]
     pairs = list(zip(make_batches(read, plans, 32, workers=workers), make_batches(cached, plans, 32)))
@@ -156,7 +158,7 @@ def test_uncropped_pixels_are_what_evaluation_sees(manifest: Path) -> None:
     split, root = loaded.split("train-fullsup"), str(loaded.root)
     file = pixel_file(split, root, 32)
     make_pixels(file, split, root, 32, workers=0)
-    images = Images(split.labels.astype(np.int64), pixels=open_pixels(file, len(split), 32))
+    images = Images(split.labels.astype(np.int64), pixels=PixelFile(file, len(split), 32))
     whole = Crops(np.zeros((len(split), 2), np.int64), np.zeros(len(split), bool))
     ((ours, _),) = make_batches(images, [BatchPlan(np.arange(len(split)), whole)], 32)
     (theirs,) = evaluation_batches(split, root, [EvalView("resize", 32)], batch_size=100)
@@ -174,6 +176,38 @@ def test_cache_file_follows_the_data(manifest: Path, tmp_path: Path) -> None:
         pixel_file(first_classes(split, 2), str(tmp_path / "a"), 36),
     }
     assert len(names) == 4
+
+
+def test_images_replaced_in_place_are_decoded_anew(manifest: Path) -> None:
+    """Same names, same list, other pictures: once they were trained on as if nothing had happened."""
+    loaded = load_manifest(manifest)
+    split, root = loaded.split("train-weaksup"), Path(loaded.root or "")
+    before = pixel_file(split, str(root), 32)
+    file = root / split.path(3)
+    negative = 255 - np.asarray(Image.open(file).convert("RGB"))
+    Image.fromarray(negative).save(file)
+    os.utime(file, ns=(1, 1))
+    assert pixel_file(split, str(root), 32) != before
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "flip a checksum"])
+def test_a_damaged_cache_is_never_trained_on(manifest: Path, damage: str) -> None:
+    loaded = load_manifest(manifest)
+    split, root = loaded.split("train-weaksup"), str(loaded.root)
+    file = pixel_file(split, root, 32)
+    make_pixels(file, split, root, 32, workers=0)
+    opened, size = PixelFile(file, len(split), 32), 32 * 32 * 3
+    whole = file.read_bytes()
+    at = {"cut": 5 * size + 7, "flip": 5 * size + 7, "flip a checksum": len(split) * size + 5}[damage]
+    changed = whole[:at] if damage == "cut" else whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :]
+    file.write_bytes(changed)  # in place, under the open file
+    if damage != "flip":
+        with pytest.raises(ValueError, match="is not whole"):
+            PixelFile(file, len(split), 32)
+    if damage != "flip a checksum":
+        opened[4]
+        with pytest.raises(UserError, match=r"were cut or changed since they were written \(row 5\); delete"):
+            opened[5]
 
 
 def test_ahead_keeps_order_and_passes_errors() -> None:

@@ -19,7 +19,7 @@ from wsol.training.rng import Crops
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from wsol.training.pixels import Decode
+    from wsol.training.pixels import Decode, PixelFile
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Images:
     """
 
     labels: npt.NDArray[np.int64]
-    pixels: npt.NDArray[np.uint8] | None = None
+    pixels: PixelFile | npt.NDArray[np.uint8] | None = None
     decode: Decode | None = None
 
     def __post_init__(self) -> None:

@@ -17,8 +17,8 @@ from wsol.training.batches import Images
 from wsol.training.pixels import (
     AUTO_LIMIT_BYTES,
     Decode,
+    PixelFile,
     make_pixels,
-    open_pixels,
     pixel_bytes,
     pixel_file,
 )
@@ -95,12 +95,12 @@ def open_images(
         took = duration(time.monotonic() - began)
         report.line(f"decoded {len(split):,} images at {side}x{side} once in {took}, kept in {file.parent}")
     wait_for_all(world)
-    return Images(labels, pixels=open_pixels(file, len(split), side))
+    return Images(labels, pixels=PixelFile(file, len(split), side))
 
 
 def _usable(file: Path, images: int, side: int) -> bool:
     try:
-        open_pixels(file, images, side)
-    except (OSError, ValueError, EOFError):
+        PixelFile(file, images, side)
+    except (OSError, ValueError):
         return False
     return True
