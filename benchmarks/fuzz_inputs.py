@@ -46,9 +46,8 @@ from tests.datasets.test_read_wsol_metadata import BOXES
 from tests.helpers.dataset_trees import tiny_files, write_tree
 from wsol import prepare
 from wsol.audit import audit_manifest
-from wsol.datasets import cards
-from wsol.datasets.cards import parse_card
-from wsol.datasets.coco import parse_coco, read_coco, split_from_coco
+from wsol.datasets.cards import parse_card, project_cards_folder
+from wsol.datasets.coco import read_coco
 from wsol.datasets.cub import read_cub
 from wsol.datasets.folder import read_folder
 from wsol.datasets.imagenet import read_imagenet
@@ -218,11 +217,10 @@ def read_card_file(files: Files) -> None:
     parse_card(text, "dataset.yaml")
 
 
-def read_coco_masks(files: Files) -> Manifest:
+def read_coco_masks(files: Files, scratch: Path) -> Manifest:
     """Segmentations decoded by pycocotools, whose C code trusts its input."""
-    read = parse_coco(files["ann.json"].decode("utf-8", "replace"), "ann.json")
-    made = split_from_coco(read, "test", mask_folder="m", several_classes="largest", where="ann.json")
-    return Manifest("coco", tuple(c["name"] for c in read.categories), {"test": made.split})
+    root = open_root(write_tree(scratch / "in", files))
+    return read_coco(root, {"test": "ann.json=pics"}, masks_into=scratch / "out", several_classes="largest")
 
 
 def zipped(files: Files) -> bytes:
@@ -320,17 +318,15 @@ def kinds(scratch: Path) -> dict[str, Kind]:
             tuple(n for n in voc_files() if n.endswith((".xml", ".txt"))),
             lambda f: read_voc(MemoryRoot(f), several_classes="largest"),
         ),
-        "coco": Kind(
-            coco_file, ("ann.json",), lambda f: read_coco(MemoryRoot(f), {"test": "ann.json=pics"})[0]
-        ),
-        "coco-masks": Kind(coco_file, ("ann.json",), read_coco_masks),
+        "coco": Kind(coco_file, ("ann.json",), lambda f: read_coco(MemoryRoot(f), {"test": "ann.json=pics"})),
+        "coco-masks": Kind(coco_file, ("ann.json",), lambda f: read_coco_masks(f, scratch)),
         "folder": Kind(
             photographs,
             ("boxes.csv",),
             lambda f: read_folder(MemoryRoot(f), f["boxes.csv"], "/memory/boxes.csv"),
         ),
         "card": Kind(
-            {"dataset.yaml": (Path(cards.__file__).parent / "card_files" / "cub200.yaml").read_bytes()},
+            {"dataset.yaml": (project_cards_folder() / "cub200" / "dataset.yaml").read_bytes()},
             ("dataset.yaml",),
             read_card_file,
         ),

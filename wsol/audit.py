@@ -1,4 +1,4 @@
-"""The audit: is this manifest what it claims to be? Expected counts, files, boxes, masks, doubles, labels."""
+"""The audit: is this manifest what it claims to be? Expected counts, files, boxes, masks, duplicates, labels."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from wsol.datasets.cards import Card, Expected
-from wsol.datasets.inspect_files import FileFacts
+from wsol.datasets.inspect_files import FileFacts, SplitFacts
 from wsol.manifest import Manifest, Split
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Severity = Literal["error", "warning", "note"]
 EXAMPLES = 3
+MANY = 20
+"""Fewer boxes than this say nothing about their units by their range alone."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ def audit_manifest(
     for role, split in manifest.splits.items():
         findings.extend(_check_truth(manifest, role, split))
     findings.extend(_check_between_splits(manifest))
+    findings.extend(_check_units(manifest))
     if facts is not None:
         findings.extend(_check_files(manifest, facts))
     return Audit(_worst_first(findings), tuple(_summary(role, s) for role, s in manifest.splits.items()))
@@ -169,10 +175,10 @@ def _check_truth(manifest: Manifest, role: str, split: Split) -> Iterator[Findin
             message = f"{_have(len(flat), 'box')} no area: {names}"
         yield Finding("warning", "zero area", message, len(flat), role)
     keyed = np.column_stack([owner, boxes])
-    doubled = len(keyed) - len(np.unique(keyed, axis=0))
-    if doubled:
+    repeated = len(keyed) - len(np.unique(keyed, axis=0))
+    if repeated:
         yield Finding(
-            "warning", "doubles", f"{_are(doubled, 'box')} listed twice for one image", doubled, role
+            "warning", "duplicates", f"{_are(repeated, 'box')} listed twice for one image", repeated, role
         )
 
 
@@ -183,7 +189,7 @@ def _check_between_splits(manifest: Manifest) -> Iterator[Finding]:
         twice = len(split) - len(paths[role])
         if twice:
             yield Finding(
-                "error", "doubles", f"{_are(twice, 'file')} listed under two image ids", twice, role
+                "error", "duplicates", f"{_are(twice, 'file')} listed under two image ids", twice, role
             )
     for a, first in enumerate(roles):
         for second in roles[a + 1 :]:
@@ -204,6 +210,12 @@ def _check_files(manifest: Manifest, facts: FileFacts) -> Iterator[Finding]:
     if facts.surplus:
         message = f"{_are(len(facts.surplus), 'image file')} in no split: {_few(facts.surplus)}"
         yield Finding("note", "surplus", message, len(facts.surplus))
+    if facts.undecoded:
+        message = (
+            f"{_are(len(facts.undecoded), 'image file')} of a format that is not read here and in no split: "
+            f"{_few(facts.undecoded)}; convert them to JPEG or PNG"
+        )
+        yield Finding("warning", "undecoded", message, len(facts.undecoded))
     for role, found in facts.splits.items():
         split = manifest.splits[role]
         if found.unreadable:
@@ -215,16 +227,17 @@ def _check_files(manifest: Manifest, facts: FileFacts) -> Iterator[Finding]:
             i = int(wrong[0])
             one = f"'{split.image_ids[i]}' is {real[i, 0]}x{real[i, 1]}, stated {stated[i, 0]}x{stated[i, 1]}"
             message = f"{_are(len(wrong), 'image')} not of the stated size: {one}"
+            if (stated[wrong] == real[wrong, ::-1]).all():
+                message += _exchanged(found, wrong)
             yield Finding("error", "sizes", message, len(wrong), role)
-        if found.turned:
-            names = _few(split.image_ids[i] for i in found.turned)
+        if found.exif_rotated:
+            names = _few(split.image_ids[i] for i in found.exif_rotated)
             message = (
-                f"{_have(len(found.turned), 'image')} an EXIF rotation, which is not applied; their boxes "
-                f"must "
-                f"refer to "
-                f"the stored pixels: {names}"
+                f"{_have(len(found.exif_rotated), 'image')} an EXIF rotation, which is not applied; their boxes "
+                "must refer "
+                f"to the stored pixels (--boxes-in upright moves them there): {names}"
             )
-            yield Finding("warning", "rotation", message, len(found.turned), role)
+            yield Finding("warning", "rotation", message, len(found.exif_rotated), role)
         if found.bad_masks:
             message = f"{_have(len(found.bad_masks), 'image')} bad masks: {_few(found.bad_masks.values(), 1)}"
             yield Finding("error", "masks", message, len(found.bad_masks), role)
@@ -233,13 +246,61 @@ def _check_files(manifest: Manifest, facts: FileFacts) -> Iterator[Finding]:
                 f"{found.opened} of {len(split)} images were opened, a seeded sample (--verify pixels: all)"
             )
             yield Finding("note", "sampled", message, found.opened, role)
-    across = [(a, b) for a, b in facts.doubles if a[0] != b[0]]
-    within = [(a, b) for a, b in facts.doubles if a[0] == b[0]]
+    across = [(a, b) for a, b in facts.duplicates if a[0] != b[0]]
+    within = [(a, b) for a, b in facts.duplicates if a[0] == b[0]]
     for pairs, where in ((across, "across splits"), (within, "of the same split")):
         if pairs:
             some = "; ".join(f"{a[0]} '{a[1]}' = {b[0]} '{b[1]}'" for a, b in pairs[:EXAMPLES])
             message = f"{_are(len(pairs), 'image')} byte-identical to another {where}: {some}"
-            yield Finding("warning", "doubles", message, len(pairs))
+            yield Finding("warning", "duplicates", message, len(pairs))
+
+
+def _exchanged(found: SplitFacts, wrong: Iterable[int]) -> str:
+    """What to do where every wrong size is the real one with width and height exchanged."""
+    if all(found.exif_rotated.get(int(i), 1) >= 5 for i in wrong):
+        return (
+            "; width and height are those of the rotated image: pass --boxes-in upright if its boxes are too"
+        )
+    return "; width and height are exchanged: correct them, or for the reference layout pass --sizes height-width"
+
+
+def _check_units(manifest: Manifest) -> Iterator[Finding]:
+    """Boxes whose numbers are no pixels."""
+    boxes = np.concatenate([s.boxes_xyxy for s in manifest.splits.values()] or [np.zeros((0, 4))])
+    if not len(boxes):
+        return
+    small = boxes.max(axis=1) <= 1
+    if small.all():
+        message = (
+            f"all coordinates of {plural(len(boxes), 'box')} lie in [0, 1]: they are shares of the image, not "
+            "pixels; pass "
+            "--box-units shares to scale them"
+        )
+        yield Finding("error", "units", message, len(boxes))
+        return
+    if small.any():
+        message = f"{_are(int(small.sum()), 'box')} inside the first pixel: are these shares of the image?"
+        yield Finding("warning", "units", message, int(small.sum()))
+    sizes = np.concatenate([s.sizes_wh for s in manifest.splits.values()])
+    for units, whole in (("percent", 100), ("thousandths", 1000)):
+        if (
+            len(boxes) >= MANY
+            and 0.9 * whole < boxes.max() <= whole
+            and (sizes > 0).all()
+            and _beyond(sizes, whole)
+        ):
+            message = (
+                f"no coordinate of {plural(len(boxes), 'box')} is above {whole}, although the images are larger; "
+                "if they are "
+                f"{units} of the image, pass --box-units {units}"
+            )
+            yield Finding("warning", "units", message, len(boxes))
+            return
+
+
+def _beyond(sizes_wh: npt.NDArray[np.int32], whole: int) -> bool:
+    """Whether most images are so large that boxes in pixels would be expected to pass `whole`."""
+    return bool((sizes_wh.min(axis=1) > 2 * whole).mean() > 0.5)
 
 
 def check_archive(file: Path, card: Card | None) -> list[Finding]:
@@ -258,8 +319,7 @@ def check_archive(file: Path, card: Card | None) -> list[Finding]:
         Finding(
             "error",
             "checksum",
-            f"{file.name}: {digest.name} is {found}, published is {wanted}; the download is incomplete or "
-            f"was repacked",
+            f"{file.name}: {digest.name} is {found}, published is {wanted}; the download is incomplete or was repacked",
         )
     ]
 

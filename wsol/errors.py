@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import io
 import sys
 from collections.abc import Callable, Iterable
 
@@ -43,7 +44,13 @@ def describe_os_error(error: OSError) -> str:
 
 
 def run_command(main: Callable[[], None]) -> int:
-    """Run a command's body and turn user errors into one line on stderr and exit code 2."""
+    """Run a command's body and turn user errors into one line on stderr and exit code 2.
+
+    What the output's encoding cannot spell (a redirected Windows console writes cp1252) is written as an escape.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except UserError as error:

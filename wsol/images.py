@@ -48,6 +48,40 @@ RATIO_FLOOR_BYTES = 16 << 20
 MAX_PIXELS = 178_956_970
 """Largest image decoded; Pillow's own bound against decompression bombs."""
 EXIF_ORIENTATION_TAG = 0x0112
+IMAGE_SUFFIXES = (
+    *(
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".apng",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".mpo",
+    ),
+    *(
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".j2k",
+        ".jpx",
+        ".avif",
+        ".tga",
+        ".pcx",
+        ".sgi",
+        ".psd",
+        ".ico",
+        ".dds",
+    ),
+)
+"""Endings of files that are taken for images: the raster formats that Pillow decodes."""
 
 
 def safe_relative(path: str) -> bool:
@@ -105,7 +139,7 @@ class FolderRoot(FileRoot):
     """A plain folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = os.fspath(folder.resolve())
+        self._folder = folder.resolve().as_posix()
         self.location = self._folder
 
     def read_bytes(self, path: str) -> bytes:
@@ -178,7 +212,7 @@ class ZipRoot(FileRoot):
     """A .zip read in place, or a folder inside it. Each process opens its own handle, so workers may fork."""
 
     def __init__(self, archive: Path, inner: str = "") -> None:
-        self._archive = os.fspath(archive.resolve())
+        self._archive = archive.resolve().as_posix()
         self._inner = f"{inner.strip('/')}/" if inner.strip("/") else ""
         self.location = f"{self._archive}/{self._inner}".rstrip("/")
         self._opened: tuple[int, zipfile.ZipFile] | None = None
@@ -336,7 +370,8 @@ def _convert(image: Image.Image, mode: str, where: str) -> npt.NDArray[np.uint8]
         image.load()
         if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips it to white
             values = np.asarray(image).astype(np.int64)
-            if values.min() < 0 or values.max() > 0xFFFF:
+            # PNG and PNM come as "I" with white at 65535; a TIFF of 32 bits states no white
+            if values.min() < 0 or values.max() > 0xFFFF or (image.mode == "I" and image.format == "TIFF"):
                 raise UserError(f"image '{where}' holds 32-bit values; convert it to 8 bits")
             high = (values >> 8).astype(np.uint8)
             if mode == "L":  # small instance numbers in a 16-bit mask must stay foreground
@@ -371,6 +406,21 @@ def image_size_wh(data: bytes, where: str) -> tuple[int, int]:
     """Stored (width, height) from the header alone; the pixels are not decoded."""
     with _open_image(data, where) as image:
         return image.size
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether an encoded image ends with its format's end marker (zero bytes after it left aside); True for formats
+    without one. Data after the marker is legal, so that False is a reason to decode, not a verdict.
+
+    >>> is_whole(b"\xff\xd8 a JPEG \xff\xd9\0\0"), is_whole(b"\xff\xd8 cut sh")
+    (True, False)
+    """
+    for head, marker in ((b"\xff\xd8", b"\xff\xd9"), (b"\x89PNG", b"IEND\xaeB`\x82"), (b"GIF8", b"\x3b")):
+        if data.startswith(head):
+            return data.endswith(marker) or data.rstrip(b"\0").endswith(marker)
+    if data.startswith(b"RIFF"):
+        return int.from_bytes(data[4:8], "little") <= len(data) - 8
+    return not data.startswith((b"II*\0", b"MM\0*"))  # a TIFF's pixels may lie anywhere in the file
 
 
 def exif_orientation(data: bytes, where: str) -> int:

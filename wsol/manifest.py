@@ -20,13 +20,14 @@ it.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,9 +36,6 @@ from wsol.files.atomic_write import scratch_folder
 from wsol.files.strict_yaml import dump_yaml, read_yaml
 from wsol.manifest_csv import csv_lines, numbers, read_rows
 from wsol.split import Sample, Split
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "SCHEMA",
@@ -94,15 +92,7 @@ class Manifest:
         """The same manifest with its files elsewhere; None keeps the recorded root."""
         if root is None:
             return self
-        return Manifest(
-            self.dataset,
-            self.classes,
-            self.splits,
-            os.fspath(root),
-            self.part_names,
-            self.corners,
-            self.notes,
-        )
+        return dataclasses.replace(self, root=os.fspath(root))
 
     def hash(self) -> str:
         """SHA-256 over classes and rows; what a result quotes to say which data it was scored on."""
@@ -134,8 +124,7 @@ def _check_split(split: Split, num_classes: int, where: Callable[[int], str]) ->
         for i, image_id in enumerate(split.image_ids):
             if image_id in seen:
                 raise UserError(
-                    f"{where(i)}: image id '{image_id}' is listed twice; every id must be unique within a "
-                    f"split"
+                    f"{where(i)}: image id '{image_id}' is listed twice; every id must be unique within a split"
                 )
             seen.add(image_id)
     wrong = np.flatnonzero((split.labels < 0) | (split.labels >= num_classes))
@@ -166,7 +155,7 @@ def _check_split(split: Split, num_classes: int, where: Callable[[int], str]) ->
             of = f" of {w}x{h}" if w else ""
             raise UserError(
                 f"{where(row)}: box ({numbers(boxes[b])}) of image '{split.image_ids[row]}'{of} {what}; "
-                f"{int((~fine).sum())} boxes are so. Mend the source, or drop these rows"
+                f"{int((~fine).sum())} boxes are so. Correct the source, or drop these rows"
             )
 
 

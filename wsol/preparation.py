@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -14,52 +16,107 @@ from rich.text import Text
 
 from wsol.audit import Audit, Finding, audit_manifest, check_archive, plural
 from wsol.contact_sheet import draw_contact_sheet
+from wsol.datasets.boxes import BoxCounts, fit_split, upright_to_stored
 from wsol.datasets.cards import find_card
 from wsol.datasets.catalog import manifests_folder as manifests_folder
-from wsol.datasets.commands import Command, progress_bars
-from wsol.datasets.inspect_files import inspect_files
-from wsol.datasets.split_builder import with_sizes, with_splits
+from wsol.datasets.inspect_files import FileFacts, SplitFacts, inspect_files
+from wsol.datasets.mask_files import changed_masks
+from wsol.datasets.options import Command, progress_bars
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.images import open_root
-from wsol.manifest import Manifest, load_manifest, read_head, split_hash, write_manifest
+from wsol.manifest import Manifest, Split, load_manifest, read_head, split_hash, write_manifest
 
 
 def prepare(name: str, options: Command, source: Path, out: Path, command: str) -> None:
     """Read, audit, show, and write a manifest with its audit and contact sheet."""
     card = find_card(out, name)
-    reading = options.read(source)
-    manifest, beside = (reading, {}) if isinstance(reading, Manifest) else (reading.manifest, reading.beside)
+    manifest = options.read(source)
     facts = None
     if manifest.root is not None:
+        root = open_root(manifest.root)
         with progress_bars() as progress:
             facts = inspect_files(
-                manifest, open_root(manifest.root), verify=options.verify, progress=progress
+                manifest,
+                root,
+                verify=options.verify,
+                progress=progress,
+                below=_source_below(source, manifest.root),
             )
-        filled, notes = {}, []
-        for role, split in manifest.splits.items():
-            filled[role], clipped = with_sizes(split, facts.splits[role].sizes_wh, clip=options.clip_boxes)
-            if clipped:
-                notes.append(f"{role}: {clipped} boxes were clipped to their image")
-        manifest = with_splits(manifest, filled, notes)
+        manifest = _with_facts(manifest, facts, options)
     audit = audit_manifest(manifest, card=card, facts=facts, subset=options.subset, held_out=options.held_out)
-    audit = audit.with_findings(check_archive(source, card))
+    audit = audit.with_findings([*check_archive(source, card), *_notes(manifest)])
     show(manifest, audit, str(out))
     if audit.errors and not options.force:
         raise UserError(
-            f"the audit found {plural(len(audit.errors), 'error')}, see above; no manifest was written. Mend "
-            f"the "
-            f"dataset, or "
-            "pass --force to write it with the errors on record"
+            f"the audit found {plural(len(audit.errors), 'error')}, see above; no manifest was written. Correct "
+            "the dataset, "
+            "or pass --force to write it with the errors on record"
         )
     extra: dict[str, Any] = {"card": card.name} if card else {}
     extra |= {k: True for k in ("held_out", "subset") if getattr(options, k)}
     findings = [str(f) for f in audit.findings]
     write_manifest(manifest, out, source=str(source), prepared_by=command, **extra, audit=findings)
-    for file, data in {**beside, "audit.json": audit.to_dict()}.items():
-        write_json(data, out / file)
+    write_json(audit.to_dict(), out / "audit.json")
     write_sheet(manifest, out)
     sys.stdout.write(f"manifest: {out}  (audit.json, contact_sheet.png beside it)\n")
+
+
+def _source_below(source: Path, root: str) -> str | None:
+    """The source relative to the manifest's root: "" where they are one; None where the images lie elsewhere."""
+    location = source.expanduser().resolve()
+    try:
+        return "" if Path(root).is_relative_to(location) else location.relative_to(root).as_posix()
+    except ValueError:
+        return None
+
+
+def _with_facts(manifest: Manifest, facts: FileFacts, options: Command) -> Manifest:
+    """The manifest with the sizes of its files, and boxes that fit them."""
+    splits: dict[str, Split] = {}
+    notes: list[str] = []
+    for role, split in manifest.splits.items():
+        found, counts = facts.splits[role], BoxCounts()
+        if options.upright_boxes and found.exif_rotated:
+            split = _from_upright(split, found, manifest.corners == "inclusive")
+            notes.append(
+                f"{role}: boxes of {len(found.exif_rotated)} rotated images were moved to the stored pixels"
+            )
+        splits[role] = fit_split(split, found.sizes_wh, options.rules, counts)
+        notes.extend(counts.notes(role))
+    return dataclasses.replace(manifest, splits=splits, notes=(*manifest.notes, *notes))
+
+
+def _from_upright(split: Split, found: SplitFacts, inclusive: bool) -> Split:
+    """The split with boxes of EXIF-rotated images moved from the upright image to the stored pixels, and their real
+    sizes."""
+    boxes, sizes = split.boxes_xyxy.copy(), split.sizes_wh.copy()
+    last_pixel = np.array([0, 0, 1, 1]) if inclusive else np.zeros(4)
+    for row, orientation in found.exif_rotated.items():
+        if row in split.masks:
+            raise UserError(
+                f"image '{split.image_ids[row]}' has an EXIF rotation and masks, which --boxes-in upright does "
+                "not move; "
+                "rotate the images themselves"
+            )
+        stored = found.sizes_wh[row].tolist()
+        mine = slice(*split.box_offsets[row : row + 2].tolist())
+        boxes[mine] = (
+            upright_to_stored(boxes[mine] + last_pixel, orientation, (stored[0], stored[1])) - last_pixel
+        )
+        sizes[row] = stored
+    return split.replace(boxes_xyxy=boxes, sizes_wh=sizes)
+
+
+def _notes(manifest: Manifest) -> list[Finding]:
+    """The reader's own notes as findings, so that they are shown where the audit is, and whether there is no test
+    split."""
+    found = [Finding("note", "reader", note) for note in manifest.notes]
+    if not len(manifest.splits.get("test", ())):
+        found.append(
+            Finding("warning", "no test", "there is no test split: nothing can be scored on this dataset")
+        )
+    return found
 
 
 def check(folder: Path, options: Command) -> None:
@@ -75,7 +132,7 @@ def check(folder: Path, options: Command) -> None:
     card = find_card(folder, str(head.get("card", "")))
     subset, held_out = head.get("subset") is True, head.get("held_out") is True
     audit = audit_manifest(manifest, card=card, facts=facts, subset=subset, held_out=held_out)
-    edited = [
+    findings = [
         Finding(
             "warning",
             "edited",
@@ -86,15 +143,18 @@ def check(folder: Path, options: Command) -> None:
         for role, split in manifest.splits.items()
         if head["splits"][role].get("sha256") not in (None, split_hash(split))
     ]
-    audit = audit.with_findings(edited)
+    if options.verify != "names" and (changed := changed_masks(folder)):
+        message = f"{plural(len(changed), 'mask')} missing or not as written (masks.sha256): {', '.join(changed[:3])}"
+        findings.append(Finding("error", "masks", message, len(changed)))
+    audit = audit.with_findings(findings)
     show(manifest, audit, str(folder))
     if audit.errors:
         raise UserError(f"the audit of '{folder}' found {plural(len(audit.errors), 'error')}, see above")
 
 
 def show(manifest: Manifest, audit: Audit, where: str) -> None:
-    """The summary table and the findings, on stdout. `several` and `no truth` count images, `median box` is
-    the share of the image's area."""
+    """The summary table and the findings, on stdout. `several` and `no truth` count images, `box area` is the median
+    share of the image's area."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     table = Table(
         title=f"{manifest.dataset}, {plural(len(manifest.classes), 'class')}",

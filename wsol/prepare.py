@@ -11,13 +11,13 @@ from typing import Any, cast
 import tyro.extras
 
 from wsol.command_line import answer_version, program
-from wsol.datasets.commands import COMMANDS, Command
+from wsol.datasets.commands import COMMANDS
+from wsol.datasets.options import Command
 from wsol.errors import UserError, run_command, unknown_name
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, Command]:
-    """Command line to (NAME, options). Touches no disk; an unknown NAME is a `UserError` with the legal
-    ones."""
+    """Command line to (NAME, options). Touches no disk; an unknown NAME is a `UserError` with the legal ones."""
     first = arguments[0] if arguments else ""
     if first and not first.startswith("-") and first not in COMMANDS:
         raise unknown_name("dataset layout", first, COMMANDS)
@@ -51,10 +51,5 @@ def default_folder(name: str, options: Command) -> str:
     return f"{dataset.lower()}-boxes" if dataset else name
 
 
-def command() -> int:
-    """The same as a console script: its exit code."""
-    return run_command(main)
-
-
 if __name__ == "__main__":
-    sys.exit(command())
+    sys.exit(run_command(main))

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.helpers.dataset_trees import picture, write_tree
 from tests.helpers.oracles import oracle
-from wsol import export, export_formats, prepare
-from wsol.datasets.coco import coco_from_split, parse_coco, read_coco, split_from_coco
+from wsol import export, prepare
+from wsol.datasets.coco import coco_from_split, parse_coco, read_coco
 from wsol.errors import UserError
 from wsol.files.strict_json import load_json
 from wsol.images import decode_grey, open_root
@@ -69,7 +67,7 @@ def write(folder: Path, data: dict[str, Any]) -> Path:
 
 
 def test_boxes_labels_and_what_is_left_out(tmp_path: Path) -> None:
-    manifest, _ = read_coco(open_root(write(tmp_path, coco())), {"test": "ann.json=pics"})
+    manifest = read_coco(open_root(write(tmp_path, coco())), {"test": "ann.json=pics"})
     assert manifest.classes == ("person", "dog")  # ascending category ids
     assert manifest.corners == "half-open"
     split = manifest.split("test")
@@ -78,10 +76,10 @@ def test_boxes_labels_and_what_is_left_out(tmp_path: Path) -> None:
     assert split.labels.tolist() == [0, 1]
     assert split.boxes(1).tolist() == [[1, 2, 11, 7], [20, 10, 25, 15]]  # the crowd is no box
     assert manifest.notes == (
-        "test: 1 images show several classes and were left out",
-        "test: 1 images show no object and were left out",
+        "test: 1 images show several classes and were left out: pics/two.jpg",
+        "test: 1 images show no object and were left out: pics/none.jpg",
     )
-    largest, _ = read_coco(open_root(tmp_path), {"test": "ann.json=pics"}, several_classes="largest")
+    largest = read_coco(open_root(tmp_path), {"test": "ann.json=pics"}, several_classes="largest")
     assert largest.split("test").image_ids == ["b.jpg", "a.jpg", "two.jpg"]
     assert largest.split("test").boxes(2).tolist() == [[0, 0, 9, 9]]
 
@@ -89,9 +87,7 @@ def test_boxes_labels_and_what_is_left_out(tmp_path: Path) -> None:
 def test_masks_are_the_union_and_crowds_are_ignored(tmp_path: Path) -> None:
     oracle("pycocotools")
     write(tmp_path / "in", coco())
-    manifest, _ = read_coco(
-        open_root(tmp_path / "in"), {"test": "ann.json=pics"}, masks_into=tmp_path / "out"
-    )
+    manifest = read_coco(open_root(tmp_path / "in"), {"test": "ann.json=pics"}, masks_into=tmp_path / "out")
     root = open_root(manifest.root or "")
     first, second = manifest.split("test")
     assert all(root.exists(p) for p in (first.path, *first.masks, second.path, *second.masks))
@@ -111,73 +107,53 @@ def test_masks_are_the_union_and_crowds_are_ignored(tmp_path: Path) -> None:
     assert first.ignore_mask is None
 
 
+def mask_of(folder: Path, data: dict[str, Any], row: int) -> np.ndarray:
+    """The mask of one image after reading a file with masks, [H, W], True inside."""
+    manifest = read_coco(
+        open_root(write(folder / "in", data)), {"test": "ann.json=pics"}, masks_into=folder / "out"
+    )
+    root = open_root(manifest.root or "")
+    path = manifest.split("test").masks[row][0]
+    return decode_grey(root.read_bytes(path), path) > 0
+
+
 def test_compressed_runs_equal_pycocotools(tmp_path: Path) -> None:
     masks = oracle("pycocotools", "pycocotools.mask")
     pixels = np.random.default_rng(0).random((20, 30)) > 0.7
     coded = masks.encode(np.asfortranarray(pixels.astype(np.uint8)))
     data = coco()
     data["annotations"][1]["segmentation"] = {"size": [20, 30], "counts": coded["counts"].decode()}
-    made = split_from_coco(parse_coco(json.dumps(data), "f"), "test", mask_folder="m")
-    assert np.array_equal(decode_grey(made.masks["m/mask/b.png"], "m") > 0, pixels)
+    assert np.array_equal(mask_of(tmp_path, data, 0), pixels)
 
 
-def test_round_trip_through_files_is_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """COCO JSON -> manifest on disk -> COCO JSON, compared as parsed JSON: ids, order, polygons, licences,
-    floats."""
+def test_boxes_come_back_through_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """COCO JSON -> manifest on disk -> COCO JSON: the boxes of each image and the names of the categories."""
     write(tmp_path / "in", coco())
-    (tmp_path / "data_manifests").mkdir()
     monkeypatch.chdir(tmp_path)
-    prepare.main(
-        [
-            "coco",
-            "--source",
-            "in",
-            "--train",
-            "",
-            "--test",
-            "ann.json=pics",
-            "--force",
-            "--out",
-            "data_manifests/c",
-        ]
-    )
+    files = ["--train", "", "--test", "ann.json=pics"]
+    prepare.main(["coco", "--source", "in", *files, "--force", "--out", "c"])
     export.main(["coco", "c", "out"])
-    assert json.loads((tmp_path / "out" / "instances_test.json").read_text()) == kept_part(coco())
+    back, given = json.loads((tmp_path / "out" / "instances_test.json").read_text()), kept_part(coco())
+    assert [c["name"] for c in back["categories"]] == ["person", "dog"]
+
+    def boxes(data: dict[str, Any]) -> dict[str, list[list[float]]]:
+        name = {i["id"]: i["file_name"] for i in data["images"]}
+        found: dict[str, list[list[float]]] = {n: [] for n in name.values()}
+        for a in data["annotations"]:
+            if not a["iscrowd"]:
+                found[name[a["image_id"]]].append([round(v, 9) for v in a["bbox"]])
+        return found
+
+    assert boxes(back) == boxes(given)
     with pytest.raises(UserError, match="'out' exists already"):
         export.main(["coco", "c", "out"])
 
 
-def test_files_with_equal_image_names_come_back_each_as_itself(tmp_path: Path) -> None:
-    """Once the test file came back with ids, areas and polygons of training images of the same names."""
-    train, test = kept_part(coco()), kept_part(coco())
-    for entry in test["images"] + test["annotations"]:
-        entry["id"] += 1000
-    for entry in test["annotations"]:
-        entry["image_id"] += 1000
-    write_tree(tmp_path, {"train.json": json.dumps(train).encode(), "test.json": json.dumps(test).encode()})
-    files = {"train": "train.json=one", "test": "test.json=two"}
-    manifest, beside = read_coco(open_root(tmp_path), files, holdout_per_class=0)
-    export_formats.export_coco(manifest, tmp_path / "out", beside)
-    for name, data in (("train-weaksup", train), ("test", test)):
-        assert json.loads((tmp_path / "out" / f"instances_{name}.json").read_text()) == data
-
-
-def test_images_that_differ_in_their_ending_have_masks_of_their_own() -> None:
+def test_images_that_differ_in_their_ending_have_masks_of_their_own(tmp_path: Path) -> None:
     oracle("pycocotools", "pycocotools.mask")
     data = kept_part(coco())
     data["images"][0]["file_name"] = "a.png"
-    made = split_from_coco(parse_coco(json.dumps(data), "f"), "test", mask_folder="m")
-    first, second = (made.split.masks[row][0] for row in range(2))
-    assert first != second
-    assert made.masks[first] != made.masks[second]
-
-
-def test_edited_boxes_win_over_what_was_kept() -> None:
-    made = split_from_coco(parse_coco(json.dumps(kept_part(coco())), "f"), "test")
-    made.split.boxes_xyxy[0] = [1, 1, 2, 3]
-    manifest = Manifest("c", ("person", "dog"), {"test": made.split})
-    (entry,) = (a for a in coco_from_split(manifest, "test", made.beside)["annotations"] if a["id"] == 3)
-    assert entry["bbox"] == [1, 1, 1, 2]
+    assert not np.array_equal(mask_of(tmp_path, data, 0), mask_of(tmp_path, data, 1))
 
 
 def test_a_manifest_from_elsewhere_becomes_coco() -> None:
@@ -199,43 +175,13 @@ def test_a_manifest_from_elsewhere_becomes_coco() -> None:
     }
 
 
-number = st.integers(0, 500) | st.floats(0, 500, allow_nan=False).map(abs)
-
-
-@given(st.data())
-@settings(max_examples=60, deadline=None)
-def test_any_single_class_file_comes_back_equal(data: st.DataObject) -> None:
-    ids = data.draw(st.lists(st.integers(0, 10**6), unique=True, min_size=1, max_size=4))
-    categories = data.draw(st.lists(st.integers(0, 99), unique=True, min_size=1, max_size=3).map(sorted))
-    annotation_ids = iter(data.draw(st.permutations(range(20))))
-    made: dict[str, Any] = {
-        "images": [{"id": i, "file_name": f"{i}.jpg", "width": 2000, "height": 2000} for i in ids],
-        "annotations": [],
-        "categories": [{"id": c, "name": f"c{c}"} for c in categories],
-    }
-    for i in ids:
-        category = data.draw(st.sampled_from(categories))
-        for box in data.draw(st.lists(st.tuples(*[number] * 4), min_size=1, max_size=3)):
-            made["annotations"].append(
-                {
-                    "id": next(annotation_ids),
-                    "image_id": i,
-                    "category_id": category,
-                    "bbox": list(box),
-                    "iscrowd": 0,
-                }
-            )
-    made["annotations"] = data.draw(st.permutations(made["annotations"]))
-    split = split_from_coco(parse_coco(json.dumps(made), "f"), "test")
-    manifest = Manifest("c", tuple(c["name"] for c in made["categories"]), {"test": split.split})
-    assert coco_from_split(manifest, "test", split.beside) == made
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         pytest.param(
-            ("images", 0, "id", "x"), r"images\[0\]: 'id' must be a whole number, got 'x'", id="image id"
+            ("images", 0, "id", None),
+            r"images\[0\]: 'id' must be a whole number or a text, got None",
+            id="image id",
         ),
         pytest.param(
             ("images", 1, "id", 900), r"images\[1\]: image id 900 is used twice", id="image id twice"
@@ -248,10 +194,6 @@ def test_any_single_class_file_comes_back_equal(data: st.DataObject) -> None:
         pytest.param(
             ("images", 0, "file_name", "a.jpg"), r"images\[1\]: 'file_name' must be", id="file name twice"
         ),
-        pytest.param(("images", 0, "width", 0), r"images\[0\]: 'width' must be positive", id="no width"),
-        pytest.param(
-            ("images", 0, "width", True), r"images\[0\]: 'width' must be a whole", id="width is a truth value"
-        ),
         pytest.param(
             ("categories", 0, "name", 5), r"categories\[0\]: needs an id of its own and a 'name'", id="name"
         ),
@@ -260,11 +202,6 @@ def test_any_single_class_file_comes_back_equal(data: st.DataObject) -> None:
         ),
         pytest.param(
             ("annotations", 0, "category_id", 2), r"annotations\[0\]: category_id 2 is in no", id="category"
-        ),
-        pytest.param(
-            ("annotations", 1, "id", 7),
-            r"annotations\[1\]: annotation id 7 is used twice",
-            id="annotation id",
         ),
         pytest.param(
             ("annotations", 0, "bbox", [1, 2, 3]),
@@ -315,12 +252,12 @@ def test_json_defects(text: str, message: str) -> None:
         pytest.param(5, id="a number"),
     ],
 )
-def test_broken_segmentations_never_reach_the_decoder(segmentation: Any) -> None:
+def test_broken_segmentations_never_reach_the_decoder(tmp_path: Path, segmentation: Any) -> None:
     oracle("pycocotools")
     data = coco()
     data["annotations"][0]["segmentation"] = segmentation
     with pytest.raises(UserError, match=r"image 'a\.jpg': its segmentation cannot be decoded"):
-        split_from_coco(parse_coco(json.dumps(data), "f"), "test", mask_folder="m")
+        mask_of(tmp_path, data, 1)
 
 
 def test_settings_are_checked(tmp_path: Path) -> None:
@@ -334,7 +271,7 @@ def test_settings_are_checked(tmp_path: Path) -> None:
     other = coco()
     other["categories"][0]["name"] = "wolf"
     write_tree(tmp_path, {"other.json": json.dumps(other).encode()})
-    with pytest.raises(UserError, match="its categories differ"):
+    with pytest.raises(UserError, match=r"the categories of the .* file differ"):
         read_coco(root, {"train": "ann.json=pics", "test": "other.json=pics"})
 
 
@@ -344,5 +281,5 @@ def test_a_hold_out_takes_the_place_of_val(tmp_path: Path) -> None:
     data["annotations"] = [
         {"id": i, "image_id": i, "category_id": (1, 18)[i % 2], "bbox": [0, 0, 5, 5]} for i in range(8)
     ]
-    manifest, _ = read_coco(open_root(write(tmp_path, data)), {"train": "ann.json=pics"}, holdout_per_class=1)
+    manifest = read_coco(open_root(write(tmp_path, data)), {"train": "ann.json=pics"}, holdout_per_class=1)
     assert {r: len(s) for r, s in manifest.splits.items()} == {"train-weaksup": 6, "train-fullsup": 2}

@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.dataset_trees import mask, picture, write_tree
 from wsol import prepare
-from wsol.datasets.cub import Cubv2, corners_from_xywh, parse_numbered, read_cub
+from wsol.datasets.cub import Cubv2, corners_from_xywh, parse_keyed, read_cub
 from wsol.datasets.wsol_metadata import read_wsol_metadata
 from wsol.errors import UserError
 from wsol.images import open_root
@@ -126,13 +126,21 @@ def test_a_tgz_is_unpacked_once_and_prepared(tmp_path: Path, monkeypatch: pytest
     ("file", "old", "new", "message"),
     [
         pytest.param(
-            "images.txt", b"2 001", b"3 001", r"images\.txt:2: expected '2 \.\.\.'", id="number skipped"
+            "images.txt", b"2 001", b"1 001", r"images\.txt:2: key 1 is listed twice", id="key twice"
         ),
         pytest.param(
-            "images.txt", b"1 001.Albatross/Bird_0001.jpg", b"1 ", r"images\.txt:1: expected '1", id="no path"
+            "images.txt",
+            b"1 001.Albatross/Bird_0001.jpg",
+            b"1 ",
+            r"images\.txt:1: expected 'key path'",
+            id="no path",
         ),
         pytest.param(
-            "image_class_labels.txt", b"1 1 ", b"1 3 ", r"labels\.txt:1: class 3 is not in 1\.\.2", id="class"
+            "image_class_labels.txt",
+            b"1 1 ",
+            b"1 3 ",
+            r"labels\.txt:1: class 3 is not in classes",
+            id="class",
         ),
         pytest.param(
             "train_test_split.txt", b"1 1", b"1 2", r"split\.txt:1: is_training must be 0 or 1", id="split"
@@ -141,7 +149,11 @@ def test_a_tgz_is_unpacked_once_and_prepared(tmp_path: Path, monkeypatch: pytest
             "bounding_boxes.txt", b"1 2.0", b"1 x", r"boxes\.txt:1: box x must be a finite number", id="box"
         ),
         pytest.param(
-            "bounding_boxes.txt", b"1 2.0", b"1 -2.0", r"boxes\.txt:1: box .* negative", id="negative box"
+            "bounding_boxes.txt",
+            b"1 2.0",
+            b"1 -2.0",
+            r"boxes\.txt: image 1: box -2 3 .* leaves",
+            id="negative box",
         ),
         pytest.param(
             "bounding_boxes.txt", b"2 2.0", b"1 2.0", r"boxes\.txt:2: image 1 is listed twice", id="twice"
@@ -169,7 +181,7 @@ def test_not_the_dataset(tmp_path: Path) -> None:
 
 
 def test_names_may_hold_spaces() -> None:
-    assert parse_numbered("1 left eye\n2 x", "f", "number name") == {1: "left eye", 2: "x"}
+    assert parse_keyed("1 left eye\n2 x", "f", "part name") == {"1": "left eye", "2": "x"}
 
 
 def test_corners_reproduce_the_reference_for_every_image(wsol_data: Path) -> None:

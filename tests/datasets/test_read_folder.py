@@ -128,10 +128,14 @@ def test_forms_of_the_csv(tmp_path: Path, csv: bytes, boxes: list[list[float]]) 
             b"image,x0,y0,x1,y1\ncat0.png,1,2,3\n", r"boxes\.csv:2: expected 5 fields, got 4", id="field"
         ),
         pytest.param(
-            b"image,x0,y0,x1,y1\n\ncat0.png,1,2,x,4\n", r"boxes\.csv:3: box coordinate x1", id="number"
+            b"image,x0,y0,x1,y1\n\ncat0.png,1,2,x,4\n",
+            r"boxes\.csv:3: box x1 must be a finite number",
+            id="number",
         ),
         pytest.param(
-            b"image,x0,y0,x1,y1\ncat0.png,9,2,3,4\n", r"boxes\.csv:2: box '9 2 3 4' is not", id="reversed"
+            b"image,x0,y0,x1,y1\ncat0.png,9,2,3,4\n",
+            r"boxes\.csv:2: box 9 2 3 4 .* is not x0 <= x1",
+            id="reversed",
         ),
         pytest.param(
             b"image,x,y,width,height\ncat0.png,9,2,-3,4\n", r"boxes\.csv:2: .* negative", id="negative"
@@ -186,13 +190,13 @@ def test_widths_have_no_last_pixel(tmp_path: Path) -> None:
 
 def test_names_that_several_images_have_need_a_path(tmp_path: Path) -> None:
     write_tree(tmp_path, {"cat/1.png": picture(form="PNG"), "dog/1.png": picture(form="PNG", seed=1)})
-    with pytest.raises(UserError, match=r"boxes\.csv:2: '1\.png' names 2 images; write its path"):
+    with pytest.raises(UserError, match=r"boxes\.csv:2: '1\.png' names 2 images .*; write its path"):
         read(tmp_path, b"image,x0,y0,x1,y1\n1.png,1,2,3,4\n")
 
 
 def test_layout_defects(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no images"):
+    with pytest.raises(UserError, match="does not look like images in class folders"):
         read(tmp_path / "empty", b"image,x0,y0,x1,y1\n")
     write_tree(tmp_path / "loose", {"a.png": picture(form="PNG"), "cat/b.png": picture(form="PNG")})
     with pytest.raises(
@@ -249,7 +253,7 @@ def test_prepare_refuses_boxes_over_the_edge_unless_told_to_clip(
     csv = box_lines(4, row="{c}/{c}{i}.png,{i},1,{j}0,9")  # x1 reaches 80 in images 20 wide
     write_tree(tmp_path / "own", {**own_files(), "boxes.csv": csv})
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"of 20x10 lies outside its image; \d boxes are so"):
+    with pytest.raises(UserError, match=r"of 20x10 leaves its image; \d+ boxes are so"):
         prepare.main(["folder", "--source", "own", "--out", "birds"])
     assert not Path("birds").exists()
     prepare.main(["folder", "--source", "own", "--out", "birds", "--clip-boxes"])
@@ -267,6 +271,6 @@ def test_any_text_is_a_table_or_one_error(text: str) -> None:
     except UserError as error:
         message = str(error)
     else:
-        assert set(table.boxes) == set(table.lines)
+        assert all(listed.line > 1 for listed in table.images.values())
         return
     assert message.startswith("boxes.csv:")

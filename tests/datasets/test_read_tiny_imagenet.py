@@ -29,8 +29,7 @@ def test_parse_boxes_keeps_the_order_of_the_corners() -> None:
         pytest.param(
             "\na\t1\t2\tx\t4", r"f:2: box coordinate x1 must be a finite number, got 'x'", id="not a number"
         ),
-        pytest.param("a\t9\t2\t3\t4", r"f:1: box '9 2 3 4' is not 0 <= x0 <= x1", id="reversed"),
-        pytest.param("a\t-1\t2\t3\t4", r"f:1: box '-1 2 3 4' is not", id="negative"),
+        pytest.param("a\t9\t2\t3\t4", r"f:1: box '9 2 3 4' is not x0 <= x1", id="reversed"),
         pytest.param("a\tnan\t2\t3\t4", r"f:1: .* finite", id="nan"),
     ],
 )
@@ -94,7 +93,7 @@ def test_a_subset_of_the_classes_holds_out_the_same_images(tmp_path: Path) -> No
 
 def test_not_the_dataset(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("x")
-    with pytest.raises(UserError, match=r"does not look like Tiny ImageNet: wnids\.txt is missing"):
+    with pytest.raises(UserError, match=r"does not look like Tiny ImageNet: wnids\.txt"):
         read_tiny_imagenet(open_root(tmp_path))
 
 

@@ -160,7 +160,7 @@ def test_several_datasets_need_a_choice(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--dataset-folder 'CUP': .* holds 'CUB', 'OTHER'"):
         choose_dataset(root, "CUP")
     assert read_wsol_metadata(root, dataset_folder="OTHER").split("test").masks
-    with pytest.raises(UserError, match="does not hold the reference metadata layout"):
+    with pytest.raises(UserError, match="does not look like the reference metadata layout"):
         choose_dataset(open_root(tmp_path / "meta" / "CUB" / "test"), None)
 
 

@@ -1,36 +1,51 @@
 """COCO's instances JSON, read and written.
 
     {"images": [{"id", "file_name", "width", "height", ...}],
-     "annotations": [{"id", "image_id", "category_id", "bbox": [x, y, width, height], "segmentation",
-     "iscrowd", ...}], "categories": [{"id", "name", ...}]}
+     "annotations": [{"image_id", "category_id", "bbox": [x, y, width, height], "segmentation", "iscrowd", ...}],
+     "categories": [{"id", "name", ...}]}
 
-Boxes become half-open corners x, y, x + width, y + height. Labels follow the ascending category ids. Polygons
-and run-length masks become one PNG an image (the union of its instances) where masks are asked for; crowd
-regions are no boxes and become the ignore mask. What a manifest has no column for (ids, areas, polygons,
-licences) is kept beside it in `coco.json`, so that a manifest can be written back as COCO JSON.
+Boxes become half-open corners x, y, x + width, y + height. Labels follow the ascending category ids. Ids are keys:
+numbers and texts are read alike, and annotations need none. Sizes that are absent or no sizes (-1, 0) come from the
+files. A category that is only the supercategory of others and has no annotation (Roboflow's root) is no class. Crowd
+regions are no boxes.
+
+Where masks are asked for, polygons and run lengths become one PNG an image (the union of its instances), and crowd
+regions the ignore mask. They lie in `masks/` of the manifest's own folder, their checksums in `masks.sha256` beside
+it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
-import itertools
 import math
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from wsol.datasets.holdout import hold_out_boxed
-from wsol.datasets.single_label import Policy, choose_label, left_out_note
-from wsol.datasets.split_builder import SplitBuilder, seen_from_above
+from wsol.datasets.boxes import BoxRules
+from wsol.datasets.catalog import manifests_folder
+from wsol.datasets.detections import (
+    AnnotatedImage,
+    DetectedObject,
+    LabelledImages,
+    Policy,
+    label_images,
+    manifest_of_splits,
+    split_of_images,
+)
+from wsol.datasets.image_names import ImageNames, clean_name
+from wsol.datasets.mask_files import write_masks
+from wsol.datasets.options import Common, Flag
+from wsol.datasets.split_builder import common_folder, seen_from_above
 from wsol.datasets.text_fields import read_text
 from wsol.errors import UserError
 from wsol.files.strict_json import load_json
-from wsol.images import FileRoot, safe_relative
+from wsol.images import IMAGE_SUFFIXES, FileRoot, image_size_wh, open_root, safe_relative
 from wsol.manifest import Manifest, Split
 
 Json = dict[str, Any]
@@ -38,22 +53,12 @@ ROLE_OF = {"train": "train-weaksup", "val": "train-fullsup", "test": "test"}
 
 
 @dataclass(frozen=True)
-class CocoImage:
-    """One image with its annotations as they stand in the file."""
-
-    entry: Json
-    annotations: tuple[Json, ...]
-
-
-@dataclass(frozen=True)
 class CocoFile:
-    """A checked file: images in order, categories by ascending id, and everything else at the top level."""
+    """A checked file: images in order, and (key, name) of the categories by ascending id, headings left out."""
 
-    images: tuple[CocoImage, ...]
-    categories: tuple[Json, ...]
-    rest: Json
-    order: tuple[int, ...] = field(default=())
-    """Ids of the annotations in file order."""
+    images: tuple[AnnotatedImage, ...]
+    categories: tuple[tuple[str, str], ...]
+    headings: tuple[str, ...] = ()
 
 
 def parse_coco(text: str, where: str) -> CocoFile:
@@ -64,44 +69,70 @@ def parse_coco(text: str, where: str) -> CocoFile:
     images, annotations, categories = (
         _objects(data, key, where) for key in ("images", "annotations", "categories")
     )
-    by_image: dict[int, list[Json]] = {}
+    objects: dict[str, list[DetectedObject]] = {}
+    crowds: dict[str, list[Any]] = {}
     names: set[str] = set()
     for i, entry in enumerate(images):
         at = f"{where}: images[{i}]"
-        if _id(entry, "id", at) in by_image:
+        key = _key(entry, "id", at)
+        if key in objects:
             raise UserError(f"{at}: image id {entry['id']} is used twice")
-        by_image[entry["id"]] = []
-        name = entry.get("file_name")
-        if not isinstance(name, str) or not safe_relative(name) or name in names:
+        objects[key], crowds[key] = [], []
+        name = _file_name(entry, at)
+        if name in names:
             raise UserError(f"{at}: 'file_name' must be a relative path of its own, got {name!r:.60}")
         names.add(name)
-        for key in ("width", "height"):
-            if not 0 < _id(entry, key, at) < 2**31:
-                raise UserError(f"{at}: '{key}' must be positive, got {entry[key]}")
-    category_ids: set[int] = set()
+    named: dict[str, str] = {}
     for i, entry in enumerate(categories):
         at = f"{where}: categories[{i}]"
-        if _id(entry, "id", at) in category_ids or not isinstance(entry.get("name"), str):
+        key = _key(entry, "id", at)
+        if key in named or not isinstance(entry.get("name"), str):
             raise UserError(f"{at}: needs an id of its own and a 'name'")
-        category_ids.add(entry["id"])
-    seen: set[int] = set()
+        named[key] = entry["name"]
     for i, entry in enumerate(annotations):
         at = f"{where}: annotations[{i}]"
-        if _id(entry, "id", at) in seen:
-            raise UserError(f"{at}: annotation id {entry['id']} is used twice")
-        seen.add(entry["id"])
-        if _id(entry, "image_id", at) not in by_image:
+        image, category = _key(entry, "image_id", at), _key(entry, "category_id", at)
+        if image not in objects:
             raise UserError(f"{at}: image_id {entry['image_id']} is in no image")
-        if _id(entry, "category_id", at) not in category_ids:
+        if category not in named:
             raise UserError(f"{at}: category_id {entry['category_id']} is in no category")
-        _check_bbox(entry.get("bbox"), at)
-        by_image[entry["image_id"]].append(entry)
+        x, y, w, h = _bbox(entry.get("bbox"), at)
+        mask = entry.get("segmentation") or None
+        if entry.get("iscrowd"):
+            crowds[image].append(mask)
+        else:
+            objects[image].append(DetectedObject(category, (x, y, x + w, y + h), mask))
+    supers = {c.get("supercategory") for c in categories}
+    used = {o.class_key for found in objects.values() for o in found}
+    headings = {
+        k for k, n in named.items() if k not in used and n in supers and _has_members(n, k, categories)
+    }
     return CocoFile(
-        images=tuple(CocoImage(entry, tuple(by_image[entry["id"]])) for entry in images),
-        categories=tuple(sorted(categories, key=lambda c: c["id"])),
-        rest={k: v for k, v in data.items() if k not in ("images", "annotations", "categories")},
-        order=tuple(entry["id"] for entry in annotations),
+        images=tuple(
+            AnnotatedImage(
+                _file_name(entry, where),
+                _file_name(entry, where),
+                tuple(objects[key]),
+                _size_wh(entry),
+                where,
+                tuple(m for m in crowds[key] if m is not None),
+            )
+            for entry in images
+            for key in (_key(entry, "id", where),)
+        ),
+        categories=tuple(sorted(((k, n) for k, n in named.items() if k not in headings), key=_by_id)),
+        headings=tuple(sorted(named[k] for k in headings)),
     )
+
+
+def _has_members(name: str, key: str, categories: list[Json]) -> bool:
+    """Whether a category is the supercategory of another one."""
+    return any(c.get("supercategory") == name and _key(c, "id", "") != key for c in categories)
+
+
+def _by_id(category: tuple[str, str]) -> tuple[bool, int, str]:
+    key = category[0]
+    return (False, int(key), "") if key.isdecimal() else (True, 0, key)
 
 
 def _objects(data: Json, key: str, where: str) -> list[Json]:
@@ -111,89 +142,55 @@ def _objects(data: Json, key: str, where: str) -> list[Json]:
     return entries
 
 
-def _id(entry: Json, key: str, at: str) -> int:
+def _key(entry: Json, key: str, at: str) -> str:
+    """An id as a key: 1, 1.0 and "1" are one."""
     value = entry.get(key)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, str) and value.strip():
+        return value.strip()
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise UserError(f"{at}: '{key}' must be a whole number, got {value!r:.40}")
-    return value
+        raise UserError(f"{at}: '{key}' must be a whole number or a text, got {value!r:.40}")
+    return str(value)
 
 
-def _check_bbox(value: Any, at: str) -> None:
+def _file_name(entry: Json, at: str) -> str:
+    value = entry.get("file_name")
+    name = (
+        clean_name(value)
+        if isinstance(value, str) and ".." not in value and not value.startswith("/")
+        else ""
+    )
+    if not safe_relative(name):
+        raise UserError(f"{at}: 'file_name' must be a relative path of its own, got {value!r:.60}")
+    return name
+
+
+def _size_wh(entry: Json) -> tuple[int, int]:
+    """The stated size, or (0, 0) where the file states none that a picture can have (VIA writes -1)."""
+    found = []
+    for key in ("width", "height"):
+        value = entry.get(key)
+        try:
+            number = (
+                float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else 0.0
+            )
+        except (ValueError, OverflowError):
+            number = 0.0
+        found.append(int(number) if number.is_integer() and 0 < number < 2**31 else 0)
+    return (found[0], found[1]) if all(found) else (0, 0)
+
+
+def _bbox(value: Any, at: str) -> tuple[float, float, float, float]:
     numbers = isinstance(value, list) and len(value) == 4
     if not numbers or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in value):
         raise UserError(f"{at}: 'bbox' must be four numbers x, y, width, height, got {value!r:.60}")
-    if not all(abs(v) < 1e9 and math.isfinite(v) and v >= 0 for v in value):
-        raise UserError(f"{at}: 'bbox' {value!r:.60} (x, y, width, height) must not be negative or endless")
-
-
-# --- read ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class CocoSplit:
-    """One file as a split, the masks to be written (path to PNG bytes), what is kept beside, and notes."""
-
-    split: Split
-    masks: Mapping[str, bytes]
-    beside: Json
-    notes: tuple[str, ...]
-
-
-def split_from_coco(
-    coco: CocoFile,
-    role: str,
-    *,
-    folder: str = "",
-    mask_folder: str | None = None,
-    several_classes: Policy = "skip",
-    clip: bool = False,
-    where: str = "COCO JSON",
-) -> CocoSplit:
-    """Turn a checked file into a split. `folder` is prefixed to file names; `mask_folder` asks for masks
-    below it."""
-    label_of = {c["id"]: k for k, c in enumerate(coco.categories)}
-    builder = SplitBuilder(clip=clip)
-    masks: dict[str, bytes] = {}
-    kept: list[CocoImage] = []
-    several = none = 0
-    for image in coco.images:
-        objects = [a for a in image.annotations if not a.get("iscrowd")]
-        labels = [label_of[a["category_id"]] for a in objects]
-        label = choose_label(labels, [a["bbox"][2] * a["bbox"][3] for a in objects], several_classes)
-        several += len(set(labels)) > 1
-        none += not labels
-        if label is None:
-            continue
-        chosen = [a for a, k in zip(objects, labels) if k == label]
-        kept.append(image)
-        name = image.entry["file_name"]
-        size_wh = (image.entry["width"], image.entry["height"])
-        paths: dict[str, str] = {}
-        if mask_folder is not None:
-            crowds = [a for a in image.annotations if a.get("iscrowd")]
-            for kind, entries in (("mask", chosen), ("ignore", crowds)):
-                png = _mask_png([a["segmentation"] for a in entries if a.get("segmentation")], size_wh, name)
-                if png is not None:
-                    path = f"{mask_folder}/{kind}/{name.rpartition('.')[0] or name}.png"
-                    if path in masks:  # a.jpg and a.png are two images
-                        path = f"{mask_folder}/{kind}/{name}.png"
-                    paths[kind] = path
-                    masks[paths[kind]] = png
-        builder.add(
-            name,
-            label,
-            path=f"{folder}/{name}" if folder else name,
-            size_wh=size_wh,
-            boxes_xyxy=[(x, y, x + w, y + h) for x, y, w, h in (a["bbox"] for a in chosen)],
-            masks=[paths["mask"]] if "mask" in paths else [],
-            ignore_mask=paths.get("ignore"),
-            where=where,
+    if not all(math.isfinite(v) and abs(v) < 1e9 for v in value) or min(value[2:]) < 0:
+        raise UserError(
+            f"{at}: 'bbox' {value!r:.60} (x, y, width, height) must not be endless or of negative size"
         )
-    notes = left_out_note(role, several, none, several_classes)
-    split = builder.build()
-    if builder.clipped:
-        notes.append(f"{role}: {builder.clipped} boxes were clipped to their image")
-    return CocoSplit(split, masks, _beside(coco, kept, split), tuple(notes))
+    x, y, w, h = value
+    return x, y, w, h
 
 
 def _mask_png(segmentations: list[Any], size_wh: tuple[int, int], name: str) -> bytes | None:
@@ -267,6 +264,9 @@ def _decode_counts(text: Any) -> list[int]:
     return runs
 
 
+# --- read ---------------------------------------------------------------------------------------------------
+
+
 def read_coco(
     root: FileRoot,
     files: Mapping[str, str],
@@ -275,15 +275,18 @@ def read_coco(
     several_classes: Policy = "skip",
     holdout_per_class: int = 10,
     seed: int = 0,
-    clip: bool = False,
-) -> tuple[Manifest, Json]:
-    """Read COCO files; returns the manifest and what is kept beside it.
+    rules: BoxRules | None = None,
+) -> Manifest:
+    """Read COCO files.
 
-    `files` maps train, val and test to `JSON=FOLDER`, both under the root ("" for none). Image ids are the
-    file names. `masks_into` asks for masks and says where their PNG files go.
+    `files` maps train, val and test to `JSON=FOLDER`, both under the root ("" for none). Image ids are the file names.
+    `masks_into` asks for masks and is the manifest's folder, below which their PNG files go.
     """
-    made: dict[str, CocoSplit] = {}
-    categories: tuple[tuple[int, str], ...] = ()
+    rules = rules or BoxRules()
+    if masks_into is not None and not Path(root.location).is_dir():
+        raise UserError(f"--masks needs the images in a folder; unpack '{root.location}'")
+    read: dict[str, CocoFile] = {}
+    folders: dict[str, str] = {}
     for name, place in files.items():
         if not place:
             continue
@@ -292,130 +295,161 @@ def read_coco(
             raise UserError(f"--{name} '{place}': expected JSON=FOLDER, both under '{root.location}'")
         if not root.exists(path):
             raise UserError(f"'{root.location}' holds no '{path}'; say where it is with --{name} JSON=FOLDER")
-        where = f"{root.location}/{path}"
-        coco = parse_coco(read_text(root, path), where)
-        found = tuple((c["id"], c["name"]) for c in coco.categories)
-        if categories and found != categories:
-            raise UserError(
-                f"{where}: its categories differ from those of the file before; labels would not agree"
-            )
-        categories = found
-        made[name] = split_from_coco(
-            coco,
-            name,
-            folder=folder.strip("/"),
-            mask_folder=name if masks_into is not None else None,
-            several_classes=several_classes,
-            clip=clip,
-            where=where,
-        )
-    if not made:
+        read[name] = parse_coco(read_text(root, path), f"{root.location}/{path}")
+        folders[name] = "" if folder.strip("/") == "." else folder.strip("/")
+    if not read:
         raise UserError("no JSON file was named; pass --train, --val or --test JSON=FOLDER")
-    location, splits = root.location, {n: m.split for n, m in made.items()}
+    categories, headings = _common_categories(read, root.location)
+    label_of = {key: k for k, (key, _) in enumerate(categories)}
+    notes = [
+        f"category '{name}' has no annotation and is only a heading of others: it is no class"
+        for name in headings
+    ]
+    splits: dict[str, Split] = {}
+    pngs: dict[str, bytes] = {}
+    for name, coco in read.items():
+        images, said = _with_paths(root, coco.images, folders[name])
+        notes.extend(said)
+        if masks_into is None:
+            split, made = split_of_images(images, label_of, several_classes, rules, root)
+        else:
+            made = label_images(images, label_of, several_classes, rules)
+            split, masks = _split_with_masks(made, name, root)
+            pngs |= masks
+        splits[ROLE_OF[name]] = split
+        notes.extend(made.notes(name, several_classes))
+    location = root.location
     if masks_into is not None:
-        location, splits = _with_mask_files(root, made, masks_into)
-    by_role = {ROLE_OF[name]: split for name, split in splits.items()}
-    notes = [note for m in made.values() for note in m.notes]
-    classes = tuple(name for _, name in categories)
-    if "train-weaksup" in by_role and "train-fullsup" not in by_role:
-        notes.extend(hold_out_boxed(by_role, classes, holdout_per_class, seed))
-    manifest = Manifest("coco", classes, by_role, location, corners="half-open", notes=tuple(notes))
-    return manifest, {name: m.beside for name, m in made.items()}
+        written = write_masks(masks_into, pngs).resolve().as_posix()
+        location, below, masks_below = common_folder(root.location, written)
+        splits = {role: seen_from_above(s, below, masks_below) for role, s in splits.items()}
+    return manifest_of_splits(
+        "coco",
+        splits,
+        [name for _, name in categories],
+        location,
+        notes,
+        holdout_per_class=holdout_per_class,
+        seed=seed,
+    )
 
 
-def _with_mask_files(
-    root: FileRoot, made: Mapping[str, CocoSplit], into: Path
-) -> tuple[str, dict[str, Split]]:
-    """Write the masks, and see images and masks from the folder above both."""
-    if not Path(root.location).is_dir():
-        raise UserError(f"--masks needs the images in a folder; unpack '{root.location}'")
-    place = str(into.resolve())
-    for coco_split in made.values():
-        for path, png in coco_split.masks.items():
-            file = into / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(png)
-    location = os.path.commonpath([root.location, place])
-    images, masks = root.location[len(location) :].strip("/"), place[len(location) :].strip("/")
-    return location, {name: seen_from_above(m.split, images, masks) for name, m in made.items()}
+def _common_categories(
+    read: Mapping[str, CocoFile], location: str
+) -> tuple[tuple[tuple[str, str], ...], list[str]]:
+    """The categories that all files agree on, and the headings; a heading in one file may be a class of another."""
+    every = {key: name for coco in read.values() for key, name in coco.categories}
+    for split, coco in read.items():
+        of_this = dict(coco.categories)
+        lost = {n for k, n in every.items() if k not in of_this} - set(coco.headings)
+        if lost or any(every[k] != n for k, n in of_this.items()):
+            raise UserError(
+                f"{location}: the categories of the {split} file differ from those of the others; labels would "
+                "not agree"
+            )
+    headings = {h for coco in read.values() for h in coco.headings} - set(every.values())
+    return tuple(sorted(every.items(), key=_by_id)), sorted(headings)
+
+
+def _with_paths(
+    root: FileRoot, images: Sequence[AnnotatedImage], folder: str
+) -> tuple[list[AnnotatedImage], list[str]]:
+    """The images with the paths of their files; a file that is nowhere keeps its stated path, for the audit to name."""
+    found, names = [], None
+    for image in images:
+        path = f"{folder}/{image.path}" if folder else image.path
+        if not root.exists(path):
+            names = names or ImageNames(n for n in root.names(folder) if n.lower().endswith(IMAGE_SUFFIXES))
+            with contextlib.suppress(ValueError):
+                path = names.find(path)
+        found.append(
+            AnnotatedImage(image.image_id, path, image.objects, image.size_wh, image.where, image.crowds)
+        )
+    return found, names.notes("file_name") if names else []
+
+
+def _split_with_masks(made: LabelledImages, folder: str, root: FileRoot) -> tuple[Split, dict[str, bytes]]:
+    """Kept images as a split whose masks (path to PNG bytes) are named below `folder`."""
+    masks: dict[str, bytes] = {}
+    for image, label, objects in made.kept:
+        size = image.size_wh if image.size_wh[0] else image_size_wh(root.read_bytes(image.path), image.path)
+        paths: dict[str, str] = {}
+        for kind, shapes in (("mask", [o.mask for o in objects if o.mask]), ("ignore", list(image.crowds))):
+            png = _mask_png(shapes, size, image.image_id)
+            if png is not None:
+                path = f"{folder}/{kind}/{image.image_id.rpartition('.')[0] or image.image_id}.png"
+                if path in masks:  # a.jpg and a.png are two images
+                    path = f"{folder}/{kind}/{image.image_id}.png"
+                paths[kind] = path
+                masks[path] = png
+        made.builder.add(
+            image.image_id,
+            label,
+            path=image.path,
+            size_wh=size,
+            boxes_xyxy=[o.box for o in objects],
+            masks=[paths["mask"]] if "mask" in paths else [],
+            ignore_mask=paths.get("ignore"),
+            where=image.where,
+        )
+    return made.builder.build(), masks
 
 
 # --- write --------------------------------------------------------------------------------------------------
 
 
-def _beside(coco: CocoFile, kept: Iterable[CocoImage], split: Split) -> Json:
-    """What the split cannot hold, by file name: other keys of images and annotations, annotations that are no
-    boxes of it, and boxes whose width does not survive the way over corners."""
-    images: Json = {}
-    annotations: dict[str, list[Json]] = {}
-    used: set[int] = set()
-    for row, image in enumerate(kept):
-        name = image.entry["file_name"]
-        images[name] = {k: v for k, v in image.entry.items() if k not in ("file_name", "width", "height")}
-        category = coco.categories[int(split.labels[row])]["id"]
-        mine = [a for a in image.annotations if not a.get("iscrowd") and a["category_id"] == category]
-        entries: list[Json] = []
-        for entry, box in zip(mine, split.boxes(row).tolist()):
-            rest = {k: v for k, v in entry.items() if k not in ("image_id", "category_id")}
-            if _bbox(box) == entry["bbox"]:
-                del rest["bbox"]
-            else:
-                rest["corners"] = box
-            entries.append(rest)
-        chosen = {a["id"] for a in mine}
-        entries.extend({"whole": a} for a in image.annotations if a["id"] not in chosen)
-        annotations[name] = entries
-        used |= {a["id"] for a in image.annotations}
-    return {
-        "categories": list(coco.categories),
-        "images": images,
-        "annotations": annotations,
-        "order": [i for i in coco.order if i in used],
-        "rest": coco.rest,
-    }
-
-
-def _bbox(box_xyxy: list[float]) -> list[float]:
-    x0, y0, x1, y1 = box_xyxy
-    return [x0, y0, x1 - x0, y1 - y0]
-
-
-def coco_from_split(manifest: Manifest, role: str, beside: Json | None = None) -> Json:
-    """A split as COCO JSON.
-
-    `beside` is what was kept of the file that the split came from: then that file is given back, less the
-    images that were left out, with the manifest's boxes. Without it, or for images that it does not know, ids
-    count on from the highest known and areas are those of the boxes.
-    """
+def coco_from_split(manifest: Manifest, role: str) -> Json:
+    """A split as COCO JSON: ids count from 1, category ids are labels + 1, areas are those of the boxes."""
     split = manifest.split(role)
-    offset = 1.0 if manifest.corners == "inclusive" else 0.0
-    kept = beside or {"categories": [], "images": {}, "annotations": {}, "order": [], "rest": {}}
-    categories = kept["categories"] or [{"id": k + 1, "name": n} for k, n in enumerate(manifest.classes)]
-    next_image = itertools.count(max((i["id"] for i in kept["images"].values()), default=0) + 1)
-    next_annotation = itertools.count(max(kept["order"], default=0) + 1)
+    last_pixel = 1.0 if manifest.corners == "inclusive" else 0.0
     images: list[Json] = []
     annotations: list[Json] = []
     for row, name in enumerate(split.image_ids):
-        known = kept["images"].get(name)
         size = split.size_wh(row)
-        entry = {"file_name": name, **({"width": size[0], "height": size[1]} if size else {})}
-        images.append({**(known if known is not None else {"id": next(next_image)}), **entry})
-        entries = kept["annotations"].get(name, ())
-        rests = iter([e for e in entries if "whole" not in e])
-        for box in split.boxes(row).tolist():
-            x, y, w, h = _bbox(box)
-            made: Json = {"bbox": [x, y, w + offset, h + offset]}
-            rest = dict(next(rests, {}))
-            if rest.pop("corners", box) != box:
-                rest.pop("bbox")
-            fresh = (
-                {}
-                if rest
-                else {"iscrowd": 0, "area": (w + offset) * (h + offset), "id": next(next_annotation)}
+        stated = {"width": size[0], "height": size[1]} if size else {}
+        images.append({"id": row + 1, "file_name": name, **stated})
+        for x0, y0, x1, y1 in split.boxes(row).tolist():
+            w, h = x1 - x0 + last_pixel, y1 - y0 + last_pixel
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": row + 1,
+                    "category_id": int(split.labels[row]) + 1,
+                    "bbox": [x0, y0, w, h],
+                    "area": w * h,
+                    "iscrowd": 0,
+                }
             )
-            place = {"image_id": images[-1]["id"], "category_id": categories[int(split.labels[row])]["id"]}
-            annotations.append({**made, **rest, **fresh, **place})
-        annotations.extend(e["whole"] for e in entries if "whole" in e)
-    order = {number: k for k, number in enumerate(kept["order"])}
-    annotations.sort(key=lambda a: order.get(a["id"], len(order)))
-    return {**kept["rest"], "images": images, "annotations": annotations, "categories": categories}
+    categories = [{"id": k + 1, "name": name} for k, name in enumerate(manifest.classes)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+@dataclass(frozen=True)
+class Coco(Common):
+    """COCO instances JSON: boxes, and on request masks from polygons and run lengths."""
+
+    train: str = "annotations/instances_train2017.json=train2017"
+    """JSON of the training images and their folder, under SOURCE: JSON=FOLDER. Empty for none."""
+    val: str = ""
+    """The same for train-fullsup. Empty: a hold-out of training images."""
+    test: str = "annotations/instances_val2017.json=val2017"
+    """The same for the test images."""
+    masks: Flag = False
+    """Also decode the segmentations, to PNG files in masks/ of the manifest's folder."""
+    several_classes: Policy = "skip"
+    """Images that show several classes: leave them out, or label them by their largest object."""
+    holdout: int = 10
+    """Training images a class that become train-fullsup where there is no --val."""
+    seed: int = 0
+    """Seed of the hold-out."""
+
+    def read(self, source: Path) -> Manifest:
+        return read_coco(
+            open_root(source),
+            {"train": self.train, "val": self.val, "test": self.test},
+            masks_into=(self.out or manifests_folder() / "coco") if self.masks else None,
+            several_classes=self.several_classes,
+            holdout_per_class=self.holdout,
+            seed=self.seed,
+            rules=self.rules,
+        )

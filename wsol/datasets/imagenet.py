@@ -2,21 +2,22 @@
 
 Under one folder (or zip), each found by itself or named by an option:
 
-    train/<wnid>/*.JPEG                     also ILSVRC/Data/CLS-LOC/train; tars are unpacked first
-    val/*.JPEG or val/<wnid>/*.JPEG         flat or in class folders
-    boxes of train and val                  <wnid>/<name>.xml or <name>.xml, CLS-LOC's XML; or Kaggle's
-                                            LOC_train_solution.csv and LOC_val_solution.csv
-    labels of a flat val                    Kaggle's CSV, the XML, or the devkit (meta.mat and the ground
-    truth) ImageNetV2                              <0..999>/*.jpeg, with the reference metadata's boxes:
-    train-fullsup
+    train/<wnid>/*.JPEG              also ILSVRC/Data/CLS-LOC/train; tars and Parquet files are unpacked first
+    val/*.JPEG, val/<wnid>/*.JPEG    flat or in class folders
+    boxes of train and val           <wnid>/<name>.xml or <name>.xml, CLS-LOC's XML; or Kaggle's
+                                     LOC_train_solution.csv and LOC_val_solution.csv, with boxes or without
+    labels of a flat val             Kaggle's CSV, the XML, the devkit (meta.mat and the ground truth), or the
+                                     wnid at the end of the names that Hugging Face's archives have
+    ImageNetV2                       <0..999>/*.jpeg, with the reference metadata's boxes: train-fullsup
 
-Labels follow the sorted wnids. ImageNetV2's folders are the labels as integers: they are compared as numbers,
-never sorted as text. All boxes of an image are kept, corners inclusive, as the files have them.
+Labels follow the sorted wnids. ImageNetV2's folders are the labels as integers: they are compared as numbers, never
+sorted as text. All boxes of an image are kept, corners inclusive, as the files have them.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -24,20 +25,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsol.datasets.boxes import Box, BoxRules
 from wsol.datasets.holdout import hold_out_boxed
-from wsol.datasets.split_builder import Box, SplitBuilder
+from wsol.datasets.options import Optional, Unpacked, progress_bars
+from wsol.datasets.parquet import unpack_imagenet
+from wsol.datasets.recognise import unknown_layout
+from wsol.datasets.split_builder import SplitBuilder
 from wsol.datasets.text_fields import at_line, numbered_lines, read_text, split_fields, to_box, to_int
 from wsol.datasets.voc_xml import parse_annotation
 from wsol.datasets.wsol_metadata import read_wsol_metadata
 from wsol.errors import UserError
 from wsol.files.archives import Progress, unpack_tar
-from wsol.images import FileRoot
+from wsol.images import IMAGE_SUFFIXES, FileRoot, open_root
 from wsol.manifest import Manifest, Split
 
 WNID = ("n", 9)
 """A class folder's name: this letter, and this many characters in all."""
 TRAIN_PLACES = ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train", "ILSVRC2012_img_train")
 VAL_PLACES = ("val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "ILSVRC2012_img_val")
+OTHER_VAL_NAMES = ("validation", "valid", "test", "eval")
+"""Folders that are no known place of the val images, but may be meant as one."""
 XML_PLACES = ("ILSVRC/Annotations/CLS-LOC/", "Annotations/CLS-LOC/", "bbox_val/", "bbox/", "bbox_")
 DEVKIT_PLACES = ("ILSVRC2012_devkit_t12/data", "devkit/ILSVRC2012_devkit_t12/data", "devkit/data")
 V2_PLACES = ("val2", "imagenetv2-threshold0.7", "val2/imagenetv2-threshold0.7")
@@ -70,19 +77,34 @@ def is_wnid(name: str) -> bool:
 
 
 def parse_solution_row(row: str) -> tuple[str, Truth]:
-    """One line of Kaggle's LOC_*_solution.csv: `name,wnid x0 y0 x1 y1 [wnid x0 y0 x1 y1 ...]`.
+    """One line of Kaggle's LOC_*_solution.csv: `name,wnid x0 y0 x1 y1 [wnid x0 y0 x1 y1 ...]`, or `name,wnid` without
+    boxes.
 
+    >>> parse_solution_row("ILSVRC2012_val_00048981,n03995372")[1].boxes
+    ()
     >>> parse_solution_row("ILSVRC2012_val_00048981,n03995372 85 1 499 272 ")[1].boxes
     ((85.0, 1.0, 499.0, 272.0),)
     """
     name, prediction = split_fields(row, 2, ",", "ImageId,PredictionString")
     fields = prediction.split()
-    if not name or not fields or len(fields) % 5:
-        raise ValueError(f"expected 'name,wnid x0 y0 x1 y1 ...', got {row!r:.80}")
+    if not name or not fields or (len(fields) % 5 and len(fields) != 1):
+        raise ValueError(f"expected 'name,wnid x0 y0 x1 y1 ...' or 'name,wnid', got {row!r:.80}")
     wnids = fields[::5]
     if not all(is_wnid(w) for w in wnids):
         raise ValueError(f"{next(w for w in wnids if not is_wnid(w))!r:.40} is not a wnid")
-    return name, Truth(wnids[0], tuple(to_box(fields[i + 1 : i + 5]) for i in range(0, len(fields), 5)))
+    boxes = () if len(fields) == 1 else tuple(to_box(fields[i + 1 : i + 5]) for i in range(0, len(fields), 5))
+    return name, Truth(wnids[0], boxes)
+
+
+def reference_stem(stem: str) -> str:
+    """The name without the wnid that Hugging Face's archives append to it.
+
+    >>> reference_stem("ILSVRC2012_val_00000001_n01440764"), reference_stem("n01440764_10026_n01440764")
+    ('ILSVRC2012_val_00000001', 'n01440764_10026')
+    >>> reference_stem("n01440764_10026")
+    'n01440764_10026'
+    """
+    return re.sub(r"(?<=\d)_n\d{8}$", "", stem)
 
 
 class Solutions(Mapping[str, Truth]):
@@ -95,7 +117,7 @@ class Solutions(Mapping[str, Truth]):
             if number == 1 and line.startswith("ImageId,"):
                 continue
             with at_line(where, number):
-                name = line.partition(",")[0]
+                name = line.partition(",")[0].strip()
                 if name in self._lines:
                     raise ValueError(f"image '{name}' is listed twice")
                 self._lines[name] = (number, line)
@@ -223,26 +245,29 @@ class Found:
 
 
 class BoxSource:
-    """Boxes (and for val, labels) of images by file stem: from Kaggle's CSV, else from XML files, else
-    none."""
+    """Boxes (and for val, labels) of images by file stem: from Kaggle's CSV, else from XML files, else none.
+
+    `matched` counts the images that the source knows; `missed` is the first that it does not.
+    """
 
     def __init__(self, root: FileRoot, csv: str | None, xml: str | None) -> None:
         self._root = root
         self._xml = xml
         self._csv = Solutions(read_text(root, csv), f"{root.location}/{csv}") if csv is not None else None
-
-    @property
-    def name(self) -> str:
-        return (
-            "LOC_*_solution.csv"
-            if self._csv is not None
-            else "XML files"
-            if self._xml is not None
-            else "no file"
-        )
+        self.name = "LOC_*_solution.csv" if csv is not None else "XML files" if xml is not None else "no file"
+        self.matched = 0
+        self.missed = ""
 
     def look(self, stem: str, folder: str | None) -> Found:
         """What is known of an image; nothing is fine."""
+        found = self._look(stem, folder)
+        if found.where:
+            self.matched += 1
+        elif not self.missed:
+            self.missed = stem
+        return found
+
+    def _look(self, stem: str, folder: str | None) -> Found:
         if self._csv is not None:
             truth = self._csv.get(stem)
             return Found(truth.wnid, truth.boxes, where=self.name) if truth is not None else Found()
@@ -256,6 +281,20 @@ class BoxSource:
                 return Found(wnid, tuple(o.box for o in found.objects), found.size_wh or (0, 0), where)
         return Found()
 
+    def check_matches(self, split: str) -> None:
+        """Refuse a source of boxes of which nothing belongs to any image, by one name of each."""
+        if self.matched or not self.missed or self.name == "no file":
+            return
+        one = (
+            next(iter(self._csv), "nothing")
+            if self._csv is not None
+            else next(self._root.names(self._xml or ""), "nothing")
+        )
+        raise UserError(
+            f"'{self._root.location}': {self.name} matches no image of the {split} split: the first image is called "
+            f"'{self.missed}', the first entry '{one}'; move the file away, or rename what it names"
+        )
+
 
 def read_imagenet(
     root: FileRoot,
@@ -264,19 +303,18 @@ def read_imagenet(
     v2_metadata: FileRoot | None = None,
     holdout_per_class: int = 10,
     seed: int = 0,
-    clip: bool = False,
+    rules: BoxRules | None = None,
 ) -> Manifest:
-    """Read ImageNet. Image ids are the reference's: `val/<file>`, `val2/<label>/<file>`, and
-    `train/<wnid>/<file>`.
+    """Read ImageNet. Image ids are the reference's: `val/<file>`, `val2/<label>/<file>`, and `train/<wnid>/<file>`.
 
-    train-fullsup is ImageNetV2 where its folder and the reference metadata are given, else a seeded hold-out
-    of those training images that have boxes, else absent.
+    train-fullsup is ImageNetV2 where its folder and the reference metadata are given, else a seeded hold-out of those
+    training images that have boxes, else absent.
     """
+    rules = rules or BoxRules()
     at = places or find_places(root)
     if at.train is None and at.val is None:
-        raise UserError(
-            f"'{root.location}' does not look like ImageNet: none of {', '.join(TRAIN_PLACES)} or "
-            f"{', '.join(VAL_PLACES)} is a folder with files in it"
+        raise unknown_layout(
+            root, "ImageNet", f"a folder with files called one of {', '.join((*TRAIN_PLACES, *VAL_PLACES))}"
         )
     train_files = _train_files(root, at.train) if at.train is not None else {}
     wnids = sorted(train_files) or _val_wnids(root, at)
@@ -285,7 +323,7 @@ def read_imagenet(
     splits: dict[str, Split] = {}
     if at.train is not None:
         boxes = BoxSource(root, at.train_csv, at.train_xml)
-        splits["train-weaksup"] = _read_train(at.train, train_files, boxes, clip, notes)
+        splits["train-weaksup"] = _read_train(at.train, train_files, boxes, rules, notes)
         notes.append(f"boxes of the training images from {boxes.name}")
     if at.v2 is not None and v2_metadata is not None:
         splits["train-fullsup"] = _read_v2(root, at.v2, v2_metadata, len(wnids))
@@ -297,7 +335,11 @@ def read_imagenet(
             "no train-fullsup: neither ImageNetV2 with its metadata nor boxes of training images were there"
         )
     if at.val is not None:
-        splits["test"] = _read_val(root, at, label_of, clip, notes)
+        splits["test"] = _read_val(root, at, label_of, rules, notes)
+    else:
+        others = [n for n in OTHER_VAL_NAMES if next(root.names(n), None) is not None]
+        instead = f"; there is '{others[0]}': rename it to val if it holds the val images" if others else ""
+        notes.append(f"no test split: no folder is called one of {', '.join(VAL_PLACES)}{instead}")
     names = parse_synset_mapping(read_text(root, at.synsets), at.synsets) if at.synsets else {}
     return Manifest(
         dataset="imagenet",
@@ -317,6 +359,8 @@ def _train_files(root: FileRoot, place: str) -> dict[str, list[str]]:
         wnid, _, file = name[cut:].partition("/")
         if file and is_wnid(wnid) and _is_image(file):
             found.setdefault(wnid, []).append(name)
+    if not found:
+        raise unknown_layout(root, "ImageNet", f"a class folder ({place}/n01440764, ...) with images")
     return found
 
 
@@ -333,10 +377,12 @@ def _val_wnids(root: FileRoot, at: Places) -> list[str]:
     if at.val_xml is not None:
         boxes = BoxSource(root, None, at.val_xml)
         stems = (n.rpartition("/")[2].rpartition(".")[0] for n in root.names(at.val or ""))
-        return sorted({w for w in (boxes.look(s, None).wnid for s in stems) if w is not None})
+        return sorted({w for w in (boxes.look(reference_stem(s), None).wnid for s in stems) if w is not None})
+    names = (n.rpartition("/")[2].rpartition(".")[0] for n in root.names(place))
+    if wnids := sorted({n[-9:] for n in names if reference_stem(n) != n}):
+        return wnids
     raise UserError(
-        f"'{root.location}': the classes cannot be told: no class folders (n01440764, ...), no "
-        f"LOC_val_solution.csv, no "
+        f"'{root.location}': the classes are not known: no class folders (n01440764, ...), no LOC_val_solution.csv, no "
         "devkit (meta.mat), no XML"
     )
 
@@ -346,57 +392,61 @@ def _devkit_wnids(root: FileRoot, place: str) -> dict[int, str]:
 
 
 def _is_image(name: str) -> bool:
-    return name.lower().endswith((".jpeg", ".jpg", ".png")) and not name.rpartition("/")[2].startswith(".")
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.rpartition("/")[2].startswith(".")
 
 
 def _read_train(
-    place: str, files: dict[str, list[str]], boxes: BoxSource, clip: bool, notes: list[str]
+    place: str, files: dict[str, list[str]], boxes: BoxSource, rules: BoxRules, notes: list[str]
 ) -> Split:
-    builder = SplitBuilder(clip=clip)
+    builder = SplitBuilder(rules)
     cut = len(place) + 1
     for label, wnid in enumerate(sorted(files)):
         for name in sorted(files.pop(wnid)):
-            file = name[cut:].partition("/")[2]
-            found = boxes.look(file.rpartition(".")[0], wnid)
-            _add(builder, f"train/{wnid}/{file}", label, name, found)
-    split = builder.build()
-    if builder.clipped:
-        notes.append(f"train-weaksup: {builder.clipped} boxes were clipped to their image")
-    return split
+            stem, _, ending = name[cut:].partition("/")[2].rpartition(".")
+            found = boxes.look(reference_stem(stem), wnid)
+            _add(builder, f"train/{wnid}/{reference_stem(stem)}.{ending}", label, name, found)
+    if boxes.name.startswith("LOC"):  # XML files of training images cover a part of the classes
+        boxes.check_matches("train-weaksup")
+    notes.extend(builder.notes("train-weaksup"))
+    return builder.build()
 
 
 def _add(builder: SplitBuilder, image_id: str, label: int, path: str, found: Found) -> None:
     builder.add(image_id, label, path=path, size_wh=found.size_wh, boxes_xyxy=found.boxes, where=found.where)
 
 
-def _read_val(root: FileRoot, at: Places, label_of: Mapping[str, int], clip: bool, notes: list[str]) -> Split:
+def _read_val(
+    root: FileRoot, at: Places, label_of: Mapping[str, int], rules: BoxRules, notes: list[str]
+) -> Split:
     place = at.val or ""
     boxes = BoxSource(root, at.val_csv, at.val_xml)
     notes.append(f"boxes of the test images from {boxes.name}")
     names = sorted((n for n in root.names(place) if _is_image(n)), key=lambda n: n.rpartition("/")[2])
     devkit = _devkit_labels(root, at.devkit, names) if at.devkit is not None else {}
-    builder = SplitBuilder(clip=clip)
+    builder = SplitBuilder(rules)
     for name in names:
         folder, _, file = name[len(place) + 1 :].rpartition("/")
-        stem = file.rpartition(".")[0]
+        above = folder.rpartition("/")[2]
+        written, _, ending = file.rpartition(".")
+        stem = reference_stem(written)
         found = boxes.look(stem, folder or None)
-        told = found.wnid
-        wnid = folder.rpartition("/")[2] if is_wnid(folder.rpartition("/")[2]) else told or devkit.get(stem)
+        stated = found.wnid
+        appended = written[-9:] if stem != written else None
+        wnid = above if is_wnid(above) else stated or devkit.get(stem) or appended
         if wnid is None:
             raise UserError(
                 f"image '{name}' has no label: it lies in no class folder, and neither {boxes.name} nor the "
-                f"devkit names "
+                "devkit names "
                 "it; pass LOC_val_solution.csv, the XML files or the devkit"
             )
-        if told is not None and told != wnid:
-            raise UserError(f"image '{name}' lies in class folder {wnid}, but {boxes.name} says {told}")
+        if stated is not None and stated != wnid:
+            raise UserError(f"image '{name}' lies in class folder {wnid}, but {boxes.name} says {stated}")
         if wnid not in label_of:
             raise UserError(f"image '{name}' is of class {wnid}, which no training folder has")
-        _add(builder, f"val/{file}", label_of[wnid], name, found)
-    split = builder.build()
-    if builder.clipped:
-        notes.append(f"test: {builder.clipped} boxes were clipped to their image")
-    return split
+        _add(builder, f"val/{stem}.{ending}", label_of[wnid], name, found)
+    boxes.check_matches("test")
+    notes.extend(builder.notes("test"))
+    return builder.build()
 
 
 def _devkit_labels(root: FileRoot, place: str, names: list[str]) -> dict[str, str]:
@@ -406,7 +456,7 @@ def _devkit_labels(root: FileRoot, place: str, names: list[str]) -> dict[str, st
     truth = parse_ground_truth(read_text(root, where), f"{root.location}/{where}")
     found: dict[str, str] = {}
     for name in names:
-        stem = name.rpartition("/")[2].rpartition(".")[0]
+        stem = reference_stem(name.rpartition("/")[2].rpartition(".")[0])
         number = stem.rpartition("_")[2]
         if number.isascii() and number.isdigit() and 1 <= int(number) <= len(truth):
             wnid = wnid_of.get(truth[int(number) - 1])
@@ -428,12 +478,33 @@ def _read_v2(root: FileRoot, place: str, metadata: FileRoot, num_classes: int) -
             raise UserError(
                 f"'{metadata.location}': image '{image_id}' has label {label}, but its folder is '{folder}'"
             )
-    paths = [f"{place}/{i.partition('/')[2]}" for i in reference.image_ids]
-    return Split(
-        reference.image_ids,
-        reference.labels,
-        paths=paths,
-        sizes_wh=reference.sizes_wh,
-        boxes_xyxy=reference.boxes_xyxy,
-        box_offsets=reference.box_offsets,
-    )
+    return reference.replace(paths=[f"{place}/{i.partition('/')[2]}" for i in reference.image_ids])
+
+
+@dataclass(frozen=True)
+class ImageNet(Unpacked):
+    """ImageNet (ILSVRC 2012): official tars or folders, or Hugging Face's Parquet files; boxes from XML or Kaggle's
+    CSV, ImageNetV2 as train-fullsup."""
+
+    v2_metadata: Optional[Path] = None
+    """Reference metadata (folder or zip) with ImageNetV2's boxes; its images lie in SOURCE/val2."""
+    holdout: int = 10
+    """Boxed training images a class that become train-fullsup where there is no ImageNetV2."""
+    seed: int = 0
+    """Seed of the hold-out."""
+
+    @property
+    def held_out(self) -> bool:
+        return self.v2_metadata is None
+
+    def read(self, source: Path) -> Manifest:
+        into = self.unpack_folder("imagenet")
+        with progress_bars() as progress:
+            folder = unpack_imagenet(source, into, progress) or unpack_known(source, into, progress)
+        return read_imagenet(
+            open_root(folder),
+            v2_metadata=open_root(self.v2_metadata) if self.v2_metadata else None,
+            holdout_per_class=self.holdout,
+            seed=self.seed,
+            rules=self.rules,
+        )

@@ -1,8 +1,9 @@
-"""What the files of a manifest really are: present or not, readable or not, their sizes, their doubles."""
+"""What the files of a manifest really are: present or not, readable or not, their sizes, their duplicates."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +12,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from wsol.errors import UserError, unknown_name
-from wsol.images import FileRoot, decode_grey, decode_rgb, exif_orientation, image_size_wh
+from wsol.images import (
+    IMAGE_SUFFIXES,
+    FileRoot,
+    decode_grey,
+    decode_rgb,
+    exif_orientation,
+    image_size_wh,
+    is_whole,
+)
 from wsol.manifest import Manifest, Split
 
 if TYPE_CHECKING:
@@ -19,7 +28,20 @@ if TYPE_CHECKING:
 
 Verify = Literal["names", "headers", "pixels"]
 VERIFY_LEVELS = ("names", "headers", "pixels")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+UNDECODED_SUFFIXES = (
+    ".heic",
+    ".heif",
+    ".jxl",
+    ".svg",
+    ".cr2",
+    ".nef",
+    ".arw",
+    ".dng",
+    ".raw",
+    ".eps",
+    ".jxr",
+)
+"""Endings of images that Pillow does not decode by itself."""
 SAMPLED_ABOVE = 100_000
 """A split with more images than this has a seeded sample of so many opened at level `headers`."""
 _BLOCK = 256
@@ -36,34 +58,47 @@ class SplitFacts:
     sizes_wh: npt.NDArray[np.int32]
     opened: int = 0
     unreadable: dict[int, str] = field(default_factory=dict)
-    turned: list[int] = field(default_factory=list)
+    exif_rotated: dict[int, int] = field(default_factory=dict)
+    """EXIF orientation (2 to 8) by row."""
     bad_masks: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass
 class FileFacts:
-    """Findings about all files of a manifest. `doubles` are pairs of (split, image id) with equal bytes."""
+    """Findings about all files of a manifest.
+
+    `surplus` are image files below its root that no split names, `undecoded` those of a format that is not read here,
+    `duplicates` pairs of (split, image id) with equal bytes.
+    """
 
     verify: Verify
     missing: dict[str, list[str]] = field(default_factory=dict)
     surplus: list[str] = field(default_factory=list)
+    undecoded: list[str] = field(default_factory=list)
     splits: dict[str, SplitFacts] = field(default_factory=dict)
-    doubles: list[tuple[tuple[str, str], tuple[str, str]]] = field(default_factory=list)
+    duplicates: list[tuple[tuple[str, str], tuple[str, str]]] = field(default_factory=list)
 
 
 def inspect_files(
-    manifest: Manifest, root: FileRoot, *, verify: Verify = "headers", progress: Progress | None = None
+    manifest: Manifest,
+    root: FileRoot,
+    *,
+    verify: Verify = "headers",
+    progress: Progress | None = None,
+    below: str | None = None,
 ) -> FileFacts:
     """Compare a manifest with its files.
 
-    `names` only lists them. `headers` also opens images (all of them, or a seeded sample of a very large
-    split), reads their sizes and compares their bytes with each other. `pixels` decodes every image and mask.
+    `names` only lists them. `headers` also opens images (all of them, or a seeded sample of a very large split),
+    reads their sizes, compares their bytes with each other, and decodes those that do not end with their format's end
+    marker. `pixels` decodes every image and mask. `below` is the folder of the source, relative to `root`, in which
+    every image file has to be accounted for; None looks only into the folders that the manifest names.
     """
     if verify not in VERIFY_LEVELS:
         raise unknown_name("verify level", verify, VERIFY_LEVELS)
     report = progress or (lambda what, done, total: None)
     facts = FileFacts(verify)
-    there = _list_files(manifest, root, facts, report)
+    there = _list_files(manifest, root, facts, report, below)
     seen: dict[bytes, tuple[str, str]] = {}
     for role, split in manifest.splits.items():
         facts.missing[role] = sorted({p for p in _files_of(split) if p not in there})
@@ -79,13 +114,13 @@ def inspect_files(
                 continue
             found.sizes_wh[row] = outcome.size_wh
             if outcome.orientation != 1:
-                found.turned.append(row)
+                found.exif_rotated[row] = outcome.orientation
             if outcome.mask_problem:
                 found.bad_masks[row] = outcome.mask_problem
             here = (role, split.image_ids[row])
             first = seen.setdefault(outcome.digest, here)
             if first != here:
-                facts.doubles.append((first, here))
+                facts.duplicates.append((first, here))
     return facts
 
 
@@ -97,18 +132,26 @@ def _files_of(split: Split) -> Iterator[str]:
     yield from split.part_masks.values()
 
 
-def _list_files(manifest: Manifest, root: FileRoot, facts: FileFacts, report: Progress) -> frozenset[str]:
-    """Which of the manifest's files are there, by one look into each folder that it names."""
+def _list_files(
+    manifest: Manifest, root: FileRoot, facts: FileFacts, report: Progress, below: str | None
+) -> frozenset[str]:
+    """Which of the manifest's files are there; image files that it does not name are `surplus` or `undecoded`."""
     wanted = {path for split in manifest.splits.values() for path in _files_of(split)}
-    folders = {path.rpartition("/")[0] for path in wanted}
     there: set[str] = set()
-    for count, name in enumerate(root.names_in(folders)):
+    listed = root.names_in({path.rpartition("/")[0] for path in wanted})
+    names = listed if below is None else itertools.chain(root.names(below), listed)
+    for count, name in enumerate(names):
         if name in wanted:
             there.add(name)
-        elif name.lower().endswith(IMAGE_SUFFIXES) and not name.rsplit("/", 1)[-1].startswith("."):
-            facts.surplus.append(name)
+        elif not any(p.startswith(".") or p == "__MACOSX" for p in name.split("/")):
+            if name.lower().endswith(IMAGE_SUFFIXES):
+                facts.surplus.append(name)
+            elif name.lower().endswith(UNDECODED_SUFFIXES):
+                facts.undecoded.append(name)
         if count % 4096 == 0:
             report("listing files", len(there), len(wanted))
+    facts.surplus = sorted(set(facts.surplus))
+    facts.undecoded = sorted(set(facts.undecoded))
     return frozenset(there)
 
 
@@ -133,7 +176,7 @@ def _look(root: FileRoot, split: Split, row: int, verify: Verify) -> _Look:
         data = root.read_bytes(path)
         size = image_size_wh(data, path)
         orientation = exif_orientation(data, path)
-        if verify == "pixels":
+        if verify == "pixels" or not is_whole(data):
             decode_rgb(data, path)
     except UserError as error:
         return _Look(problem=str(error))

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import math
+import os
 from array import array
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsol.datasets.boxes import Box, BoxCounts, BoxError, BoxRules, describe, fit_boxes
 from wsol.errors import UserError
-from wsol.manifest import Manifest, Split
+from wsol.manifest import Split
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-Box = tuple[float, float, float, float]
+NAMED = 3
+"""How many of the images that are left out a note names."""
 
 
 class SplitBuilder:
-    """Gathers rows and makes a `Split` of them. `clipped` counts the boxes that `clip` moved into their
-    image."""
+    """Gathers rows and makes a `Split` of them. Counts what was moved or left out, for the manifest's notes."""
 
-    def __init__(self, *, clip: bool = False) -> None:
-        self.clip = clip
-        self.clipped = 0
+    def __init__(self, rules: BoxRules | None = None) -> None:
+        self.rules = rules or BoxRules()
+        self.counts = BoxCounts()
+        self.left_out: dict[str, list[str]] = {}
         self._ids: list[str] = []
         self._paths: list[str] | None = None
         self._labels = array("i")
@@ -51,8 +54,14 @@ class SplitBuilder:
         parts: npt.NDArray[np.float64] | None = None,
         where: str = "",
     ) -> None:
-        """Append one image; `path` is the image id unless given, `size_wh` (0, 0) where it is not known. `where` is
-        the file that states the boxes, for the error on one that leaves its image."""
+        """Append one image.
+
+        Args:
+            path: the image id unless given.
+            size_wh: (0, 0) where it is not known.
+            boxes_xyxy: in the units of `rules`; see `wsol.datasets.boxes` for what is done with them.
+            where: the file (and line) that states the boxes, for errors.
+        """
         row = len(self._ids)
         if path is not None and path != image_id and self._paths is None:
             self._paths = self._ids.copy()
@@ -61,14 +70,8 @@ class SplitBuilder:
             self._paths.append(image_id if path is None else path)
         self._labels.append(label)
         self._sizes.extend(size_wh)
-        width, height = size_wh if size_wh[0] and not self.clip else (math.inf, math.inf)
-        for box in boxes_xyxy:
-            if not (0 <= box[0] <= box[2] <= width and 0 <= box[1] <= box[3] <= height):
-                raise UserError(
-                    f"{where or image_id}: box {' '.join(f'{v:g}' for v in box)} of image '{image_id}' of "
-                    f"{size_wh[0]}x{size_wh[1]} leaves its image; mend the source, or pass --clip-boxes"
-                )
-            self._boxes.extend(box)
+        if boxes := list(boxes_xyxy):
+            self._boxes.extend(self._fitted(boxes, size_wh, image_id, where).ravel().tolist())
         self._offsets.append(len(self._boxes) // 4)
         if masks:
             self._masks[row] = tuple(masks)
@@ -77,9 +80,33 @@ class SplitBuilder:
         if parts is not None:
             self._parts[row] = parts
 
+    def _fitted(
+        self, boxes: list[Box], size_wh: tuple[int, int], image_id: str, where: str
+    ) -> npt.NDArray[np.float64]:
+        sizes = np.tile(np.array(size_wh, np.int32), (len(boxes), 1))
+        try:
+            return fit_boxes(np.array(boxes, np.float64), sizes, self.rules, self.counts)
+        except BoxError as error:
+            of = f" of {size_wh[0]}x{size_wh[1]}" if size_wh[0] else ""
+            raise UserError(
+                f"{where or image_id}: box {describe(boxes[error.index])} of image '{image_id}'{of} {error}"
+            ) from error
+
+    def leave_out(self, path: str, reason: str) -> None:
+        """Count an image that the split does not hold; `reason` completes 'N images ...'."""
+        self.left_out.setdefault(reason, []).append(path)
+
+    def notes(self, split: str) -> list[str]:
+        """What the manifest says of the boxes that were moved and the images that were left out."""
+        found = self.counts.notes(split)
+        for reason, paths in self.left_out.items():
+            some = ", ".join(paths[:NAMED]) + (", ..." if len(paths) > NAMED else "")
+            found.append(f"{split}: {len(paths)} images {reason} and were left out: {some}")
+        return found
+
     def build(self) -> Split:
         """The split of all rows added so far."""
-        split = Split(
+        return Split(
             self._ids,
             np.array(self._labels, np.int32),
             paths=self._paths,
@@ -90,89 +117,29 @@ class SplitBuilder:
             ignore_masks=self._ignore,
             parts=self._parts,
         )
-        if not self.clip:
-            return split
-        split, self.clipped = clip_boxes(split)
-        return split
 
 
-def clip_boxes(split: Split) -> tuple[Split, int]:
-    """Boxes moved into their images (where the size is known), and how many changed. A box that lies wholly
-    outside cannot be moved in and is refused."""
-    sizes = np.repeat(split.sizes_wh, np.diff(split.box_offsets), axis=0).astype(np.float64)
-    high = np.where(sizes > 0, sizes, np.inf)
-    boxes = split.boxes_xyxy
-    outside = (boxes[:, :2] >= high).any(1) | (boxes[:, 2:] < 0).any(1)
-    if outside.any():
-        b = int(np.flatnonzero(outside)[0])
-        owner = int(np.searchsorted(split.box_offsets, b, side="right")) - 1
-        raise UserError(
-            f"box {boxes[b].tolist()} of image '{split.image_ids[owner]}' lies wholly outside its image of "
-            f"{sizes[b].astype(int).tolist()} (width, height); {int(outside.sum())} boxes are so. Mend the "
-            f"source"
-        )
-    moved = np.clip(boxes, 0, np.concatenate([high, high], axis=1))
-    return _with(split, boxes_xyxy=moved), int((moved != boxes).any(1).sum())
+def common_folder(first: str, second: str) -> tuple[str, str, str]:
+    """The folder above two locations, and both relative to it ("" for itself).
 
-
-def with_sizes(split: Split, sizes_wh: npt.NDArray[np.int32], *, clip: bool) -> tuple[Split, int]:
-    """The split with sizes filled in where it states none, and how many boxes had to be clipped (0 without
-    `clip`)."""
-    filled = np.where(split.sizes_wh > 0, split.sizes_wh, sizes_wh).astype(np.int32)
-    split = _with(split, sizes_wh=filled)
-    return clip_boxes(split) if clip else (split, 0)
-
-
-def with_splits(manifest: Manifest, splits: dict[str, Split], notes: Iterable[str] = ()) -> Manifest:
-    """The manifest with other splits and further notes."""
-    return Manifest(
-        manifest.dataset,
-        manifest.classes,
-        splits,
-        manifest.root,
-        manifest.part_names,
-        manifest.corners,
-        (*manifest.notes, *notes),
-    )
+    >>> common_folder("/data/CUB/images", "/data/CUB")
+    ('/data/CUB', 'images', '')
+    """
+    above = Path(os.path.commonpath([first, second]))
+    below = (Path(p).relative_to(above).as_posix() for p in (first, second))
+    return (above.as_posix(), *("" if p == "." else p for p in below))  # type: ignore[return-value]
 
 
 def seen_from_above(split: Split, images: str, masks: str | None = None) -> Split:
-    """The split with its paths prefixed by the folder of the images, and its masks by theirs ("" for
-    none)."""
+    """The split with its paths prefixed by the folder of the images, and its masks by theirs ("" for none)."""
     masks = images if masks is None else masks
 
     def below(folder: str, path: str) -> str:
         return f"{folder}/{path}" if folder else path
 
-    return Split(
-        split.image_ids,
-        split.labels,
+    return split.replace(
         paths=[below(images, split.path(i)) for i in range(len(split))],
-        sizes_wh=split.sizes_wh,
-        boxes_xyxy=split.boxes_xyxy,
-        box_offsets=split.box_offsets,
         masks={i: tuple(below(masks, m) for m in paths) for i, paths in split.masks.items()},
         ignore_masks={i: below(masks, m) for i, m in split.ignore_masks.items()},
         part_masks={i: below(masks, m) for i, m in split.part_masks.items()},
-        parts=split.parts,
-    )
-
-
-def _with(
-    split: Split,
-    *,
-    sizes_wh: npt.NDArray[np.int32] | None = None,
-    boxes_xyxy: npt.NDArray[np.float64] | None = None,
-) -> Split:
-    return Split(
-        split.image_ids,
-        split.labels,
-        paths=split.paths,
-        sizes_wh=split.sizes_wh if sizes_wh is None else sizes_wh,
-        boxes_xyxy=split.boxes_xyxy if boxes_xyxy is None else boxes_xyxy,
-        box_offsets=split.box_offsets,
-        masks=split.masks,
-        ignore_masks=split.ignore_masks,
-        part_masks=split.part_masks,
-        parts=split.parts,
     )

@@ -17,12 +17,15 @@ def read_text(root: FileRoot, path: str) -> str:
 
 
 def decode_text(data: bytes, where: str) -> str:
-    """UTF-8 text (a byte-order mark is dropped); otherwise a `UserError` naming the line that breaks it."""
+    """UTF-8 text (a byte-order mark is dropped; UTF-16 needs one, as spreadsheets write it); otherwise a `UserError`
+    naming the line that breaks it."""
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise UserError(f"{where}:{line}: not UTF-8 text (byte {data[error.start]:#04x})") from error
+        raise UserError(
+            f"{where}:{line}: not UTF-8 text (byte {data[error.start]:#04x}); save it again as UTF-8"
+        ) from error
     if "\0" in text:
         raise UserError(
             f"{where}:{text[: text.index(chr(0))].count(chr(10)) + 1}: holds a zero byte; not a text file"
@@ -31,8 +34,7 @@ def decode_text(data: bytes, where: str) -> str:
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """(line number, content) of every line that is not blank. Only newlines end a line, as editors count
-    them."""
+    """(line number, content) of every line that is not blank. Only newlines end a line, as editors count them."""
     for number, line in enumerate(text.split("\n"), 1):
         line = line.rstrip("\r")
         if line.strip():
@@ -77,10 +79,11 @@ def to_float(text: str, what: str) -> float:
 
 
 def to_box(fields: Sequence[str], order: str = "x0 y0 x1 y1") -> tuple[float, float, float, float]:
-    """Four finite numbers as corners, with 0 <= x0 <= x1 and 0 <= y0 <= y1; `ValueError` otherwise."""
+    """Four finite numbers as corners, with x0 <= x1 and y0 <= y1; `ValueError` otherwise. Whether they lie inside
+    their image is for `wsol.datasets.boxes` to say."""
     if len(fields) != 4:
         raise ValueError(f"a box needs 4 numbers '{order}', got {len(fields)}")
     x0, y0, x1, y1 = (to_float(f, f"box coordinate {name}") for f, name in zip(fields, order.split()))
-    if not (0 <= x0 <= x1 and 0 <= y0 <= y1):
-        raise ValueError(f"box {' '.join(fields)!r} is not 0 <= x0 <= x1, 0 <= y0 <= y1 (order {order})")
+    if x0 > x1 or y0 > y1:
+        raise ValueError(f"box {' '.join(fields)!r} is not x0 <= x1, y0 <= y1 (order {order})")
     return x0, y0, x1, y1

@@ -14,17 +14,20 @@ train-fullsup is a seeded hold-out of training images, taken out of train-weaksu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-
+from wsol.datasets.boxes import Box, BoxRules
 from wsol.datasets.holdout import hold_out
+from wsol.datasets.options import Common, Optional
+from wsol.datasets.recognise import unknown_layout
+from wsol.datasets.split_builder import SplitBuilder
 from wsol.datasets.text_fields import at_line, numbered_lines, read_text, split_fields, to_box
 from wsol.errors import UserError
-from wsol.images import FileRoot
-from wsol.manifest import Manifest, Split
+from wsol.images import FileRoot, open_root
+from wsol.manifest import Manifest
 
-Box = tuple[float, float, float, float]
 SIDE = 64
 """Width and height of every image, by the dataset's definition; the audit compares them with the files."""
 
@@ -46,7 +49,7 @@ def parse_boxes(text: str, where: str) -> dict[str, Box]:
             file, *box = split_fields(line, 5, "\t", "file<TAB>x0<TAB>y0<TAB>x1<TAB>y1")
             if file in found:
                 raise ValueError(f"file '{file}' is listed twice")
-            found[file] = _box(box)
+            found[file] = to_box(box)
     return found
 
 
@@ -60,15 +63,8 @@ def parse_val_annotations(text: str, where: str) -> list[ValRow]:
             if file in seen:
                 raise ValueError(f"file '{file}' is listed twice")
             seen.add(file)
-            rows.append(ValRow(file, wnid, _box(box)))
+            rows.append(ValRow(file, wnid, to_box(box)))
     return rows
-
-
-def _box(fields: list[str]) -> Box:
-    box = to_box(fields)
-    if max(box) > SIDE:
-        raise ValueError(f"box {' '.join(fields)!r} leaves its image of {SIDE}x{SIDE}")
-    return box
 
 
 def parse_words(text: str, where: str) -> dict[str, str]:
@@ -89,14 +85,16 @@ def find_root(root: FileRoot) -> FileRoot:
     for folder in inner:
         if root.exists(f"{folder}/wnids.txt"):
             return root.subfolder(folder)
-    raise UserError(
-        f"'{root.location}' does not look like Tiny ImageNet: wnids.txt is missing there and one folder "
-        f"further down"
-    )
+    raise unknown_layout(root, "Tiny ImageNet", "wnids.txt (there, or one folder further down)")
 
 
 def read_tiny_imagenet(
-    root: FileRoot, *, num_classes: int | None = None, holdout_per_class: int = 25, seed: int = 0
+    root: FileRoot,
+    *,
+    num_classes: int | None = None,
+    holdout_per_class: int = 25,
+    seed: int = 0,
+    rules: BoxRules | None = None,
 ) -> Manifest:
     """Read Tiny ImageNet. A subset of the classes is fine: `wnids.txt` names those present.
 
@@ -111,49 +109,70 @@ def read_tiny_imagenet(
         if not 1 <= num_classes <= len(wnids):
             raise UserError(f"--classes {num_classes}: '{root.location}' holds {len(wnids)} classes")
         wnids = wnids[:num_classes]
-    words = parse_words(read_text(root, "words.txt"), "words.txt") if root.exists("words.txt") else {}
-    ids: list[str] = []
-    labels: list[int] = []
-    boxes: list[Box] = []
+    words = (
+        parse_words(read_text(root, "words.txt"), f"{root.location}/words.txt")
+        if root.exists("words.txt")
+        else {}
+    )
+    rules = rules or BoxRules()
+    train = SplitBuilder(rules)
     for label, wnid in enumerate(wnids):
         path = f"train/{wnid}/{wnid}_boxes.txt"
         known = parse_boxes(read_text(root, path), f"{root.location}/{path}")
-        for file, box in known.items():
-            ids.append(f"train/{wnid}/images/{file}")
-            labels.append(label)
-            boxes.append(box)
-    train = _split(ids, labels, boxes)
+        rows = ((f"train/{wnid}/images/{file}", label, box) for file, box in known.items())
+        _add(train, rows, f"{root.location}/{path}")
     label_of = {wnid: k for k, wnid in enumerate(wnids)}
     val = parse_val_annotations(
         read_text(root, "val/val_annotations.txt"), f"{root.location}/val/val_annotations.txt"
     )
-    val = [row for row in val if row.wnid in label_of]
-    splits, notes = hold_out(train, wnids, holdout_per_class, seed)
+    test = SplitBuilder(rules)
+    rows = ((f"val/images/{r.file}", label_of[r.wnid], r.box_xyxy) for r in val if r.wnid in label_of)
+    _add(test, rows, f"{root.location}/val/val_annotations.txt")
+    splits, notes = hold_out(train.build(), wnids, holdout_per_class, seed)
     return Manifest(
         dataset="tiny-imagenet",
         classes=tuple(f"{w} {words[w]}" if w in words else w for w in wnids),
-        splits={
-            **splits,
-            "test": _split(
-                [f"val/images/{r.file}" for r in val],
-                [label_of[r.wnid] for r in val],
-                [r.box_xyxy for r in val],
-            ),
-        },
+        splits={**splits, "test": test.build()},
         root=root.location,
         corners="inclusive",
         notes=(
+            *train.notes("train"),
+            *test.notes("val"),
             *notes,
             "test is the dataset's annotated val split; its own test split has no labels",
         ),
     )
 
 
-def _split(ids: list[str], labels: list[int], boxes: list[Box]) -> Split:
-    return Split(
-        ids,
-        np.array(labels, np.int32),
-        sizes_wh=np.full((len(ids), 2), SIDE, np.int32),
-        boxes_xyxy=np.array(boxes, np.float64).reshape(-1, 4),
-        box_offsets=np.arange(len(ids) + 1, dtype=np.int64),
-    )
+def _add(builder: SplitBuilder, rows: Iterable[tuple[str, int, Box]], where: str) -> None:
+    for path, label, box in rows:
+        builder.add(path, label, size_wh=(SIDE, SIDE), boxes_xyxy=[box], where=where)
+
+
+@dataclass(frozen=True)
+class TinyImageNet(Common):
+    """Tiny ImageNet: the original zip (read in place) or its folder; a subset of the classes is fine."""
+
+    classes: Optional[int] = None
+    """Use only the first N classes (sorted wnids)."""
+    holdout: int = 25
+    """Training images a class that become train-fullsup."""
+    seed: int = 0
+    """Seed of the hold-out."""
+
+    @property
+    def held_out(self) -> bool:
+        return True
+
+    @property
+    def subset(self) -> bool:
+        return self.classes is not None
+
+    def read(self, source: Path) -> Manifest:
+        return read_tiny_imagenet(
+            open_root(source),
+            num_classes=self.classes,
+            holdout_per_class=self.holdout,
+            seed=self.seed,
+            rules=self.rules,
+        )

@@ -2,40 +2,55 @@
 
     JPEGImages/<id>.jpg
     Annotations/<id>.xml
-    ImageSets/Main/{train,val,trainval,test}.txt      one id a line (a second column is left aside)
+    ImageSets/Main/{train,val,trainval,test}.txt      one id a line (a second column of 1, 0 or -1 is left aside)
 
-VOC counts pixels from 1 and includes the last one; boxes become 0-based with both corners inclusive. Objects
-marked `difficult` are no boxes. With an annotated test list (VOC2007) the roles are train, val, test; without
-one, val becomes `test` and train-fullsup is a seeded hold-out of the training images.
+VOC counts pixels from 1 and includes the last one; boxes become 0-based with both corners inclusive. Objects marked
+`difficult` are no boxes. With an annotated test list (VOC2007) the roles are train, val, test; without one, val
+becomes `test` and train-fullsup is a seeded hold-out of the training images.
+
+Tools write `<filename>` without its ending, with another one, or not at all: where JPEGImages holds exactly one file
+of the XML's own name, that is the image.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from wsol.datasets.holdout import hold_out
-from wsol.datasets.single_label import Policy, choose_label, left_out_note
-from wsol.datasets.split_builder import SplitBuilder
+from wsol.datasets.boxes import Box, BoxRules
+from wsol.datasets.detections import (
+    AnnotatedImage,
+    DetectedObject,
+    Policy,
+    manifest_of_splits,
+    split_of_images,
+)
+from wsol.datasets.image_names import ImageNames
+from wsol.datasets.options import Flag, Unpacked
+from wsol.datasets.recognise import unknown_layout
 from wsol.datasets.text_fields import at_line, numbered_lines, read_text
-from wsol.datasets.voc_xml import Box, XmlAnnotation, parse_annotation
+from wsol.datasets.voc_xml import parse_annotation
 from wsol.errors import UserError
-from wsol.images import FileRoot
+from wsol.images import IMAGE_SUFFIXES, FileRoot
 from wsol.manifest import Manifest, Split
 
-
-@dataclass(frozen=True)
-class _Image:
-    image_id: str
-    path: str
-    annotation: XmlAnnotation
+ROLE_OF = {"train": "train-weaksup", "val": "train-fullsup", "test": "test"}
+FOLDERS = ("VOCdevkit/VOC2007", "VOC2007", "VOCdevkit/VOC2012", "VOC2012")
 
 
 def parse_image_set(text: str, where: str) -> list[str]:
-    """An ImageSets list: the ids in file order, each once."""
+    """An ImageSets list: the ids in file order, each once. Ids may hold spaces and end like a file name.
+
+    >>> parse_image_set("IMG 1.jpg\\n000005 -1\\n", "train.txt")
+    ['IMG 1', '000005']
+    """
     ids: dict[str, None] = {}
     for number, line in numbered_lines(text):
         with at_line(where, number):
-            image_id = line.split()[0]
+            name, _, flag = line.strip().rpartition(" ")
+            image_id = name.strip() if name and flag in ("1", "0", "-1") else line.strip()
+            if image_id.lower().endswith(IMAGE_SUFFIXES):
+                image_id = image_id.rpartition(".")[0]
             if image_id in ids:
                 raise ValueError(f"image '{image_id}' is listed twice")
             ids[image_id] = None
@@ -48,10 +63,9 @@ def zero_based(box: Box, where: str) -> Box:
     >>> zero_based((1, 1, 500, 375), "x")
     (0, 0, 499, 374)
     """
-    if min(box) < 1:
+    if 0 <= min(box[:2]) < 1:
         raise UserError(
-            f"{where}: box {' '.join(f'{v:g}' for v in box)} starts at 0, but VOC counts pixels from 1; if "
-            f"these files "
+            f"{where}: box {' '.join(f'{v:g}' for v in box)} starts at 0, but VOC counts pixels from 1; if these files "
             "count from 0, pass --zero-based"
         )
     x0, y0, x1, y1 = box
@@ -60,14 +74,11 @@ def zero_based(box: Box, where: str) -> Box:
 
 def find_root(root: FileRoot) -> FileRoot:
     """The folder that holds Annotations: the given one, or VOCdevkit/VOC2007 (or 2012) inside it."""
-    inside = ("VOCdevkit/VOC2007", "VOC2007", "VOCdevkit/VOC2012", "VOC2012")
-    for place in ("", *inside):
+    for place in ("", *FOLDERS):
         candidate = root.subfolder(place)
         if next(candidate.names("Annotations"), None) is not None:
             return candidate
-    raise UserError(
-        f"'{root.location}' does not look like Pascal VOC: no Annotations there or in {', '.join(inside)}"
-    )
+    raise unknown_layout(root, "Pascal VOC", f"Annotations (there, or in {', '.join(FOLDERS)})")
 
 
 def read_voc(
@@ -77,67 +88,110 @@ def read_voc(
     counts_from_zero: bool = False,
     holdout_per_class: int = 10,
     seed: int = 0,
-    clip: bool = False,
+    rules: BoxRules | None = None,
 ) -> Manifest:
     """Read a VOC folder or zip; labels follow the sorted class names."""
     root = find_root(root)
+    rules = rules or BoxRules()
     sets = {
         name: parse_image_set(
             read_text(root, f"ImageSets/Main/{name}.txt"), f"{root.location}/ImageSets/Main/{name}.txt"
         )
-        for name in ("train", "val", "test")
+        for name in ROLE_OF
         if root.exists(f"ImageSets/Main/{name}.txt")
     }
     if "train" not in sets or not ({"val", "test"} & set(sets)):
         raise UserError(f"'{root.location}/ImageSets/Main' needs train.txt and val.txt or test.txt")
     if "test" in sets and not any(root.exists(f"Annotations/{i}.xml") for i in sets["test"]):
         del sets["test"]  # VOC2012 lists its test images without publishing their boxes
-    images = {name: [_image(root, image_id) for image_id in ids] for name, ids in sets.items()}
-    classes = sorted({o.name for rows in images.values() for image in rows for o in image.annotation.objects})
+    names = ImageNames(n for n in root.names("JPEGImages") if n.lower().endswith(IMAGE_SUFFIXES))
+    reader = _Reader(root, names, counts_from_zero)
+    images = {name: [reader.read(image_id) for image_id in ids] for name, ids in sets.items()}
+    classes = sorted(
+        {o.class_key for rows in images.values() for image in rows for o in image.objects} | reader.seen
+    )
     label_of = {name: k for k, name in enumerate(classes)}
+    splits: dict[str, Split] = {}
     notes: list[str] = []
-    made: dict[str, Split] = {}
     for name, rows in images.items():
-        builder = SplitBuilder(clip=clip)
-        several = none = 0
-        for image in rows:
-            objects = [o for o in image.annotation.objects if not o.difficult]
-            labels = [label_of[o.name] for o in objects]
-            areas = [(o.box[2] - o.box[0] + 1) * (o.box[3] - o.box[1] + 1) for o in objects]
-            label = choose_label(labels, areas, several_classes)
-            several += len(set(labels)) > 1
-            none += not labels
-            if label is None:
-                continue
-            where = f"{root.location}/Annotations/{image.image_id}.xml"
-            boxes = [
-                o.box if counts_from_zero else zero_based(o.box, where)
-                for o, k in zip(objects, labels)
-                if k == label
-            ]
-            size = image.annotation.size_wh or (0, 0)
-            builder.add(image.image_id, label, path=image.path, size_wh=size, boxes_xyxy=boxes, where=where)
-        made[name] = builder.build()
-        notes.extend(left_out_note(name, several, none, several_classes))
-        if builder.clipped:
-            notes.append(f"{name}: {builder.clipped} boxes were clipped to their image")
-    if "test" in made and "val" in made:
-        splits = {"train-weaksup": made["train"], "train-fullsup": made["val"], "test": made["test"]}
-    else:
-        parted, more = hold_out(made["train"], classes, holdout_per_class, seed)
-        splits = {**parted, "test": made["val"] if "val" in made else made["test"]}
-        notes.extend(more)
-    return Manifest(
-        dataset="voc",
-        classes=tuple(classes),
-        splits=splits,
-        root=root.location,
+        role = "test" if name == "val" and "test" not in images else ROLE_OF[name]
+        splits[role], made = split_of_images(rows, label_of, several_classes, rules, root, last_pixel=1)
+        notes.extend(made.notes(name, several_classes))
+    if reader.unspecified:
+        notes.append(
+            f"<difficult> is neither 0 nor 1 in {reader.unspecified} objects; they count as not difficult"
+        )
+    notes.extend(names.notes("<filename>"))
+    return manifest_of_splits(
+        "voc",
+        splits,
+        classes,
+        root.location,
+        notes,
         corners="inclusive",
-        notes=tuple(notes),
+        holdout_per_class=holdout_per_class,
+        seed=seed,
     )
 
 
-def _image(root: FileRoot, image_id: str) -> _Image:
-    path = f"Annotations/{image_id}.xml"
-    annotation = parse_annotation(root.read_bytes(path), f"{root.location}/{path}")
-    return _Image(image_id, f"JPEGImages/{annotation.filename or f'{image_id}.jpg'}", annotation)
+@dataclass
+class _Reader:
+    """Reads one XML file after the other; `seen` are the classes of all objects, difficult ones included."""
+
+    root: FileRoot
+    names: ImageNames
+    counts_from_zero: bool
+    unspecified: int = 0
+
+    def __post_init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def read(self, image_id: str) -> AnnotatedImage:
+        path = f"Annotations/{image_id}.xml"
+        where = f"{self.root.location}/{path}"
+        annotation = parse_annotation(self.root.read_bytes(path), where)
+        self.seen |= {o.name for o in annotation.objects}
+        self.unspecified += sum(o.difficult is None for o in annotation.objects)
+        objects = tuple(
+            DetectedObject(o.name, o.box if self.counts_from_zero else zero_based(o.box, where))
+            for o in annotation.objects
+            if not o.difficult
+        )
+        return AnnotatedImage(
+            image_id, self._image(image_id, annotation.filename), objects, annotation.size_wh or (0, 0), where
+        )
+
+    def _image(self, image_id: str, filename: str) -> str:
+        """The file that `<filename>` names, or that has the XML's name; where neither is there, the former, for the
+        audit."""
+        wanted = f"JPEGImages/{filename}" if filename else f"JPEGImages/{image_id}.jpg"
+        for name in (wanted, f"JPEGImages/{image_id}"):
+            try:
+                return self.names.find(name)
+            except ValueError:
+                continue
+        return wanted
+
+
+@dataclass(frozen=True)
+class Voc(Unpacked):
+    """Pascal VOC: the tar or its folder."""
+
+    several_classes: Policy = "skip"
+    """Images that show several classes: leave them out, or label them by their largest object."""
+    zero_based: Flag = False
+    """These XML files count pixels from 0 (VOC's own count from 1)."""
+    holdout: int = 10
+    """Training images a class that become train-fullsup where there is no annotated test list."""
+    seed: int = 0
+    """Seed of the hold-out."""
+
+    def read(self, source: Path) -> Manifest:
+        return read_voc(
+            self.open(source, "voc"),
+            several_classes=self.several_classes,
+            counts_from_zero=self.zero_based,
+            holdout_per_class=self.holdout,
+            seed=self.seed,
+            rules=self.rules,
+        )

@@ -1,5 +1,4 @@
-"""One image's annotation in Pascal VOC's XML, which ImageNet's CLS-LOC boxes use too. Never fetches, never
-expands."""
+"""One image's annotation in Pascal VOC's XML, which ImageNet's CLS-LOC boxes use too. Never fetches, never expands."""
 
 from __future__ import annotations
 
@@ -7,21 +6,22 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from wsol.datasets.text_fields import to_float, to_int
+from wsol.datasets.boxes import Box
+from wsol.datasets.text_fields import to_float
 from wsol.errors import UserError
 
-Box = tuple[float, float, float, float]
 MAX_DEPTH = 32
 _LINE = "line!"  # no XML name holds '!', so it cannot meet an attribute of the file
 
 
 @dataclass(frozen=True)
 class XmlObject:
-    """One object; `box` is (xmin, ymin, xmax, ymax) as written."""
+    """One object; `box` is (xmin, ymin, xmax, ymax) as written. `difficult` is None where the file says neither 0 nor
+    1."""
 
     name: str
     box: Box
-    difficult: bool
+    difficult: bool | None
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def parse_annotation(data: bytes, where: str) -> XmlAnnotation:
         raise UserError(f"{where}:{_line(root)}: expected <annotation>, got <{root.tag}>")
     size = root.find("size")
     size_wh = None
-    if size is not None:
+    if size is not None and size.findtext("width") and size.findtext("height"):
         wh = tuple(int(_number(size, key, where)) for key in ("width", "height"))
         size_wh = (wh[0], wh[1]) if min(wh) > 0 and max(wh) < 2**31 else None
     return XmlAnnotation(
@@ -93,16 +93,17 @@ def _object(element: ElementTree.Element, where: str) -> XmlObject:
     if not name or box is None:
         raise UserError(f"{where}:{_line(element)}: an <object> needs <name> and <bndbox>")
     x0, y0, x1, y1 = (_number(box, key, where) for key in ("xmin", "ymin", "xmax", "ymax"))
-    if not (0 <= x0 <= x1 and 0 <= y0 <= y1):
+    if x0 > x1 or y0 > y1:
         raise UserError(
-            f"{where}:{_line(box)}: box xmin {x0:g} ymin {y0:g} xmax {x1:g} ymax {y1:g} is not "
-            "0 <= xmin <= xmax, 0 <= ymin <= ymax"
+            f"{where}:{_line(box)}: box xmin {x0:g} ymin {y0:g} xmax {x1:g} ymax {y1:g} is not xmin <= xmax, ymin "
+            "<= ymax"
         )
-    difficult = (element.findtext("difficult") or "0").strip()
-    try:
-        return XmlObject(name, (x0, y0, x1, y1), to_int(difficult, "difficult") != 0)
-    except ValueError as error:
-        raise UserError(f"{where}:{_line(element)}: {error}") from error
+    flag = (element.findtext("difficult") or "0").strip()
+    # LabelImg's later versions write "Unspecified", others 0.0
+    difficult = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}.get(
+        flag.lower()
+    )
+    return XmlObject(name, (x0, y0, x1, y1), difficult)
 
 
 def _number(parent: ElementTree.Element, key: str, where: str) -> float:

@@ -2,7 +2,7 @@
 
     <dataset>/<split>/image_ids.txt       one id a line; split is train, val (= train-fullsup) or test
     <dataset>/<split>/class_labels.txt    `id,label`
-    <dataset>/<split>/image_sizes.txt     `id,width,height`            (may be absent)
+    <dataset>/<split>/image_sizes.txt     `id,width,height`            (may be absent; iNatLoc500 has height,width)
     <dataset>/<split>/localization.txt    `id,x0,y0,x1,y1`, one line a box   (may be absent), or
                                           `id,mask path,ignore path`, the ignore path often blank
 
@@ -17,28 +17,33 @@ comes back in that form.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from wsol.datasets.boxes import Box, BoxRules
+from wsol.datasets.options import Common, Optional
+from wsol.datasets.recognise import unknown_layout
+from wsol.datasets.split_builder import SplitBuilder
 from wsol.datasets.text_fields import at_line, numbered_lines, read_text, to_box, to_int
 from wsol.errors import UserError
-from wsol.images import FileRoot
+from wsol.images import FileRoot, open_root
 from wsol.manifest import Manifest, Split
 
 ROLE_OF = {"train": "train-weaksup", "val": "train-fullsup", "test": "test"}
 FILES = ("image_ids.txt", "class_labels.txt", "image_sizes.txt", "localization.txt")
-Box = tuple[float, float, float, float]
+SizeOrder = Literal["width-height", "height-width"]
 
 
 @dataclass
 class Localization:
-    """localization.txt by image id: boxes, or masks with at most one ignore mask an image."""
+    """localization.txt by image id: boxes and the line of the first, or masks with at most one ignore mask an image."""
 
+    lines: dict[str, int] = field(default_factory=dict)
     boxes: dict[str, list[Box]] = field(default_factory=dict)
     masks: dict[str, list[str]] = field(default_factory=dict)
     ignore: dict[str, str] = field(default_factory=dict)
@@ -70,7 +75,9 @@ def parse_class_labels(text: str, where: str, ids: frozenset[str]) -> dict[str, 
     return labels
 
 
-def parse_image_sizes(text: str, where: str, ids: frozenset[str]) -> dict[str, tuple[int, int]]:
+def parse_image_sizes(
+    text: str, where: str, ids: frozenset[str], order: SizeOrder = "width-height"
+) -> dict[str, tuple[int, int]]:
     """image_sizes.txt: (width, height) of each id."""
     sizes: dict[str, tuple[int, int]] = {}
     for number, line in numbered_lines(text):
@@ -80,15 +87,12 @@ def parse_image_sizes(text: str, where: str, ids: frozenset[str]) -> dict[str, t
             size = to_int(width, "width"), to_int(height, "height")
             if not all(0 < side < 2**31 for side in size):
                 raise ValueError(f"image size {width}x{height} is not possible")
-            sizes[image_id] = size
+            sizes[image_id] = size if order == "width-height" else size[::-1]
     return sizes
 
 
-def parse_localization(
-    text: str, where: str, ids: frozenset[str], sizes_wh: Mapping[str, tuple[int, int]] | None = None
-) -> Localization:
-    """localization.txt: boxes or masks, told apart by the first line. A box that leaves an image of known size is
-    refused."""
+def parse_localization(text: str, where: str, ids: frozenset[str]) -> Localization:
+    """localization.txt: boxes or masks; the first line says which."""
     found = Localization()
     holds_boxes: bool | None = None
     for number, line in numbered_lines(text):
@@ -98,13 +102,8 @@ def parse_localization(
             if holds_boxes:
                 image_id, *box = _from_right(line, 4, "id,x0,y0,x1,y1")
                 _check_id(image_id, ids, ())
-                corners = to_box(box)
-                width, height = (sizes_wh or {}).get(image_id, (math.inf, math.inf))
-                if corners[2] > width or corners[3] > height:
-                    raise ValueError(
-                        f"box '{' '.join(box)}' leaves its image '{image_id}' of {width}x{height}"
-                    )
-                found.boxes.setdefault(image_id, []).append(corners)
+                found.boxes.setdefault(image_id, []).append(to_box(box))
+                found.lines.setdefault(image_id, number)
                 continue
             image_id, mask, ignore = (*line.split(","), "")[:3]
             if line.count(",") not in (1, 2) or not mask:
@@ -155,10 +154,8 @@ def choose_dataset(root: FileRoot, wanted: str | None) -> FileRoot:
             raise UserError(f"--dataset-folder '{wanted}': '{root.location}' holds {names or 'no dataset'}")
         return root.subfolder(hits[0])
     if not folders:
-        raise UserError(
-            f"'{root.location}' does not hold the reference metadata layout: no <split>/image_ids.txt with "
-            f"split "
-            f"in {', '.join(ROLE_OF)}"
+        raise unknown_layout(
+            root, "the reference metadata layout", f"<split>/image_ids.txt with split in {', '.join(ROLE_OF)}"
         )
     if len(folders) > 1:
         raise UserError(
@@ -173,20 +170,23 @@ def read_wsol_metadata(
     dataset_folder: str | None = None,
     images: str | None = None,
     num_classes: int | None = None,
+    sizes: SizeOrder = "width-height",
+    rules: BoxRules | None = None,
 ) -> Manifest:
     """Read a dataset in the reference metadata layout.
 
     `images` is the folder or zip that image ids and mask paths are relative to; None for work on boxes alone.
-    `num_classes` is the highest label + 1 unless it is given.
+    `num_classes` is the highest label + 1 unless it is given. `sizes` is the order in image_sizes.txt.
     """
     root = choose_dataset(root, dataset_folder)
     splits: dict[str, Split] = {}
     notes: list[str] = []
     for name, role in ROLE_OF.items():
         if root.exists(f"{name}/image_ids.txt"):
-            splits[role], texts = _read_split(root, name)
+            splits[role], texts, said = _read_split(root, name, sizes, rules or BoxRules())
+            notes.extend(said)
             for file, text in write_split_texts(splits[role]).items():
-                if texts.get(file) is not None and texts[file] != text:
+                if texts.get(file) is not None and texts[file] != text and sizes == "width-height":
                     notes.append(
                         f"{name}/{file} is in another order or number format than the one written back"
                     )
@@ -204,7 +204,9 @@ def read_wsol_metadata(
     )
 
 
-def _read_split(root: FileRoot, name: str) -> tuple[Split, dict[str, str | None]]:
+def _read_split(
+    root: FileRoot, name: str, order: SizeOrder, rules: BoxRules
+) -> tuple[Split, dict[str, str | None], list[str]]:
     texts = {f: read_text(root, f"{name}/{f}") if root.exists(f"{name}/{f}") else None for f in FILES}
     where = {f: f"{root.location}/{name}/{f}" for f in FILES}
     ids = parse_image_ids(texts["image_ids.txt"] or "", where["image_ids.txt"])
@@ -219,20 +221,20 @@ def _read_split(root: FileRoot, name: str) -> tuple[Split, dict[str, str | None]
         raise UserError(
             f"{where['class_labels.txt']}: image '{lost}' has no label ({len(ids) - len(labels)} are so)"
         )
-    sizes = parse_image_sizes(texts["image_sizes.txt"] or "", where["image_sizes.txt"], known)
-    marks = parse_localization(texts["localization.txt"] or "", where["localization.txt"], known, sizes)
-    offsets = np.zeros(len(ids) + 1, np.int64)
-    np.cumsum([len(marks.boxes.get(i, ())) for i in ids], out=offsets[1:])
-    split = Split(
-        ids,
-        np.array([labels[i] for i in ids], np.int32),
-        sizes_wh=np.array([sizes.get(i, (0, 0)) for i in ids], np.int32).reshape(-1, 2),
-        boxes_xyxy=np.array([b for i in ids for b in marks.boxes.get(i, ())], np.float64).reshape(-1, 4),
-        box_offsets=offsets,
-        masks={k: tuple(marks.masks[i]) for k, i in enumerate(ids) if i in marks.masks},
-        ignore_masks={k: marks.ignore[i] for k, i in enumerate(ids) if i in marks.ignore},
-    )
-    return split, texts
+    sizes = parse_image_sizes(texts["image_sizes.txt"] or "", where["image_sizes.txt"], known, order)
+    marks = parse_localization(texts["localization.txt"] or "", where["localization.txt"], known)
+    builder = SplitBuilder(rules)
+    for image_id in ids:
+        builder.add(
+            image_id,
+            labels[image_id],
+            size_wh=sizes.get(image_id, (0, 0)),
+            boxes_xyxy=marks.boxes.get(image_id, ()),
+            masks=marks.masks.get(image_id, ()),
+            ignore_mask=marks.ignore.get(image_id),
+            where=f"{where['localization.txt']}:{marks.lines.get(image_id, 1)}",
+        )
+    return builder.build(), texts, builder.notes(name)
 
 
 def class_names(splits: Mapping[str, Split], count: int) -> tuple[str, ...]:
@@ -305,3 +307,27 @@ def write_wsol_metadata(manifest: Manifest, folder: str | os.PathLike[str]) -> P
         for file, text in files.items():
             (out / name / file).write_text(text, encoding="utf-8", newline="\n")
     return out
+
+
+@dataclass(frozen=True)
+class WsolMetadata(Common):
+    """The reference metadata layout (text files of ids, labels, sizes and boxes); images may be absent."""
+
+    dataset_folder: Optional[str] = None
+    """Which dataset, where the source holds several: CUB, ILSVRC, OpenImages."""
+    images: Optional[Path] = None
+    """Folder or zip that the image ids are relative to. Default: none, for work on boxes alone."""
+    num_classes: Optional[int] = None
+    """Number of classes. Default: the highest label + 1."""
+    sizes: SizeOrder = "width-height"
+    """Order of the numbers in image_sizes.txt; iNatLoc500 has height-width."""
+
+    def read(self, source: Path) -> Manifest:
+        return read_wsol_metadata(
+            open_root(source),
+            dataset_folder=self.dataset_folder,
+            images=open_root(self.images).location if self.images else None,
+            num_classes=self.num_classes,
+            sizes=self.sizes,
+            rules=self.rules,
+        )

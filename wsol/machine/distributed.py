@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import distributed
 
+from wsol.errors import UserError
+
 
 @dataclass(frozen=True)
 class World:
@@ -33,11 +35,14 @@ class World:
 
 def world_from_environment() -> World:
     """What torchrun says in the environment; alone without it."""
-    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    rank, size, local = (os.environ.get(name, "").strip() for name in names)
+    if not rank or not size:  # schedulers leave them empty where one process runs
         return World()
-    return World(
-        int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0"))
-    )
+    if not all(v.isascii() and v.isdigit() for v in (rank, size, local or "0")):
+        stated = ", ".join(f"{n}={os.environ.get(n, '')!r}" for n in names)
+        raise UserError(f"{stated}: expected whole numbers, as torchrun sets them; unset them to run alone")
+    return World(int(rank), int(size), int(local or "0"))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from wsol.errors import UserError
 from wsol.methods.batch import check_batch, hidden, unmixed
-from wsol.methods.method import Method, setting
+from wsol.methods.contract import Recorded
 from wsol.methods.rng import check_count, check_fraction, numpy_generator
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wsol.methods.batch import MixedBatch
-    from wsol.training.look import Look
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,9 @@ class HaSDraw:
 
 
 @dataclass(frozen=True)
-class HaS(Method):
-    """Hide-and-Seek's settings: `grid` x `grid` cells, each hidden with chance `prob`, afresh for every image.
+class HaS(Recorded):
+    """Hide-and-Seek's settings: `grid` x `grid` cells, each hidden with chance `prob`, afresh for every
+    image.
 
     The defaults hide half of 4 x 4 cells, which are 56 pixels wide at 224: one of the paper's patch sizes
     at its hiding probability. Cells follow the image's size (pixel y lies in row floor(y * grid / H)), so a
@@ -36,12 +36,14 @@ class HaS(Method):
     """
 
     name: ClassVar[str] = "has"
-    grid: int = setting(4, "Cells along a side.", check_count)
-    prob: float = setting(0.5, "Chance that a cell is hidden.", check_fraction)
+    grid: int = 4
+    prob: float = 0.5
 
-    def draw(
-        self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator, progress: float = 0.0
-    ) -> HaSDraw:
+    def __post_init__(self) -> None:
+        check_count(self.name, "grid", self.grid)
+        check_fraction(self.name, "prob", self.prob)
+
+    def draw(self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator) -> HaSDraw:
         import torch
 
         if self.grid > min(size_hw):
@@ -49,10 +51,10 @@ class HaS(Method):
                 f"has: a grid of {self.grid} x {self.grid} cells does not fit images of "
                 f"{size_hw[1]} x {size_hw[0]} pixels; choose a smaller `grid`"
             )
-        rng = numpy_generator(generator)
-        return HaSDraw(torch.from_numpy(rng.random((batch_size, self.grid, self.grid)) < self.prob))
+        chance = numpy_generator(generator)
+        return HaSDraw(torch.from_numpy(chance.random((batch_size, self.grid, self.grid)) < self.prob))
 
-    def apply(self, images: Tensor, labels: Tensor, draw: HaSDraw, look: Look | None = None) -> MixedBatch:
+    def apply(self, images: Tensor, labels: Tensor, draw: HaSDraw) -> MixedBatch:
         import torch
 
         check_batch(images, labels, len(draw.hidden))
