@@ -19,5 +19,10 @@ def main() -> None:
     raise SystemExit(train(config, sys.argv[1:], make_observer=observer_for).exit_code)
 
 
+def command() -> int:
+    """The same as a console script: its exit code."""
+    return run_command(main)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(command())

@@ -46,7 +46,8 @@ from tests.datasets.test_read_wsol_metadata import BOXES
 from tests.helpers.dataset_trees import tiny_files, write_tree
 from wsol import prepare
 from wsol.audit import audit_manifest
-from wsol.datasets.cards import parse_card, project_cards_folder
+from wsol.datasets import cards
+from wsol.datasets.cards import parse_card
 from wsol.datasets.coco import read_coco
 from wsol.datasets.cub import read_cub
 from wsol.datasets.folder import read_folder
@@ -326,7 +327,7 @@ def kinds(scratch: Path) -> dict[str, Kind]:
             lambda f: read_folder(MemoryRoot(f), f["boxes.csv"], "/memory/boxes.csv"),
         ),
         "card": Kind(
-            {"dataset.yaml": (project_cards_folder() / "cub200" / "dataset.yaml").read_bytes()},
+            {"dataset.yaml": (Path(cards.__file__).parent / "card_files" / "cub200.yaml").read_bytes()},
             ("dataset.yaml",),
             read_card_file,
         ),

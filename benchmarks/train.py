@@ -214,8 +214,8 @@ def direct_cost(config: TrainConfig, data: Data, device: torch.device) -> None:
     generator = torch.Generator().manual_seed(0)
 
     def added() -> None:
-        draw = trainer.regularizer.draw(len(images), (config.size, config.size), generator)
-        mixed = trainer.regularizer.apply(images, labels, draw)
+        draw = trainer.method.draw(len(images), (config.size, config.size), generator)
+        mixed = trainer.method.apply(images, labels, draw)
         cross_entropy(logits, mixed.labels_b)
 
     def whole() -> None:

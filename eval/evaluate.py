@@ -15,7 +15,7 @@ from eval.maps.source import MapSource
 from eval.maps.stored import INDEX, StoredMaps
 from eval.metrics.results_json import RESULTS
 from eval.progress import progress
-from eval.protocols import Protocol, channels_of, load_protocols, select
+from eval.protocols import Channel, Protocol, channels_of, load_protocols, select
 from eval.records.controls import ControlRecords
 from eval.records.fill import measure
 from eval.records.scorer import Scorer, require_boxes_or_masks
@@ -84,6 +84,7 @@ def score_subject(
         config.protocols,
         normalizations=config.normalizations,
         first_gt=config.first_gt,
+        aligned=config.aligned,
         ivr_fraction=config.ivr_fraction,
         extra=extra,
     )
@@ -163,6 +164,7 @@ def _score_split(
             "split_hash": digest,
             "num_images": len(split),
             "input_size": source.input_size,
+            "cells": source.cells.to_dict() if source.cells else None,
             "maps": source.describe(),
         }
 
@@ -172,13 +174,15 @@ def _score_split(
         # maps kept of more frames than asked for now are continued, not discarded
         wider = subject.source(split, role, sorted(frames | there))
         source = wider if StoredMaps.continues(maps, head_of(wider)) else source
-    unusable = {str(c): source.unusable(c.normalization, c.frame) for c in channels}
+    unusable = {str(c): _why_unusable(source, c) for c in channels}
     usable = [c for c in channels if unusable[str(c)] is None]
     if not usable:
         raise UserError(
             "none of the protocols can be scored: " + "; ".join(sorted({str(v) for v in unusable.values()}))
         )
-    scorer = Scorer.for_manifest(subject.manifest, split, usable, input_size=source.input_size)
+    scorer = Scorer.for_manifest(
+        subject.manifest, split, usable, input_size=source.input_size, cells=source.cells
+    )
     index = RecordIndex(
         subject.manifest.dataset,
         role,
@@ -212,6 +216,13 @@ def _score_split(
     )
     surplus = source.missing_and_surplus()[1] if hasattr(source, "missing_and_surplus") else []
     return store, surplus
+
+
+def _why_unusable(source: MapSource, channel: Channel) -> str | None:
+    """Why maps of a source cannot be scored as a channel asks; None when they can."""
+    if channel.aligned and source.cells is None:
+        return "where the cells of these maps look is not known, so they cannot be aligned"
+    return source.unusable(channel.normalization, channel.frame)
 
 
 def _progress(what: str, total: int, shown: bool) -> AbstractContextManager[Callable[[int], None]]:

@@ -64,13 +64,16 @@ class LocalizeConfig:
 
     # --- under which protocols
     protocols: tuple[str, ...] = ()
-    """Names of protocols, variants as NAME@max, NAME@pas, NAME@ivr, NAME@first_gt (default: all published ones)."""
+    """Names of protocols, variants as NAME@max, NAME@pas, NAME@ivr, NAME@first_gt, NAME@aligned (default: all published
+    ones)."""
     protocol_file: Path | None = None
     """Your own protocols in YAML, scored beside the published ones."""
     normalizations: tuple[Literal["minmax", "max", "pas", "ivr"], ...] = ()
     """Further normalisations to score every protocol under."""
     first_gt: bool = False
     """Also score every protocol with only the first ground-truth box of each image."""
+    aligned: bool = False
+    """Also score every protocol with each cell of a map drawn at the centre of what it sees (NAME@aligned)."""
     ivr_fraction: float | None = None
     """IVR's fraction instead of the released 0.45; choose it on train-fullsup."""
 

@@ -23,6 +23,7 @@ from wsol.files.strict_yaml import read_yaml
 Metric = Literal["box_accuracy", "pixel_average_precision", "mask_iou"]
 Frame = Literal["resize", "center-crop"]
 NormalizationName = Literal["minmax", "max", "pas", "ivr"]
+Drawing = Literal["resized", "aligned"]
 ThresholdRule = Literal["oracle", "fixed", "transferred", "none"]
 
 
@@ -35,7 +36,8 @@ class Protocol:
     threshold on the split being scored (an upper bound), "fixed" uses `fixed_threshold`, "transferred" takes the
     best one on train-fullsup, one per IoU threshold. `contours`: "largest" keeps the contour of largest polygon area,
     "all" every contour. `gt_boxes`: "any" takes the best over an image's boxes, "first" only the first listed.
-    `class_gate`: additionally requires the true class among the top 1 or top 5 predictions.
+    `class_gate`: additionally requires the true class among the top 1 or top 5 predictions. `drawing`: "resized"
+    resizes the map to the frame, as published; "aligned" draws each cell at the centre of what it sees.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Protocol:
     iou_comparison: Literal[">=", ">"] = ">="
     gt_boxes: Literal["any", "first"] = "any"
     class_gate: Literal["none", "top1", "top5"] = "none"
+    drawing: Drawing = "resized"
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -95,7 +98,13 @@ class Protocol:
     @property
     def channel(self) -> Channel:
         """The kind of 8-bit score map this protocol reads."""
-        return Channel(self.frame, self.frame_size, self.normalization, self.normalization_fraction)
+        return Channel(
+            self.frame,
+            self.frame_size,
+            self.normalization,
+            self.normalization_fraction,
+            self.drawing == "aligned",
+        )
 
     def definition(self) -> dict[str, Any]:
         """Every field, as plain data for results.json."""
@@ -106,16 +115,17 @@ class Protocol:
 
 @dataclass(frozen=True, order=True)
 class Channel:
-    """A kind of score map: frame and normalisation. Protocols that share it share the per-image records."""
+    """A kind of score map: frame, normalisation and drawing. Protocols that share it share the per-image records."""
 
     frame: str
     frame_size: int
     normalization: str
     fraction: float | None = None
+    aligned: bool = False
 
     def __str__(self) -> str:
         tail = "" if self.fraction is None else f"{self.fraction:g}"
-        return f"{self.frame}{self.frame_size}-{self.normalization}{tail}"
+        return f"{self.frame}{self.frame_size}-{self.normalization}{tail}{'-aligned' if self.aligned else ''}"
 
 
 def channels_of(protocols: Iterable[Protocol]) -> list[Channel]:
@@ -190,7 +200,8 @@ PROTOCOLS: Mapping[str, Protocol] = {p.name: p for p in _BASE}
 
 
 def protocol_named(name: str, known: Mapping[str, Protocol] = PROTOCOLS) -> Protocol:
-    """A protocol by name, with `@max`, `@pas`, `@ivr`, `@minmax` (another normalisation) and `@first_gt` applied.
+    """A protocol by name, with its marks applied: `@max`, `@pas`, `@ivr`, `@minmax` (another normalisation),
+    `@first_gt`, `@aligned`.
 
     >>> protocol_named("maxboxacc@ivr").normalization
     'ivr'
@@ -202,10 +213,14 @@ def protocol_named(name: str, known: Mapping[str, Protocol] = PROTOCOLS) -> Prot
     for mark in marks:
         if mark == "first_gt":
             protocol = dataclasses.replace(protocol, gt_boxes="first")
+        elif mark == "aligned":
+            protocol = dataclasses.replace(protocol, drawing="aligned")
         elif mark in ("minmax", "max", "pas", "ivr"):
             protocol = dataclasses.replace(protocol, normalization=mark, normalization_fraction=None)  # type: ignore[arg-type]
         else:
-            raise unknown_name("protocol variant", mark, ("minmax", "max", "pas", "ivr", "first_gt"))
+            raise unknown_name(
+                "protocol variant", mark, ("minmax", "max", "pas", "ivr", "first_gt", "aligned")
+            )
     return dataclasses.replace(protocol, name=name)
 
 
@@ -214,11 +229,12 @@ def select(
     *,
     normalizations: Iterable[str] = (),
     first_gt: bool = False,
+    aligned: bool = False,
     ivr_fraction: float | None = None,
     extra: Mapping[str, Protocol] | None = None,
 ) -> tuple[Protocol, ...]:
     """The protocols to score: `names` (default: all published ones and those in `extra`), each also under every
-    further normalisation asked for, and with only the first ground-truth box where asked."""
+    further normalisation asked for, with only the first ground-truth box and with aligned cells where asked."""
     known = {**PROTOCOLS, **(extra or {})}
     chosen = [protocol_named(n, known) for n in (names or known)]
     for normalization in normalizations:
@@ -230,6 +246,9 @@ def select(
         for p in list(chosen):
             if p.metric == "box_accuracy" and p.gt_boxes == "any":
                 chosen.append(dataclasses.replace(p, name=f"{p.name}@first_gt", gt_boxes="first"))
+    if aligned:
+        resized = [p for p in chosen if p.drawing == "resized"]
+        chosen += [dataclasses.replace(p, name=f"{p.name}@aligned", drawing="aligned") for p in resized]
     if ivr_fraction is not None:
         chosen = [
             dataclasses.replace(p, normalization_fraction=ivr_fraction) if p.normalization == "ivr" else p
@@ -281,6 +300,14 @@ def load_protocols(file: str | os.PathLike[str]) -> dict[str, Protocol]:
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """The fields in which two definitions differ, name and source aside; empty when they mean the same number."""
-    keys = [k for k in {**a, **b} if k not in ("name", "source")]
-    return [f"{k}: {a.get(k)!r} / {b.get(k)!r}" for k in keys if a.get(k) != b.get(k)]
+    """The fields in which two definitions differ, name and source aside; empty when they mean the same number.
+
+    A field that a definition lacks, since it was written before there was one, has its default.
+    """
+    usual = {f.name: f.default for f in dataclasses.fields(Protocol)}
+    found = []
+    for key in {**a, **b}:
+        left, right = (d.get(key, usual.get(key)) for d in (a, b))
+        if key not in ("name", "source") and left != right:
+            found.append(f"{key}: {left!r} / {right!r}")
+    return found

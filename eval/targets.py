@@ -15,6 +15,7 @@ from eval.limit import limited_subject
 from eval.maps.files import ScoreMapFiles
 from eval.maps.network import NetworkMaps
 from eval.maps.stored import INDEX, StoredMaps
+from wsol.cams.cell_centers import cell_centers
 from wsol.cams.registry import CAM_OF_FINAL, layer_maps
 from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
@@ -85,6 +86,12 @@ def _wanted(config: LocalizeConfig) -> LayerMap:
     return only
 
 
+def _about_map(model: Any, wanted: LayerMap) -> dict[str, Any]:
+    """What provenance says of a network's maps: method, layer, label, and where the cells look (None: not known)."""
+    cells = cell_centers(model, wanted.layer)
+    return {**wanted.describe(), "label": wanted.label, "cells": cells.to_dict() if cells else None}
+
+
 def _marked(name: str, wanted: LayerMap, join: str = "-") -> str:
     """A name that says which map method was used, where that is not CAM."""
     return name if wanted == CAM_OF_FINAL else f"{name}{join}{wanted.label}"
@@ -119,7 +126,7 @@ def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
             "method": run.method,
             "training": dict(run.config),
             "training_seed": run.config.get("seed"),
-            "map": {**wanted.describe(), "label": wanted.label},
+            "map": _about_map(model, wanted),
             **description,
         },
         _marked(f"{run.dir.name} ({run.method})", wanted, " "),
@@ -146,7 +153,7 @@ def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
         {
             "checkpoint": str(config.checkpoint),
             "arch": config.arch,
-            "map": {**wanted.describe(), "label": wanted.label},
+            "map": _about_map(model, wanted),
             **description,
         },
         _marked(config.checkpoint.name, wanted, " "),

@@ -51,5 +51,10 @@ def default_folder(name: str, options: Command) -> str:
     return f"{dataset.lower()}-boxes" if dataset else name
 
 
+def command() -> int:
+    """The same as a console script: its exit code."""
+    return run_command(main)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(command())

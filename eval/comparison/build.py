@@ -212,6 +212,15 @@ def _caveats(pairing: Pairing) -> list[str]:
             f"The runs differ in their network ({', '.join(archs)}): a difference may be the network's and not the "
             "method's."
         )
+    looks = (_cells_look(r) for r in (*pairing.baseline, *pairing.other))
+    places = {place for place in looks if place is not None}
+    if len(places) > 1:
+        shown = " / ".join(f"{x:+.1f}, {y:+.1f}" for x, y in sorted(places))
+        lines.append(
+            f"Maps are drawn beside where their cells look, by unequal shares of the image (right, down, in percent: "
+            f"{shown}): part of a difference may be geometry. The variants NAME@aligned (eval.localize --aligned) are "
+            "free of it."
+        )
     if not pairing.by_seed and max(a, b) > 1:
         lines.append("The methods have no training seed in common: runs are not paired by seed.")
     lines.append(
@@ -223,6 +232,15 @@ def _caveats(pairing: Pairing) -> list[str]:
             "'parts' is composed from a seed to show mechanisms; it is no evidence about photographs."
         )
     return lines
+
+
+def _cells_look(run: Evaluated) -> tuple[float, float] | None:
+    """By how much of the image, in percent, maps are drawn right of and below where they look; None if not known."""
+    cells = (run.results["provenance"].get("map") or {}).get("cells")
+    if not cells:
+        return None
+    x, y = (round(100 * o / cells[a]["pixels"], 1) for o, a in zip(cells["offset_xy"], "xy"))
+    return x, y
 
 
 def _analysis_json(analysis: Analysis) -> dict[str, Any]:

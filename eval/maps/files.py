@@ -28,6 +28,7 @@ from wsol.errors import UserError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from wsol.cams.cell_centers import CellCenters
     from wsol.manifest import Split
 
 SizePolicy = Literal["resize", "refuse"]
@@ -51,6 +52,7 @@ class ScoreMapFiles:
 
     frames = ("resize",)
     input_size: int | None = None
+    cells: CellCenters | None = None
 
     def __init__(
         self,

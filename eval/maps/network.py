@@ -14,6 +14,7 @@ import torch
 
 from eval.maps.batch import RawBatch, ranks_from_logits
 from eval.records.store import BLOCK
+from wsol.cams.cell_centers import CellCenters, cell_centers
 from wsol.cams.extract import extract_maps
 from wsol.cams.registry import CAM_OF_FINAL
 from wsol.images import open_root
@@ -73,6 +74,13 @@ class NetworkMaps:
         self.wanted = tuple(wanted)
         self._description = description
         self._images_sha256: str | None = None
+        self._cells: CellCenters | None = None
+
+    @property
+    def cells(self) -> CellCenters | None:
+        if self._cells is None:
+            self._cells = cell_centers(self.model, self.wanted[0].layer)
+        return self._cells
 
     def describe(self) -> dict[str, Any]:
         if self._images_sha256 is None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from eval.maps.batch import RawBatch
+    from wsol.cams.cell_centers import CellCenters
 
 
 class MapSource(Protocol):
@@ -24,6 +25,11 @@ class MapSource(Protocol):
     @property
     def input_size(self) -> int | None:
         """Side of the network's input; None where maps are not a network's."""
+        ...
+
+    @property
+    def cells(self) -> CellCenters | None:
+        """Where the maps' cells look in the network's input; None where nobody can say."""
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from eval.maps.batch import RawBatch
 from eval.records.store import BLOCK, block_path, intact, npz_bytes
+from wsol.cams.cell_centers import CellCenters
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 
@@ -33,6 +34,7 @@ class StoredMaps:
         self.head = dict(head)
         self.frames = tuple(head["maps"]["frames"])
         self.input_size: int | None = head["input_size"]
+        self.cells = CellCenters.from_dict(head["cells"]) if head.get("cells") else None
 
     @classmethod
     def create(cls, folder: Path, head: Mapping[str, Any]) -> StoredMaps:
@@ -50,9 +52,11 @@ class StoredMaps:
     def continues(folder: Path, head: Mapping[str, Any]) -> bool:
         """Whether the maps in a folder are of just this recipe and split."""
         try:
-            return (folder / INDEX).read_bytes() == _text(head).encode()
-        except OSError:
+            there = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return False
+        # where the cells look follows from the rest; maps from before it was noted are continued
+        return isinstance(there, dict) and _text({**there, "cells": None}) == _text({**head, "cells": None})
 
     @staticmethod
     def frames_at(folder: Path) -> set[str]:

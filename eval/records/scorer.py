@@ -11,6 +11,7 @@ import numpy as np
 
 from eval.boxes.best_iou import best_iou_per_level_batch
 from eval.boxes.frames import Frame, split_boxes
+from eval.maps.aligned import upsample_aligned
 from eval.maps.batch import RawBatch
 from eval.maps.normalization import normalize, score_levels, upsample
 from eval.protocols import Channel
@@ -22,6 +23,7 @@ from wsol.images import decode_grey, open_root
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from wsol.cams.cell_centers import CellCenters
     from wsol.images import FileRoot
     from wsol.manifest import Manifest, Split
 
@@ -41,6 +43,8 @@ class Scorer:
     files: FileRoot | None = None
     masks: bool = False
     num_parts: int = 0
+    cells: CellCenters | None = None
+    """Where the maps' cells look, for channels that are aligned."""
     _frames: dict[tuple[str, int], Frame] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -51,6 +55,7 @@ class Scorer:
         channels: Sequence[Channel],
         *,
         input_size: int | None = None,
+        cells: CellCenters | None = None,
     ) -> Scorer:
         """A scorer that also measures masks and parts where the manifest has them and its files are at hand."""
         masks = bool(split.masks) and len(split.masks) == len(split)
@@ -63,6 +68,7 @@ class Scorer:
             files,
             masks and files is not None,
             len(manifest.part_names) if part_masks and files is not None else 0,
+            cells,
         )
 
     def frame(self, channel: Channel) -> Frame:
@@ -83,9 +89,9 @@ class Scorer:
             "top5": batch.top5,
             "num_boxes": counts.astype(np.int32),
         }
-        grouped: dict[tuple[str, int], list[Channel]] = {}
+        grouped: dict[tuple[str, int, bool], list[Channel]] = {}
         for channel in self.channels:
-            grouped.setdefault((channel.frame, channel.frame_size), []).append(channel)
+            grouped.setdefault((channel.frame, channel.frame_size, channel.aligned), []).append(channel)
         for channels in grouped.values():
             self._score_frame(batch, channels, arrays)
         return arrays
@@ -101,7 +107,7 @@ class Scorer:
         given = np.zeros(n, bool)
         for i, m in enumerate(raw):
             if m is not None:
-                large[i], given[i] = upsample(m, frame.size_hw), True
+                large[i], given[i] = self._drawn(m, frame, channels[0].aligned), True
         several = bool((np.diff(offsets) > 1).any())
         for c in channels:
             levels, found = score_levels(large, c.normalization, c.fraction)
@@ -118,6 +124,13 @@ class Scorer:
             arrays[channel_array(c, "status")] = batch.status | np.where(given, found, 0).astype(np.uint8)
         if self.masks and frame.name == "resize":
             self._score_masks(batch, frame, channels, large, given, arrays)
+
+    def _drawn(self, m: npt.NDArray[np.floating], frame: Frame, aligned: bool) -> npt.NDArray[np.float64]:
+        """A raw map in the frame."""
+        if not aligned:
+            return upsample(m, frame.size_hw)
+        assert self.cells is not None
+        return upsample_aligned(m, frame.size_hw, self.cells)
 
     def _score_masks(
         self,
@@ -145,6 +158,8 @@ class Scorer:
                 inside,
                 outside,
             )
+        if channels[0].aligned and "energy_object" in arrays:
+            return  # energy is that of the map as it is drawn without alignment, where both are scored
         arrays["energy_object"] = energy[:, 0]
         if self.num_parts:
             arrays["energy_parts"] = energy[:, 1:]

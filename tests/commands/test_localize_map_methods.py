@@ -11,7 +11,7 @@ from eval.analysis.evaluated import open_evaluated
 from eval.comparison.run_pairs import group, pair
 from eval.localize import main as localize
 from eval.metrics.results_json import read_results
-from tests.helpers.evaluations import make_pictures, make_run
+from tests.helpers.evaluations import make_maps, make_pictures, make_run
 from wsol.cams.map_method import MapMethod
 from wsol.cams.registry import MAP_METHODS
 
@@ -46,7 +46,8 @@ def test_a_method_of_ones_own_is_localized_and_compared(
     recipes = {n: json.loads((run / n / "maps" / "test" / "maps.json").read_text())["maps"] for n in folders}
     assert "map" not in recipes["eval"], "maps of CAM from before there were others stay valid"
     assert recipes["eval-layercam-layer2"]["map"] == [{"method": "layercam", "layer": "layer2"}]
-    made = read_results(run / "eval-mean-layer2")["provenance"]["map"]
+    made = {**read_results(run / "eval-mean-layer2")["provenance"]["map"]}
+    assert made.pop("cells")["offset_xy"] == [1.5, 1.5]
     assert made == {"method": "mean", "layer": "layer2", "label": "mean-layer2"}
     rows = pair(group([open_evaluated(run / name) for name in folders]))
     labels = ("layercam", "layercam-layer2", "mean", "mean-layer2")
@@ -97,3 +98,33 @@ def test_every_method_is_named_in_the_help(capsys: pytest.CaptureFixture[str]) -
         localize(["--help"])
     words = capsys.readouterr().out.replace(",", " ").split()
     assert set(MAP_METHODS) <= set(words)
+
+
+def test_aligned_protocols_stand_beside_the_published_ones(pictures: Path, tmp_path: Path) -> None:
+    """At stride 8 of 32 pixels everything moves by 3.5 pixels of the input; kept maps need no forward pass for it."""
+    run = make_run(tmp_path / "cutmix-0", pictures)
+    assert localize([str(run), *QUICK]) == 0
+    plain = read_results(run / "eval")
+    assert localize([str(run), *QUICK, "--aligned"]) == 0
+    both = read_results(run / "eval")
+    assert both["protocols"]["maxboxacc"] == plain["protocols"]["maxboxacc"]
+    assert both["protocols"]["maxboxacc@aligned"]["definition"]["drawing"] == "aligned"
+    own = ["--score-maps", str(run / "eval" / "maps" / "test"), "--dataset", str(pictures), "--aligned"]
+    assert localize([*own, *QUICK, "--out", str(tmp_path / "again")]) == 0
+    again = read_results(tmp_path / "again")["protocols"]
+    assert again["maxboxacc@aligned"]["value"] == both["protocols"]["maxboxacc@aligned"]["value"]
+
+
+def test_maps_from_files_cannot_be_aligned(pictures: Path, tmp_path: Path) -> None:
+    maps = make_maps(tmp_path / "maps.npz", test=8, fullsup=4)
+    arguments = [
+        "--score-maps",
+        str(maps),
+        "--dataset",
+        str(pictures),
+        "--aligned",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert localize([*arguments, *QUICK]) == 0
+    assert "not known" in read_results(tmp_path / "o")["not_computed"]["maxboxacc@aligned"]

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsol.datasets.cards import known_cards, project_cards_folder
+from wsol.datasets.cards import known_cards
 from wsol.prepare import COMMANDS
 
-PROJECT = project_cards_folder().parent
+PROJECT = Path(__file__).resolve().parents[2]
 DOCS = PROJECT / "docs" / "datasets.md"
 
 
@@ -79,5 +79,5 @@ def test_every_documented_prepare_line_is_legal(line: tuple[str, str]) -> None:
 
 def test_every_card_is_documented() -> None:
     text = DOCS.read_text()
-    for card in known_cards(project_cards_folder()).values():
+    for card in known_cards().values():
         assert card.prepare.split()[3] in text

@@ -97,6 +97,7 @@ class PlantedMaps:
         self.split = split
         self.role = role
         self.input_size: int | None = None
+        self.cells = None
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "planted", "frames": list(self.frames), "recipe": repr(self.planted)}

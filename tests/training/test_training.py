@@ -18,7 +18,7 @@ from wsol.files.checked_safetensors import load_tensors
 from wsol.loading import EvalView, evaluation_batches, normalize_images
 from wsol.machine.distributed import World
 from wsol.manifest import load_manifest, write_manifest
-from wsol.methods import REGULARIZERS, CutMix, MixedBatch
+from wsol.methods import METHODS, CutMix, MixedBatch
 from wsol.models import build_classifier
 from wsol.models.head import Outputs
 from wsol.runs.find import newest_run
@@ -29,12 +29,12 @@ from wsol.training.batchnorm_stats import PartStatistics
 from wsol.training.config import TrainConfig
 from wsol.training.data import first_classes
 from wsol.training.log import trim_log
-from wsol.training.loop import mixed_hits
 from wsol.training.optim import build_optimizer, learning_rate, set_learning_rate
 from wsol.training.pixels import Decode, PixelFile, make_pixels, pixel_file
 from wsol.training.progress import Silent
-from wsol.training.rng import Crops, epoch_crops, epoch_order, network_seed, regularizer_generator
+from wsol.training.rng import Crops, epoch_crops, epoch_order, method_generator, network_seed
 from wsol.training.session import train
+from wsol.training.step import mixed_hits
 from wsol.training.validation import accuracy, count_correct
 
 
@@ -86,7 +86,7 @@ def test_head_learns_faster_and_everything_decays() -> None:
     assert body["weight_decay"] == head["weight_decay"] == 0.25
 
 
-# --- chance -------------------------------------------------------------------------------------------------
+# --- random numbers -------------------------------------------------------------------------------------------------
 
 
 def test_order_visits_every_image_and_changes_with_epoch_and_seed() -> None:
@@ -111,9 +111,9 @@ def test_parts_share_a_step_without_loss_or_overlap() -> None:
     np.testing.assert_array_equal(np.concatenate([p.crops.flip for p in parts]), crops.flip[12:])
 
 
-def test_regularizer_draws_depend_on_step_and_part_alone() -> None:
+def test_method_draws_depend_on_step_and_part_alone() -> None:
     def draw(step: int, part: int) -> object:
-        return CutMix().draw(8, (32, 32), regularizer_generator(0, step, part)).boxes_xyxy
+        return CutMix().draw(8, (32, 32), method_generator(0, step, part)).boxes_xyxy
 
     assert draw(3, 1) == draw(3, 1)
     assert len({draw(step, part) for step in range(3) for part in range(3)}) == 9
@@ -328,8 +328,8 @@ def _naive_weights(config: TrainConfig, manifest: Path, epochs: int) -> dict[str
                 images.append(np.fliplr(cut) if crops.flip[place] else cut)
                 labels.append(int(split.labels[row]))
             batch = normalize_images(torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy()))
-            method = config.regularizer()
-            draw = method.draw(config.batch_size, (32, 32), regularizer_generator(config.seed, step, 0))
+            method = config.make_method()
+            draw = method.draw(config.batch_size, (32, 32), method_generator(config.seed, step, 0))
             mixed = method.apply(batch, torch.tensor(labels), draw)
             logits = model(mixed.images).logits
             lam = torch.as_tensor(mixed.lam)
@@ -346,7 +346,7 @@ def _naive_weights(config: TrainConfig, manifest: Path, epochs: int) -> dict[str
     return model.state_dict()
 
 
-@pytest.mark.parametrize("method", sorted(REGULARIZERS))
+@pytest.mark.parametrize("method", sorted(METHODS))
 def test_a_run_equals_training_written_down_plainly(manifest: Path, method: str) -> None:
     config = tiny_config(manifest, method=method, channels_last="off")  # another layout rounds otherwise
     outcome = train(config, report=Silent())
@@ -377,7 +377,7 @@ def test_what_a_run_leaves(manifest: Path) -> None:
     assert run.spec == _spec()
     assert run.config["train_resize"] == 37
     assert run.config["precision"] == "fp32"
-    assert run.record["regularizer"] == {"name": "cutmix", "alpha": 1.0, "prob": 1.0, "per_sample": False}
+    assert run.record["method"] == {"name": "cutmix", "alpha": 1.0, "prob": 1.0, "per_sample": False}
     assert run.record["versions"]["torch"] == torch.__version__.split("+")[0]
     lines = [json.loads(text) for text in (run.dir / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
@@ -637,9 +637,10 @@ def test_infinite_weights_are_never_kept(manifest: Path, tmp_path: Path, more: d
 
 def test_every_setting_of_every_method_has_its_flag_with_its_default() -> None:
     own = {f.name: f.default for f in fields(TrainConfig)}
-    for name, cls in REGULARIZERS.items():
+    for name, cls in METHODS.items():
         for field in fields(cls):
             assert own[f"{name}_{field.name}"] == field.default
+            assert field.metadata["help"]
 
 
 @pytest.mark.parametrize(

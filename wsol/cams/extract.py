@@ -38,8 +38,9 @@ def extract_maps(
     `images` is float [N, 3, S, S], normalised; it and `class_ids` [N] are moved to the model's device, where the
     result stays. `class_ids` None takes each image's predicted class. At the final map gradients come from the head
     alone; other layers that need them share one backward pass, which ends at the first of them. CAM alone also takes
-    `class_ids` [N, M], several classes an image, and gives [N, M, h, w]. The model is in evaluation mode meanwhile;
-    every module's own mode is restored, on errors as well.
+    `class_ids` [N, M], several classes an image, and gives [N, M, h, w]. CAM of a network whose training method
+    defines its own map is that map. The model is in evaluation mode meanwhile; every module's own mode is restored, on
+    errors as well.
 
     Raises TypeError or ValueError for class ids that do not fit, UserError for a layer that cannot be read.
     """
@@ -56,7 +57,8 @@ def extract_maps(
         seen = stack.enter_context(outputs_of(model.backbone, layers, bool(backward)))
         if class_ids is not None:
             class_ids = class_ids.to(device, non_blocking=True)
-        logits, features, _ = model(images.to(device, non_blocking=True), class_ids)
+        outputs = model(images.to(device, non_blocking=True), class_ids)
+        logits, features = outputs.logits, outputs.features
         if class_ids is None:
             class_ids = logits.argmax(1)
         gradients: dict[str, Tensor] = {}
@@ -70,6 +72,9 @@ def extract_maps(
             gradients[FINAL] = head_gradient(model.head, features_of[FINAL], class_ids)
         maps = []
         for w in wanted:
+            if w == CAM_OF_FINAL and model.method is not None and model.method.has_own_maps:
+                maps.append(model.method.maps(model, outputs, class_ids))
+                continue
             found = features_of[w.layer]
             gradient = exact(gradients[w.layer]) if w.method.needs_gradient else found
             maps.append(w.method.formula(found, gradient, model.head, class_ids))

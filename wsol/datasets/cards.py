@@ -1,4 +1,5 @@
-"""Dataset cards, `data_manifests/<name>/dataset.yaml`: what is known before anybody holds the dataset."""
+"""Dataset cards, `card_files/<name>.yaml`, or `dataset.yaml` beside a manifest: what is known before anybody holds the
+dataset."""
 
 from __future__ import annotations
 
@@ -7,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import wsol
 from wsol.errors import UserError
 from wsol.files.regular import read_text
 from wsol.files.strict_yaml import load_yaml
@@ -121,24 +121,23 @@ def read_card(folder: Path) -> Card | None:
     return parse_card(read_text(file), str(file))
 
 
-def known_cards(manifests: Path) -> dict[str, Card]:
-    """Every card under a `data_manifests/` folder, by the name of its folder."""
-    cards = {}
-    for file in sorted(manifests.glob("*/dataset.yaml")):
+def known_cards(manifests: Path | None = None) -> dict[str, Card]:
+    """Every card by name: those that come with the package, and over them those in a `data_manifests/` folder."""
+    cards = {file.stem: parse_card(file.read_text(encoding="utf-8"), str(file)) for file in _own_files()}
+    for file in sorted(manifests.glob("*/dataset.yaml")) if manifests is not None else ():
         card = read_card(file.parent)
         if card is not None:
             cards[file.parent.name] = card
     return cards
 
 
-def project_cards_folder() -> Path:
-    """The project's own data_manifests/, where the committed cards are."""
-    return Path(wsol.__file__).resolve().parents[1] / "data_manifests"
+def _own_files() -> list[Path]:
+    return sorted((Path(__file__).parent / "card_files").glob("*.yaml"))
 
 
 def find_card(folder: Path, name: str) -> Card | None:
-    """The card beside a manifest, else the project's card of that folder's name, else of `name`."""
-    for place in (folder, project_cards_folder() / folder.name, project_cards_folder() / name):
-        if place.name and (card := read_card(place)) is not None:
-            return card
-    return None
+    """The card beside a manifest, else the package's of that folder's name, else the package's of `name`."""
+    if (card := read_card(folder)) is not None:
+        return card
+    own = known_cards()
+    return own.get(folder.name) or own.get(name)

@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from wsol.datasets.cards import known_cards, project_cards_folder
+import wsol
+from wsol.datasets.cards import known_cards
 from wsol.datasets.parts import PartsConfig, config_hash, read_parts, write_parts
 from wsol.errors import UserError, unknown_name
 from wsol.manifest import Manifest, load_manifest, write_manifest
@@ -16,10 +17,14 @@ EMBEDDED = "parts"
 
 
 def manifests_folder() -> Path:
-    """Where manifests live: `data_manifests/` under the current folder where there is one, else the project's
-    own."""
+    """Where manifests live: `data_manifests/` under the current folder; from outside a checkout that has one, the
+    checkout's. Never in an installation."""
     here = Path("data_manifests")
-    return here if here.is_dir() else project_cards_folder()
+    checkout = Path(wsol.__file__).resolve().parents[1]
+    if here.is_dir() or not (checkout / "pyproject.toml").is_file():
+        return here
+    there = checkout / "data_manifests"
+    return there if there.is_dir() else here
 
 
 def open_dataset(

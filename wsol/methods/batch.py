@@ -1,4 +1,4 @@
-"""What a regularizer gives back: a batch of images, two labels for each, and the share of the first."""
+"""What a method makes of a batch: images, two labels for each, and the weight of either in the loss."""
 
 from __future__ import annotations
 
@@ -12,31 +12,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MixedBatch:
-    """A regularized batch; `lam` is the share of `labels_a`, the rest belongs to `labels_b`.
+    """A batch to train on; `lam` is the weight of `labels_a`, `lam_b` that of `labels_b`.
 
-    `images` is float [N, 3, H, W]; `labels_a` and `labels_b` are int64 [N]. `lam` is one float in [0, 1]
-    for the whole batch or a float32 tensor [N]. Without mixing, lam is 1.0 and both labels are the same
-    tensor. `images` may be the very tensor that was passed in when nothing was changed; it is never a
-    changed one.
+    `images` is float [N, 3, H, W]; `labels_a` and `labels_b` are int64 [N]. `lam` is one float in [0, 1] for the
+    whole batch or a float32 tensor [N]. `lam_b` None stands for 1 - lam; SnapMix's weights do not sum to 1. Without
+    mixing, lam is 1.0 and both labels are the same tensor. `images` may be the very tensor that was passed in when
+    nothing was changed; it is never a changed one.
     """
 
     images: Tensor
     labels_a: Tensor
     labels_b: Tensor
     lam: float | Tensor
+    lam_b: Tensor | None = None
+
+    @property
+    def rest(self) -> float | Tensor:
+        """The weight of `labels_b`."""
+        return 1.0 - self.lam if self.lam_b is None else self.lam_b
 
 
 def unmixed(images: Tensor, labels: Tensor) -> MixedBatch:
-    """The batch whose labels stay whole (vanilla, Cutout, Hide-and-Seek, or a batch left alone)."""
+    """The batch whose labels stay whole (Cutout, Hide-and-Seek, or a batch left alone)."""
     return MixedBatch(images, labels, labels, 1.0)
 
 
-def check_batch(images: Tensor, labels: Tensor, drawn_for: int) -> None:
+def check_batch(images: Tensor, labels: Tensor, drawn_for: int | None = None) -> None:
     """Refuse a batch that the draw was not made for.
 
     `images` must be floating point [N, 3, H, W], already normalised (a fill of 0 is then the mean colour),
-    and `labels` integer [N]; raises TypeError or ValueError otherwise. `drawn_for` is the draw's batch
-    size.
+    and `labels` integer [N]; raises TypeError or ValueError otherwise. `drawn_for` is the draw's batch size, where
+    the draw depends on it.
     """
     if not images.is_floating_point():
         raise TypeError(f"`images` must be floating point and normalised, got {images.dtype}")
@@ -46,26 +52,25 @@ def check_batch(images: Tensor, labels: Tensor, drawn_for: int) -> None:
         raise TypeError(f"`labels` must be integer class indices, got {labels.dtype}")
     if labels.shape != images.shape[:1]:
         raise ValueError(f"`labels` must have shape [{images.shape[0]}], got {tuple(labels.shape)}")
-    if images.shape[0] != drawn_for:
+    if drawn_for is not None and images.shape[0] != drawn_for:
         raise ValueError(f"the draw was made for {drawn_for} images, got {images.shape[0]}")
 
 
 def soft_targets(mixed: MixedBatch, num_classes: int) -> Tensor:
-    """The label distributions of a mixed batch: float32 [N, num_classes], each row summing to 1."""
+    """The label distributions of a mixed batch: float32 [N, num_classes], each row summing to lam + lam_b."""
     import torch
     from torch.nn.functional import one_hot
 
     first = one_hot(mixed.labels_a, num_classes).to(torch.float32)
     second = one_hot(mixed.labels_b, num_classes).to(torch.float32)
-    lam = mixed.lam if isinstance(mixed.lam, float) else mixed.lam[:, None]  # [N, 1]
-    return first * lam + second * (1.0 - lam)
+    lam, rest = (w if isinstance(w, float) else w[:, None] for w in (mixed.lam, mixed.rest))  # [N, 1]
+    return first * lam + second * rest
 
 
 def mixed_cross_entropy(logits: Tensor, mixed: MixedBatch) -> Tensor:
     """Mean cross entropy of `logits` [N, K] against the mixed labels (CutMix, section 3.1; Mixup, section 2).
 
-    Equal to cross entropy with `soft_targets`, without building them: lam * CE(labels_a) + (1 - lam) *
-    CE(labels_b).
+    Equal to cross entropy with `soft_targets`, without building them: lam * CE(labels_a) + lam_b * CE(labels_b).
     """
     from torch.nn.functional import cross_entropy
 
@@ -76,7 +81,7 @@ def mixed_cross_entropy(logits: Tensor, mixed: MixedBatch) -> Tensor:
         return mixed.lam * loss + (1.0 - mixed.lam) * cross_entropy(logits, mixed.labels_b)
     first = cross_entropy(logits, mixed.labels_a, reduction="none")  # [N]
     second = cross_entropy(logits, mixed.labels_b, reduction="none")  # [N]
-    return (mixed.lam * first + (1.0 - mixed.lam) * second).mean()
+    return (mixed.lam * first + mixed.rest * second).mean()
 
 
 def hidden(images: Tensor, masks: Tensor) -> Tensor:

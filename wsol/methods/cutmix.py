@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from wsol.methods.batch import MixedBatch, box_masks, check_batch, unmixed
-from wsol.methods.contract import Recorded
+from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_fraction, check_positive, numpy_generator
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
+
+    from wsol.training.look import Look
 
 Box = tuple[int, int, int, int]
 
@@ -40,43 +42,35 @@ class CutMixDraw:
 
 
 @dataclass(frozen=True)
-class CutMix(Recorded):
-    """CutMix's settings; the defaults are the paper's for ImageNet (its CIFAR runs used prob 0.5).
-
-    `alpha` is the Beta distribution's parameter, `prob` the chance that a batch (with `per_sample`, an
-    image) is mixed at all. `per_sample` draws a box for each image; the paper's code draws one for the
-    batch.
-    """
+class CutMix(Method):
+    """CutMix's settings; the defaults are the paper's for ImageNet (its CIFAR runs used prob 0.5)."""
 
     name: ClassVar[str] = "cutmix"
-    alpha: float = 1.0
-    prob: float = 1.0
-    per_sample: bool = False
+    alpha: float = setting(1.0, "lambda ~ Beta(alpha, alpha)", check_positive)
+    prob: float = setting(1.0, "Chance that a batch (with per-sample, an image) is mixed.", check_fraction)
+    per_sample: bool = setting(False, "A box for each image; the paper's code draws one for the batch.")
 
-    def __post_init__(self) -> None:
-        check_positive(self.name, "alpha", self.alpha)
-        check_fraction(self.name, "prob", self.prob)
-
-    def draw(self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator) -> CutMixDraw:
+    def draw(
+        self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator, progress: float = 0.0
+    ) -> CutMixDraw:
         import torch
 
-        chance = numpy_generator(generator)
-        permutation = torch.from_numpy(chance.permutation(batch_size).astype("int64"))
-        boxes = tuple(self._draw_box(size_hw, chance) for _ in range(batch_size if self.per_sample else 1))
+        rng = numpy_generator(generator)
+        permutation = torch.from_numpy(rng.permutation(batch_size).astype("int64"))
+        boxes = tuple(self._draw_box(size_hw, rng) for _ in range(batch_size if self.per_sample else 1))
         return CutMixDraw(permutation, boxes, tuple(kept_share(box, size_hw) for box in boxes))
 
-    def _draw_box(self, size_hw: tuple[int, int], chance: np.random.Generator) -> Box:
-        if chance.random() >= self.prob:
+    def _draw_box(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Box:
+        if rng.random() >= self.prob:
             return (0, 0, 0, 0)
         height, width = size_hw
-        lam = chance.beta(self.alpha, self.alpha)
-        centre_xy = int(chance.integers(width)), int(chance.integers(height))
+        lam = rng.beta(self.alpha, self.alpha)
+        centre_xy = int(rng.integers(width)), int(rng.integers(height))
         return clipped_box(size_hw, lam, centre_xy)
 
-    def apply(self, images: Tensor, labels: Tensor, draw: CutMixDraw) -> MixedBatch:
+    def apply(self, images: Tensor, labels: Tensor, draw: CutMixDraw, look: Look | None = None) -> MixedBatch:
         check_batch(images, labels, len(draw.permutation))
         permutation = draw.permutation.to(images.device, non_blocking=True)
-        partner_labels = labels[permutation]
         if self.per_sample:
             return self._apply_per_sample(images, labels, permutation, draw)
         (box,), (lam,) = draw.boxes_xyxy, draw.lam
@@ -85,7 +79,7 @@ class CutMix(Recorded):
         x0, y0, x1, y1 = box
         mixed = images.clone()
         mixed[:, :, y0:y1, x0:x1] = images[:, :, y0:y1, x0:x1][permutation]
-        return MixedBatch(mixed, labels, partner_labels, lam)
+        return MixedBatch(mixed, labels, labels[permutation], lam)
 
     @staticmethod
     def _apply_per_sample(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from wsol.errors import UserError
 from wsol.methods.batch import check_batch, hidden, unmixed
-from wsol.methods.contract import Recorded
+from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_count, check_fraction, numpy_generator
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wsol.methods.batch import MixedBatch
+    from wsol.training.look import Look
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,8 @@ class HaSDraw:
 
 
 @dataclass(frozen=True)
-class HaS(Recorded):
-    """Hide-and-Seek's settings: `grid` x `grid` cells, each hidden with chance `prob`, afresh for every
-    image.
+class HaS(Method):
+    """Hide-and-Seek's settings: `grid` x `grid` cells, each hidden with chance `prob`, afresh for every image.
 
     The defaults hide half of 4 x 4 cells, which are 56 pixels wide at 224: one of the paper's patch sizes
     at its hiding probability. Cells follow the image's size (pixel y lies in row floor(y * grid / H)), so a
@@ -36,14 +36,12 @@ class HaS(Recorded):
     """
 
     name: ClassVar[str] = "has"
-    grid: int = 4
-    prob: float = 0.5
+    grid: int = setting(4, "Cells along a side.", check_count)
+    prob: float = setting(0.5, "Chance that a cell is hidden.", check_fraction)
 
-    def __post_init__(self) -> None:
-        check_count(self.name, "grid", self.grid)
-        check_fraction(self.name, "prob", self.prob)
-
-    def draw(self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator) -> HaSDraw:
+    def draw(
+        self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator, progress: float = 0.0
+    ) -> HaSDraw:
         import torch
 
         if self.grid > min(size_hw):
@@ -51,10 +49,10 @@ class HaS(Recorded):
                 f"has: a grid of {self.grid} x {self.grid} cells does not fit images of "
                 f"{size_hw[1]} x {size_hw[0]} pixels; choose a smaller `grid`"
             )
-        chance = numpy_generator(generator)
-        return HaSDraw(torch.from_numpy(chance.random((batch_size, self.grid, self.grid)) < self.prob))
+        rng = numpy_generator(generator)
+        return HaSDraw(torch.from_numpy(rng.random((batch_size, self.grid, self.grid)) < self.prob))
 
-    def apply(self, images: Tensor, labels: Tensor, draw: HaSDraw) -> MixedBatch:
+    def apply(self, images: Tensor, labels: Tensor, draw: HaSDraw, look: Look | None = None) -> MixedBatch:
         import torch
 
         check_batch(images, labels, len(draw.hidden))

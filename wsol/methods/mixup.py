@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from wsol.methods.batch import MixedBatch, check_batch, unmixed
-from wsol.methods.contract import Recorded
+from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_fraction, check_positive, numpy_generator
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from wsol.training.look import Look
 
 
 @dataclass(frozen=True)
@@ -23,31 +25,25 @@ class MixupDraw:
 
 
 @dataclass(frozen=True)
-class Mixup(Recorded):
-    """Mixup's settings: lambda ~ Beta(alpha, alpha), one per batch; `prob` is the chance that a batch is
-    mixed.
-
-    alpha = 1 is what the CutMix paper used for its ImageNet comparison; for its localization runs it gives
-    none.
-    """
+class Mixup(Method):
+    """Mixup's settings; alpha = 1 is what the CutMix paper used for its ImageNet comparison (for its localization runs
+    it gives none)."""
 
     name: ClassVar[str] = "mixup"
-    alpha: float = 1.0
-    prob: float = 1.0
+    alpha: float = setting(1.0, "lambda ~ Beta(alpha, alpha), one for the batch.", check_positive)
+    prob: float = setting(1.0, "Chance that a batch is mixed.", check_fraction)
 
-    def __post_init__(self) -> None:
-        check_positive(self.name, "alpha", self.alpha)
-        check_fraction(self.name, "prob", self.prob)
-
-    def draw(self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator) -> MixupDraw:
+    def draw(
+        self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator, progress: float = 0.0
+    ) -> MixupDraw:
         import torch
 
-        chance = numpy_generator(generator)
-        permutation = torch.from_numpy(chance.permutation(batch_size).astype("int64"))
-        lam = float(chance.beta(self.alpha, self.alpha)) if chance.random() < self.prob else 1.0
+        rng = numpy_generator(generator)
+        permutation = torch.from_numpy(rng.permutation(batch_size).astype("int64"))
+        lam = float(rng.beta(self.alpha, self.alpha)) if rng.random() < self.prob else 1.0
         return MixupDraw(permutation, lam)
 
-    def apply(self, images: Tensor, labels: Tensor, draw: MixupDraw) -> MixedBatch:
+    def apply(self, images: Tensor, labels: Tensor, draw: MixupDraw, look: Look | None = None) -> MixedBatch:
         check_batch(images, labels, len(draw.permutation))
         if draw.lam == 1.0:
             return unmixed(images, labels)

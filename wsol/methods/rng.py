@@ -1,4 +1,4 @@
-"""Where regularizers get their random numbers from, and how their settings are checked."""
+"""Where methods get their random numbers from, and how their settings are checked."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def numpy_generator(generator: torch.Generator) -> np.random.Generator:
     """A numpy generator seeded by exactly one number drawn from `generator`.
 
     torch's public Beta distribution takes no generator, and its float32 gamma draws reach 0/0 at small
-    alpha; numpy's float64 Beta has neither fault. One number per batch also keeps a run's stream of random
-    numbers in step whatever the regularizer and its settings are.
+    alpha; numpy's float64 Beta has neither fault. One number per batch also keeps a run's stream of random numbers in
+    step whatever the method and its settings are.
     """
     import numpy as np
     import torch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,23 +17,33 @@ from wsol.models.spec import ClassifierSpec
 from wsol.models.timm_backbone import TimmBackbone, take_apart
 from wsol.models.vgg import Vgg16GapBackbone
 
+if TYPE_CHECKING:
+    from wsol.methods import Method
+
 
 def build_classifier(
-    spec: ClassifierSpec, *, pretrained: str | None = None, seed: int | None = None
+    spec: ClassifierSpec,
+    *,
+    pretrained: str | None = None,
+    seed: int | None = None,
+    method: Method | None = None,
 ) -> Classifier:
     """A classifier on the CPU, in training mode, ready to be trained.
 
-    `pretrained` is None (random weights), 'imagenet' (downloaded by torchvision or timm on first use), or a
-    checkpoint file ('file:PATH' or just the path), whose head is left out when it is for other classes;
-    `load_report` of the result says what was taken. With `seed` the initial weights depend on it alone and
-    torch's global generator is left as it was; without, they come from that generator. Raises UserError for
-    anything that cannot be had.
+    `pretrained` is None (random weights), 'imagenet' (downloaded by torchvision or timm on first use), or a checkpoint
+    file ('file:PATH' or just the path), whose head is left out when it is for other classes; `load_report` of the
+    result says what was taken. With `seed` the initial weights depend on it alone and torch's global generator is left
+    as it was; without, they come from that generator. `method` extends the network before weights are loaded. Raises
+    UserError for anything that cannot be had.
     """
     if seed is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build_classifier(spec, pretrained=pretrained)
+            return build_classifier(spec, pretrained=pretrained, method=method)
     model = _assemble(spec)
+    if method is not None and method.shapes_evaluation:
+        method.extend(model)
+        model.method = method
     if pretrained == "imagenet":
         load_imagenet(model)
     elif pretrained is not None:

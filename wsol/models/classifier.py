@@ -10,6 +10,7 @@ from wsol.models.head import Outputs, PooledLinear
 from wsol.models.spec import ClassifierSpec
 
 if TYPE_CHECKING:
+    from wsol.methods import Method
     from wsol.models.pretrained import LoadReport
 
 
@@ -18,10 +19,12 @@ class Classifier(nn.Module):
 
     With the plain head (`PooledLinear`) the class activation map of class k is the head's k-th row applied at every
     cell, and its mean over the cells plus the bias is the logit. `load_report` says where the weights came from
-    (None: random). `stride_changes` lists in words what was done to reach the output stride.
+    (None: random). `stride_changes` lists in words what was done to reach the output stride. `method` is the training
+    method that changed this network or defines its score maps, if one does.
     """
 
     load_report: LoadReport | None = None
+    method: Method | None = None
 
     def __init__(
         self, spec: ClassifierSpec, backbone: nn.Module, channels: int, stride_changes: tuple[str, ...]
@@ -38,6 +41,16 @@ class Classifier(nn.Module):
         """`class_ids` int [N] are the classes that the pass is about, for heads that ask for them."""
         return self.head(self.backbone(images), class_ids)
 
+    def parameters_by_role(self, pretrained: bool) -> dict[str, list[nn.Parameter]]:
+        """Every parameter once, under `head`, `new` (layers that no published weights have, where the rest is
+        `pretrained`) or `body`."""
+        prefixes = tuple(f"backbone.{name}." for name in getattr(self.backbone, "new_layers", ()))
+        roles: dict[str, list[nn.Parameter]] = {"body": [], "new": [], "head": []}
+        for name, parameter in self.named_parameters():
+            new = pretrained and name.startswith(prefixes)
+            roles["head" if name.startswith("head.") else "new" if new else "body"].append(parameter)
+        return roles
+
     def describe(self) -> dict[str, Any]:
         """What a run or a result records about its network, as plain values."""
         return {
@@ -45,4 +58,5 @@ class Classifier(nn.Module):
             "stride_changes": list(self.stride_changes),
             "parameters": sum(p.numel() for p in self.parameters()),
             "pretrained": self.load_report.to_dict() if self.load_report else None,
+            **({"method": self.method.to_dict()} if self.method else {}),
         }

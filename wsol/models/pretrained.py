@@ -150,16 +150,11 @@ def classes_of(state: dict[str, Tensor], arch: str) -> int | None:
 
 
 def _match_head(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> tuple[int | None, bool]:
-    """The class count of the source's head, and whether it fits ours."""
-    weight, bias = theirs.get("head.weight"), theirs.get("head.bias")
-    if weight is None:
-        return None, False
-    fits = (
-        bias is not None
-        and weight.shape == ours["head.weight"].shape
-        and bias.shape == ours["head.bias"].shape
-    )
-    return int(weight.shape[0]), fits
+    """The class count of the source's linear head, if it has one, and whether all of our head is there and fits."""
+    weight = theirs.get("head.weight")
+    shapes = {name: value.shape for name, value in ours.items() if _is_head(name) and not _counter(name)}
+    fits = all(name in theirs and theirs[name].shape == shape for name, shape in shapes.items())
+    return None if weight is None else int(weight.shape[0]), fits
 
 
 def _is_head(name: str) -> bool:

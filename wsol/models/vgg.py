@@ -19,6 +19,7 @@ class Vgg16GapBackbone(nn.Module):
     """
 
     channels = 1024
+    new_layers = ("conv6",)
 
     def __init__(self, output_stride: int) -> None:
         super().__init__()

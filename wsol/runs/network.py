@@ -26,6 +26,6 @@ def load_classifier(run: Run | str | os.PathLike[str], device: torch.device | st
     if not run.weights.is_file():
         raise UserError(f"run '{run.dir}' has no {WEIGHTS}; it {run.situation}")
     tensors, _ = load_tensors(run.weights)
-    model = build_classifier(run.spec)
+    model = build_classifier(run.spec, method=run.make_method())
     load_state(model, tensors, str(run.weights), allow_new_head=False)
     return model.to(device).eval()

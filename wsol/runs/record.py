@@ -24,6 +24,7 @@ from wsol.files.lock import held
 from wsol.files.seal import sealed, unsealed
 from wsol.files.strict_yaml import dump_yaml, read_yaml
 from wsol.files.typed import check_types
+from wsol.methods import Method, method_from_dict
 from wsol.models.spec import ClassifierSpec
 
 SCHEMA = 1
@@ -84,8 +85,22 @@ class Run:
 
     @property
     def method(self) -> str:
-        """The regularizer's name."""
+        """The training method's name."""
         return str(self.record["config"]["method"])
+
+    def make_method(self) -> Method:
+        """The training method with its settings; `UserError` for one that is not registered here."""
+        entry = self.record.get("method", self.record.get("regularizer"))  # the key's name until version 0.1
+        if entry is None:
+            entry = {"name": self.method}
+        if not isinstance(entry, dict):
+            raise UserError(f"{self.dir / RECORD}: 'method' is not as training writes it; expected a mapping")
+        try:
+            return method_from_dict(entry)
+        except UserError as error:
+            raise UserError(
+                f"{self.dir / RECORD}: {error}; load it with the version, or the program, that trained it"
+            ) from error
 
     @property
     def dataset(self) -> str:

@@ -12,18 +12,63 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+
+from typing_extensions import Doc
 
 from wsol.command_line import parse
-from wsol.errors import UserError, unknown_name
+from wsol.errors import UserError
 from wsol.files.strict_yaml import read_yaml
-from wsol.methods import REGULARIZERS, Regularizer
+from wsol.methods import METHODS, Method, method_named
 from wsol.models.names import check_arch, default_output_stride
+
+C = TypeVar("C", bound=type)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _method_fields() -> dict[str, tuple[str, Any, Any, str]]:
+    """Every method's settings as fields of the config: name -> (method, type, default, help)."""
+    found = {}
+    for method, cls in METHODS.items():
+        hints = get_type_hints(cls, include_extras=True)
+        for f in fields(cls):
+            found[f"{method}_{f.name}"] = (
+                method,
+                hints[f.name],
+                f.default,
+                f"{method}: {f.metadata['help']}",
+            )
+    return found
+
+
+METHOD_FIELDS = _method_fields()
+
+
+def _with_method_settings(cls: C) -> C:
+    """Insert the methods' settings behind the field `method` of a class that is about to become a dataclass."""
+    annotations = {}
+    for name, kind in cls.__annotations__.items():
+        annotations[name] = kind
+        if name == "method":
+            about = f"Training method: {', '.join(METHODS)}. Flags that begin with its name are its settings."
+            annotations[name] = Annotated[str, Doc(about)]
+            for added, (_, hint, default, text) in METHOD_FIELDS.items():
+                annotations[added] = Annotated[hint, Doc(text)]
+                setattr(cls, added, default)
+    cls.__annotations__ = annotations
+    return cls
 
 
 @dataclass(frozen=True)
+@_with_method_settings
 class TrainConfig:
-    """Every choice a training run makes. Validated on construction: an illegal value is a `UserError`."""
+    """Every choice a training run makes. Validated on construction: an illegal value is a `UserError`.
+
+    Each setting of each method is a field `METHOD_SETTING` too, generated from the method's own dataclass.
+    """
 
     # --- data
     dataset: str = "parts"
@@ -53,27 +98,10 @@ class TrainConfig:
 
     # --- method
     method: str = "cutmix"
-    """Regularizer: vanilla, cutmix, mixup, cutout or has."""
-    cutmix_alpha: float = 1.0
-    """CutMix: lambda ~ Beta(alpha, alpha)."""
-    cutmix_prob: float = 1.0
-    """CutMix: chance that a batch is mixed."""
-    cutmix_per_sample: bool = False
-    """CutMix: a box for each image instead of one for the batch."""
-    mixup_alpha: float = 1.0
-    """Mixup: lambda ~ Beta(alpha, alpha)."""
-    mixup_prob: float = 1.0
-    """Mixup: chance that a batch is mixed."""
-    cutout_side: float = 0.5
-    """Cutout: side of the square, as a share of the image's."""
-    cutout_side_px: int | None = None
-    """Cutout: side of the square in pixels, instead of --cutout-side."""
-    cutout_prob: float = 1.0
-    """Cutout: chance that an image is cut."""
-    has_grid: int = 4
-    """Hide-and-Seek: cells along a side."""
-    has_prob: float = 0.5
-    """Hide-and-Seek: chance that a cell is hidden."""
+    method_schedule: Literal["constant", "linear"] = "constant"
+    """linear: the chance that a batch meets the method at all rises from 0 to 1 over the run."""
+    method_off_epochs: int = 0
+    """Epochs at the end of the run that leave batches and layers as they are."""
 
     # --- optimization
     preset: Literal["choe2020", "cutmix2019"] | None = None
@@ -87,7 +115,10 @@ class TrainConfig:
     lr: float | None = None
     """Learning rate of the backbone (default: 0.1 from scratch, 0.001 with --pretrained)."""
     classifier_lr_ratio: float | None = None
-    """Learning rate of the head, relative to --lr (default: 10 with --pretrained, else 1)."""
+    """Learning rate of the head and of layers without pretrained weights, relative to --lr (default: 10 with
+    --pretrained, else 1)."""
+    fast_layers: tuple[str, ...] = ()
+    """Layers that learn at the head's rate as well, such as layer4."""
     momentum: float = 0.9
     """Momentum of SGD."""
     nesterov: bool = True
@@ -98,6 +129,8 @@ class TrainConfig:
     """step: times --decay-factor every --decay-every epochs; cosine: to zero, step by step."""
     decay_every: int = 15
     """Epochs between two decays of the step schedule."""
+    milestones: tuple[int, ...] = ()
+    """Epochs after which the step schedule decays, instead of every --decay-every."""
     decay_factor: float = 0.1
     """Factor of the step schedule."""
     warmup_epochs: float = 0.0
@@ -105,7 +138,7 @@ class TrainConfig:
 
     # --- machine
     seed: int = 0
-    """Seed of everything random: initial weights, order, crops and flips, regularizer."""
+    """Seed of everything random: initial weights, order, crops and flips, the method's draws."""
     device: str = "auto"
     """auto (the best present), cpu, cuda, cuda:N or mps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -153,7 +186,24 @@ class TrainConfig:
         if self.nesterov and self.momentum == 0:
             raise UserError("--nesterov needs a --momentum above 0; add --no-nesterov")
         check_arch(self.arch)
-        self.regularizer()
+        self._check_method()
+
+    def _check_method(self) -> None:
+        method = self.make_method()
+        for name in ("method_schedule", "method_off_epochs"):
+            if getattr(self, name) not in ("constant", 0) and not method.changes_batches:
+                raise UserError(
+                    f"{_flag(name)} does nothing with --method {self.method}, which changes neither batches nor layers"
+                )
+        if self.method_off_epochs > self.epochs:
+            raise UserError(
+                f"--method-off-epochs {self.method_off_epochs} is more than --epochs {self.epochs}"
+            )
+        if self.compile and method.changes_layers:
+            raise UserError(
+                f"--compile cannot be used with --method {self.method}, which changes a layer's output in every step; "
+                "leave it out"
+            )
 
     @property
     def stride(self) -> int:
@@ -184,14 +234,10 @@ class TrainConfig:
         """Side that training images are resized to before the random crop."""
         return round(self.size * 256 / 224) if self.train_resize is None else self.train_resize
 
-    def regularizer(self) -> Regularizer:
-        """The method with its hyper-parameters; a `UserError` for an unknown name or an illegal value."""
-        if self.method not in REGULARIZERS:
-            raise unknown_name("method", self.method, REGULARIZERS)
-        cls = REGULARIZERS[self.method]
-        prefix = f"{self.method}_"
-        chosen = {f.name: getattr(self, prefix + f.name) for f in fields(cls)}
-        return cls(**chosen)
+    def make_method(self) -> Method:
+        """The method with its settings; a `UserError` for an unknown name, or an illegal or missing value."""
+        cls = method_named(self.method)
+        return cls(**{f.name: getattr(self, f"{self.method}_{f.name}") for f in fields(cls)})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by field name, as YAML and the run record hold them."""
@@ -213,6 +259,7 @@ _AT_LEAST: dict[str, float] = {
     "seed": 0,
     "validate_every": 1,
     "localize_every": 0,
+    "method_off_epochs": 0,
     "checkpoint_every_steps": 1,
 }
 _POSITIVE = ("lr", "classifier_lr_ratio", "decay_factor", "checkpoint_every_minutes")
@@ -236,10 +283,6 @@ MAY_CHANGE_ON_RESUME = frozenset(
         "config",
     }
 )
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 # --- command line -------------------------------------------------------------------------------------------
@@ -291,14 +334,15 @@ def _before_flags(arguments: Sequence[str]) -> TrainConfig:
 
 def _refuse_idle_flags(arguments: Sequence[str], config: TrainConfig) -> None:
     """A typed flag that would do nothing is a misunderstanding; in a file it may serve other methods."""
+    owners = {_flag(name): method for name, (method, *_) in METHOD_FIELDS.items()}
     for argument in arguments:
         flag = argument.split("=")[0].replace("_", "-").replace("--no-", "--")
-        other = flag[2:].split("-")[0]
-        if flag.startswith("--") and "-" in flag[2:] and other in REGULARIZERS and other != config.method:
+        other = owners.get(flag, config.method)
+        if other != config.method:
             raise UserError(
                 f"{flag} does nothing with --method {config.method}; leave it out, or use --method {other}"
             )
-        if flag in ("--decay-every", "--decay-factor") and config.schedule != "step":
+        if flag in ("--decay-every", "--decay-factor", "--milestones") and config.schedule != "step":
             raise UserError(f"{flag} does nothing with --schedule {config.schedule}; add --schedule step")
 
 

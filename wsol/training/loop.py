@@ -17,22 +17,17 @@ from wsol.errors import UserError
 from wsol.files.checked_safetensors import save_tensors
 from wsol.loading import normalize_images
 from wsol.machine.distributed import World, any_of, gather, total
-from wsol.methods import MixedBatch, mixed_cross_entropy
 from wsol.runs.record import CHECKPOINTS, LOG, WEIGHTS
 from wsol.training.batches import BatchPlan, Images, make_batches, plan_step
 from wsol.training.batchnorm_stats import PartStatistics
 from wsol.training.checkpoint import Checkpoint, Position, chance_state, restore_chance, write_checkpoint
 from wsol.training.log import append_line, sentence, trim_log
-from wsol.training.optim import (
-    build_optimizer,
-    learning_rate,
-    optimizer_tensors,
-    restore_optimizer,
-    set_learning_rate,
-)
+from wsol.training.look import Look
+from wsol.training.optim import build_optimizer, learning_rate, optimizer_tensors, restore_optimizer
 from wsol.training.progress import Reporter, barred
-from wsol.training.rng import Crops, epoch_crops, epoch_order, network_seed, regularizer_generator
+from wsol.training.rng import Crops, epoch_crops, epoch_order, network_seed
 from wsol.training.signals import StopRequest
+from wsol.training.step import train_step
 from wsol.training.validation import Accuracy, accuracy, count_correct
 
 if TYPE_CHECKING:
@@ -94,18 +89,6 @@ class Stopped(Exception):
     """A signal asked the run to end; it is saved."""
 
 
-def mixed_hits(logits: torch.Tensor, mixed: MixedBatch) -> torch.Tensor:
-    """How much of a mixed batch is classified right: the sum over images of lam where the first label is
-    predicted and 1 - lam where the second is. Counting the first label alone would call right answers
-    wrong."""
-    predicted = logits.argmax(1)  # [N]
-    first = (predicted == mixed.labels_a).to(logits.dtype)
-    if mixed.labels_b is mixed.labels_a:
-        return first.sum()
-    second = (predicted == mixed.labels_b).to(logits.dtype)
-    return (mixed.lam * first + (1.0 - mixed.lam) * second).sum()
-
-
 class Trainer:
     """One run in this process: network, optimizer, and how far it has come."""
 
@@ -119,7 +102,8 @@ class Trainer:
         self.layout = layout
         self.model = cast("Classifier", job.model.to(job.device, memory_format=layout)).train()  # type: ignore[call-overload]
         self.optimizer = build_optimizer(self.model, config)
-        self.regularizer = config.regularizer()
+        self.method = config.make_method()
+        self.look = Look(self.model, self.autocast)
         self.scaler = torch.amp.GradScaler("cuda") if config.precision == "fp16" else None
         self.net = self._wrapped()
         self.statistics = PartStatistics(self.model, self.parts, job.world)
@@ -156,39 +140,19 @@ class Trainer:
 
     def step(self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> None:
         """One optimizer step over this process's parts of the batch."""
-        config, world = self.job.config, self.job.world
-        set_learning_rate(self.optimizer, learning_rate(config, self.position.step, self.steps_per_epoch))
-        for turn in range(config.accumulate):
-            asked = time.perf_counter()
-            images, labels = next(batches)
-            self.waited += time.perf_counter() - asked
-            images = self.prepare(images.to(self.job.device, non_blocking=True))
-            labels = labels.to(self.job.device, non_blocking=True)
-            generator = regularizer_generator(config.seed, self.position.step, turn * world.size + world.rank)
-            size_hw = (config.size, config.size)
-            mixed = self.regularizer.apply(
-                images, labels, self.regularizer.draw(len(labels), size_hw, generator)
-            )
-            with self._gradients_shared_after(turn == config.accumulate - 1):
-                self.statistics.before_part(turn == 0)
-                with self.autocast():
-                    logits = self.net(mixed.images).logits.float()
-                self.statistics.after_part()
-                loss = mixed_cross_entropy(logits, mixed)
-                scaled = loss / config.accumulate
-                (self.scaler.scale(scaled) if self.scaler else scaled).backward()
-            with torch.no_grad():
-                count = torch.full_like(loss, len(labels))
-                self.sums += torch.stack([loss * count, mixed_hits(logits, mixed), count])
-        self.statistics.after_step()
-        if self.scaler:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        else:
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        train_step(self, batches)
 
-    def _gradients_shared_after(self, last: bool) -> AbstractContextManager[Any]:
+    def next_images(
+        self, batches: Iterator[tuple[torch.Tensor, torch.Tensor]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The next images, as the network takes them, and labels [n], on the device; counts the time waited for."""
+        asked = time.perf_counter()
+        images, labels = next(batches)
+        self.waited += time.perf_counter() - asked
+        images = self.prepare(images.to(self.job.device, non_blocking=True))
+        return images, labels.to(self.job.device, non_blocking=True)
+
+    def gradients_shared_after(self, last: bool) -> AbstractContextManager[Any]:
         """Processes exchange gradients once a step, in its last part."""
         if self.job.world.size == 1 or last:
             return nullcontext()

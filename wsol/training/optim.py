@@ -1,6 +1,4 @@
-"""The optimizer and its learning rate; the schedule is a pure function of the step, so it has no state to
-lose.
-"""
+"""The optimizer and its learning rate; the schedule is a pure function of the step, so it has no state to lose."""
 
 from __future__ import annotations
 
@@ -10,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from wsol.cams.layers import layer_named
+
 if TYPE_CHECKING:
     from wsol.models import Classifier
     from wsol.training.config import TrainConfig
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
     """The backbone's learning rate at a step (from 0).
 
-    `step`: times decay_factor after every decay_every epochs, constant within an epoch. `cosine`: half a
-    cosine wave from --lr to zero over the whole run, step by step. Warmup multiplies either by a ramp from
-    0 (excluded) to 1 over warmup_epochs.
+    `step`: times decay_factor after each of the milestones, or else after every decay_every epochs; constant within an
+    epoch. `cosine`: half a cosine wave from --lr to zero over the whole run, step by step. Warmup multiplies either by
+    a ramp from 0 (excluded) to 1 over warmup_epochs.
     """
     if config.schedule == "step":
-        rate = config.base_lr * config.decay_factor ** (step // steps_per_epoch // config.decay_every)
+        epoch = step // steps_per_epoch
+        falls = (
+            sum(m <= epoch for m in config.milestones) if config.milestones else epoch // config.decay_every
+        )
+        rate = config.base_lr * config.decay_factor**falls
     else:
         rate = config.base_lr * 0.5 * (1 + math.cos(math.pi * step / (config.epochs * steps_per_epoch)))
     ramp = config.warmup_epochs * steps_per_epoch
@@ -37,13 +41,21 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def build_optimizer(model: Classifier, config: TrainConfig) -> torch.optim.SGD:
-    """SGD with two groups, backbone and head; weight decay acts on every parameter, as in the references."""
-    head = list(model.head.parameters())
-    of_head = {id(p) for p in head}
-    body = [p for p in model.parameters() if id(p) not in of_head and p.requires_grad]
+    """SGD with two groups; weight decay acts on every parameter, as in the references.
+
+    The fast group learns `head_lr_ratio` times as fast: the head, layers that no published weights have, and those that
+    `fast_layers` names. `UserError` for a layer that the network does not have.
+    """
+    roles = model.parameters_by_role(pretrained=config.pretrained is not None)
+    chosen = [p for name in config.fast_layers for p in layer_named(model.backbone, name).parameters()]
+    fast = list(dict.fromkeys([*roles["head"], *roles["new"], *chosen]))
+    known = {id(p) for p in fast}
     groups = [
-        {"params": body, "lr_ratio": 1.0},
-        {"params": head, "lr_ratio": config.head_lr_ratio},
+        {
+            "params": [p for p in model.parameters() if id(p) not in known and p.requires_grad],
+            "lr_ratio": 1.0,
+        },
+        {"params": fast, "lr_ratio": config.head_lr_ratio},
     ]
     return torch.optim.SGD(
         groups,

@@ -34,7 +34,7 @@ def new_record(
         "command": command_line(),
         "config": chosen,
         "preset": _preset_record(config),
-        "regularizer": config.regularizer().to_dict(),
+        "method": config.make_method().to_dict(),
         "classifier": model.spec.to_dict(),
         "network": model.describe(),
         "dataset": {

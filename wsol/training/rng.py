@@ -15,8 +15,8 @@ import torch
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-# First entries of the seed sequences: each use of chance has its own stream.
-_ORDER, _CROP, _REGULARIZER, _NETWORK = 1, 2, 3, 4
+# First entries of the seed sequences: each use of random numbers has its own stream.
+_ORDER, _CROP, _METHOD, _NETWORK, _SCHEDULE = 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,25 @@ def epoch_order(seed: int, epoch: int, images: int) -> npt.NDArray[np.int64]:
 
 def epoch_crops(seed: int, epoch: int, images: int, resized: int, size: int) -> Crops:
     """A crop and a flip for each position of an epoch's order; offsets uniform over 0..resized - size."""
-    chance = np.random.default_rng([seed, _CROP, epoch])
+    rng = np.random.default_rng([seed, _CROP, epoch])
     return Crops(
-        chance.integers(0, resized - size, (images, 2), endpoint=True),
-        chance.integers(0, 2, images).astype(bool),
+        rng.integers(0, resized - size, (images, 2), endpoint=True),
+        rng.integers(0, 2, images).astype(bool),
     )
 
 
-def regularizer_generator(seed: int, step: int, part: int) -> torch.Generator:
-    """The generator of the regularizer's draw for one part of one step's batch."""
-    return _generator(seed, _REGULARIZER, step, part)
+def method_generator(seed: int, step: int, part: int) -> torch.Generator:
+    """The generator of the method's draw for one part of one step's batch."""
+    return _generator(seed, _METHOD, step, part)
+
+
+def schedule_draw(seed: int, step: int) -> float:
+    """A number in [0, 1), the same for all parts of a step: whether a method with a schedule acts in it."""
+    return float(np.random.default_rng([seed, _SCHEDULE, step]).random())
 
 
 def network_seed(seed: int, rank: int = 0) -> int:
-    """Seed of torch's global generator: initial weights (rank 0) and the network's own chance, such as
-    dropout.
-    """
+    """Seed of torch's global generator: initial weights (rank 0), and what the network itself draws (dropout)."""
     return int(np.random.SeedSequence([seed, _NETWORK, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

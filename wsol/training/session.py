@@ -110,7 +110,8 @@ def _build(
     spec = ClassifierSpec(config.arch, len(data.classes), config.stride, config.size, config.stride_plan)
     begun = resumed is not None and bool(checkpoint_files(resumed.dir / CHECKPOINTS))
     pretrained = None if begun else config.pretrained  # a checkpoint has the weights
-    model = build_classifier(spec, pretrained=pretrained, seed=network_seed(config.seed))
+    seed = network_seed(config.seed)
+    model = build_classifier(spec, pretrained=pretrained, seed=seed, method=config.make_method())
     images = open_images(data.train, data.root, config.resize, config, world, report)
     validation = None
     if data.validation is not None:

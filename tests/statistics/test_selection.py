@@ -1,0 +1,97 @@
+"""Numbers at chosen thresholds, shares near the edges, clusters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from eval.statistics.clusters import cluster_weights
+from eval.statistics.counts import least_variance, score_interval
+from eval.statistics.selection import oracle, transferred
+
+
+def test_oracle_by_hand() -> None:
+    curve = np.array([10.0, 40.0, 30.0])
+    resampled = np.array([[10.0, 50.0, 20.0], [10.0, 30.0, 60.0]])
+    left_out = np.array([[0.0, 30.0, 90.0], [0.0, 90.0, 20.0]])
+    found = oracle([curve], [resampled], [left_out])
+    assert found.value == 40
+    assert found.resampled.tolist() == [50, 60]
+    # read out of bag: 30 at the first's best, 20 at the second's; (40 - 25) / 2
+    assert found.optimism == 7.5
+    assert found.variance == np.var([50, 30])
+    assert oracle([curve], [resampled]).optimism == 0
+
+
+def test_a_curve_of_one_threshold_has_no_optimism_to_speak_of() -> None:
+    rng = np.random.default_rng(0)
+    hits = rng.random(300) < 0.5
+    weights = rng.multinomial(300, np.full(300, 1 / 300), 400)
+    boot = 100 * (weights @ hits)[:, None] / 300
+    left = (weights == 0).astype(float)
+    outside = 100 * (left @ hits)[:, None] / left.sum(1, keepdims=True)
+    assert abs(oracle([np.array([100 * hits.mean()])], [boot], [outside]).optimism) < 0.15
+
+
+def test_the_optimism_of_a_noisy_peak_is_about_what_is_said() -> None:
+    rng = np.random.default_rng(3)
+    chance = 0.6 - 0.01 * np.abs(np.arange(40) - 20)
+    said, real = [], []
+    for _ in range(40):
+        hits = (rng.random((200, 40)) < chance).astype(float)
+        weights = rng.multinomial(200, np.full(200, 1 / 200), 100)
+        left = (weights == 0).astype(float)
+        found = oracle(
+            [100 * hits.mean(0)],
+            [100 * (weights @ hits) / 200],
+            [100 * (left @ hits) / left.sum(1, keepdims=True)],
+        )
+        said.append(found.optimism)
+        real.append(found.value - 60)
+    assert 0.5 * np.mean(real) < np.mean(said) < 1.5 * np.mean(real)
+
+
+def test_transferred_by_hand() -> None:
+    found = transferred(
+        [np.array([10.0, 40.0, 30.0])],
+        [np.array([[11.0, 41.0, 31.0], [12.0, 42.0, 32.0]])],
+        [np.array([0.0, 5.0, 9.0])],
+        [np.array([[7.0, 7.0, 1.0], [0.0, 1.0, 2.0]])],  # a tie: the smallest threshold
+    )
+    assert found.value == 30
+    assert found.resampled.tolist() == [11, 32]
+    assert found.variance == np.var([11, 32])
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 10), (1, 100), (50, 100), (100, 100), (300, 2000)])
+def test_the_score_interval_of_a_count_is_scipys_wilson(hits: int, count: int) -> None:
+    share = hits / count
+    found = score_interval(100 * share, 1e4 * share * (1 - share) / count, count)
+    theirs = stats.binomtest(hits, count).proportion_ci(method="wilson")
+    assert found == pytest.approx((100 * theirs.low, 100 * theirs.high), abs=1e-9)
+
+
+def test_the_score_interval_is_never_empty_and_needs_an_image() -> None:
+    for value in (0.0, 100.0):
+        low, high = score_interval(value, 0.0, 50)
+        assert 0 <= low < high <= 100
+    with pytest.raises(ValueError, match="at least one"):
+        score_interval(0, 0, 0)
+
+
+def test_all_against_none_is_beyond_doubt() -> None:
+    assert 100 / np.sqrt(least_variance(20)) > 20
+
+
+def test_clusters_are_drawn_whole() -> None:
+    labels = [np.array([3, 3, 8]), np.array([8, 5])]
+    first, second = cluster_weights(labels, 500, seed=1)
+    assert first.shape == (500, 3)
+    assert (first[:, 0] == first[:, 1]).all()
+    assert (first[:, 2] == second[:, 0]).all()
+    assert (first[:, 0] + first[:, 2] + second[:, 1] == 3).all()
+    again = next(cluster_weights(labels, 500, seed=1))
+    assert (again == first).all()
+    with pytest.raises(ValueError, match="fewer than two"):
+        next(cluster_weights([np.zeros(4, int)], 10, 0))
