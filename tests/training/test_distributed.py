@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from tests.helpers.tiny_dataset import make_tiny_dataset
+from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors
 from wsol.manifest import load_manifest
 from wsol.runs.record import load_run
@@ -187,6 +188,61 @@ def test_hosts_that_see_other_checkpoints_are_refused(
     first, second = in_processes(2, body)
     assert second == 2
     assert first != 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        (("--lr", "0.5"), "config.lr is 0.5 instead of 0.002"),
+        (("--seed", "5"), "config.seed is 5 instead of 0"),
+        (("--cache", "off"), "config.cache is 'off' instead of 'auto'"),
+        (("--epochs", "3"), "config.epochs is 3 instead of 7"),
+        ("labels", "manifest_hash is "),
+        ("code", "code is "),
+    ],
+)
+def test_processes_with_other_settings_data_or_code_are_refused(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: Any, said: str
+) -> None:
+    """Hosts with unequal copies trained one network together, with exit code 0."""
+    other = make_tiny_dataset(tmp_path / "other")
+    labels = (other / "train-weaksup.csv").read_text().splitlines()
+    labels[1] = labels[1].replace(",0,", ",1,", 1)
+    (other / "train-weaksup.csv").write_text("\n".join(labels) + "\n")
+    head = "\n".join(x for x in (other / "manifest.yaml").read_text().split("\n") if "sha256" not in x)
+    (other / "manifest.yaml").write_text(head)
+
+    def body() -> int:
+        second = os.environ["RANK"] == "1"
+        data = other if second and setting == "labels" else manifest
+        if second and setting == "code":
+            monkeypatch.setattr("wsol.machine.distributed.code_hash", lambda: "another")
+        try:
+            return train(data, *(setting if second and isinstance(setting, tuple) else ()), out="x")
+        except UserError as error:
+            return (
+                2
+                if f"process 1 works with other settings or data than the first process: {said}" in str(error)
+                else 3
+            )
+
+    assert in_processes(2, body) == [2, 2]
+    assert not Path("x").exists()
+
+
+def test_a_process_that_does_not_come_is_named(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSOL_JOIN_SECONDS", "1")
+
+    def body() -> int:
+        if os.environ["RANK"] == "2":
+            return 0
+        try:
+            return train(manifest, out="x")
+        except UserError as error:
+            ends = ("process 2 did not join within 1 s", "stopped because the first process ended")
+            return 2 if any(end in str(error) for end in ends) else 3
+
+    assert in_processes(3, body) == [2, 2, 0]
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(manifest: Path) -> None:

@@ -8,15 +8,20 @@ processes compute what one process computes with `--accumulate P`, up to roundin
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import distributed
 
 from wsol.errors import UserError
+from wsol.machine.peers import Watch, agree, code_hash, find_peers, naming_the_process
+
+_LONGEST_WAIT = timedelta(hours=12)
+"""For what one process does while the others wait (decoding a dataset); a dead one is noticed by its silence."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +54,40 @@ def world_from_environment() -> World:
 def joined(world: World, device: torch.device) -> Iterator[None]:
     """Connect the processes while the body runs (nothing to do for one); NCCL between GPUs, gloo for the
     rest.
+
+    Raises:
+        UserError: where one does not come in time; what the body raises is told with the number of the process.
     """
     if world.size == 1:
         yield
         return
 
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    distributed.init_process_group("cuda:nccl,cpu:gloo" if device.type == "cuda" else "gloo")
     try:
-        yield
-        distributed.barrier()
-    finally:
-        distributed.destroy_process_group()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        store = find_peers(world.rank, world.size)
+        backend = "cuda:nccl,cpu:gloo" if device.type == "cuda" else "gloo"
+        group = distributed.PrefixStore("group", store)
+        distributed.init_process_group(
+            backend, store=group, rank=world.rank, world_size=world.size, timeout=_LONGEST_WAIT
+        )
+        watch = Watch(store, world.rank, world.size)
+        try:
+            agree(world.size, {"code": code_hash()})
+            yield
+            distributed.barrier()
+        finally:
+            watch.leave()
+            distributed.destroy_process_group()
+    except Exception as error:
+        if (named := naming_the_process(world.rank, world.size, error)) is not None:
+            raise named from error
+        raise
+
+
+def agree_on(world: World, facts: Mapping[str, Any]) -> None:
+    """Return when all processes hold the same facts; `UserError` naming the first that differ."""
+    agree(world.size, facts)
 
 
 def total(world: World, values: torch.Tensor) -> torch.Tensor:

@@ -14,17 +14,7 @@ from wsol.loading import WORKER_LOST, says_worker_lost
 from wsol.runs.record import resume_command
 
 if TYPE_CHECKING:
-    from wsol.machine.distributed import World
     from wsol.training.loop import Trainer
-
-# How gloo and NCCL say that a process at the other end is gone.
-_PEER_GONE = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "remote process exited",
-    "Gloo",
-)
 
 
 @contextmanager
@@ -60,22 +50,5 @@ def explained(trainer: Trainer) -> Iterator[None]:
             raise UserError(
                 f"out of memory at step {trainer.position.step}; start again with --accumulate "
                 f"{2 * config.accumulate} or a smaller --batch-size, or free memory and {again.removeprefix('then ')}"
-            ) from error
-        raise
-
-
-@contextmanager
-def naming_the_process(world: World) -> Iterator[None]:
-    """With several processes, say which one failed; those that only lost a peer say that, and not more."""
-    try:
-        yield
-    except UserError as error:
-        if world.size == 1:
-            raise
-        raise UserError(f"process {world.rank} of {world.size}: {error}") from error
-    except RuntimeError as error:
-        if world.size > 1 and any(sign in str(error) for sign in _PEER_GONE):
-            raise UserError(
-                f"process {world.rank} of {world.size}: stopped because another process ended; its own message says why"
             ) from error
         raise

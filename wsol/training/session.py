@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wsol.errors import UserError
 from wsol.files.atomic_write import remove_unfinished
 from wsol.files.lock import locked
 from wsol.machine.device import describe_device, pick_device, settings_put_back, settle
-from wsol.machine.distributed import World, from_first, joined, wait_for_all, world_from_environment
+from wsol.machine.distributed import World, agree_on, from_first, joined, wait_for_all, world_from_environment
 from wsol.models import ClassifierSpec, build_classifier
 from wsol.runs.record import CHECKPOINTS, RECORD, Run, resume_command, update_run, write_run
 from wsol.training.checkpoint import checkpoint_files
 from wsol.training.config import TrainConfig, config_from_record, load_config_file, parse_config
 from wsol.training.data import Data, open_data, open_images
-from wsol.training.failures import explained, naming_the_process
+from wsol.training.failures import explained
 from wsol.training.loop import Job, Observer, Stopped, Trainer
 from wsol.training.progress import Reporter, duration, reporter
 from wsol.training.record import new_record, now
@@ -45,6 +45,8 @@ class Outcome:
     exit_code: int
 
 
+_OF_ONE_HOST = ("config", "dataset", "data_root", "out", "workers", "device", "resume")
+
 MakeObserver = Callable[[TrainConfig, Data], Observer | None]
 
 
@@ -60,8 +62,7 @@ def train(
     `make_observer` gives what looks at the network after each epoch, if anything does.
     """
     world = world_from_environment()
-    with naming_the_process(world):
-        return _train(config, arguments, report or reporter(first=world.first), world, make_observer)
+    return _train(config, arguments, report or reporter(first=world.first), world, make_observer)
 
 
 def _train(
@@ -87,6 +88,13 @@ def _train(
         stop = stack.enter_context(StopRequest())
         stack.enter_context(joined(world, device))
         data = open_data(config)
+        if world.size > 1:
+            facts = {
+                "config": _shared(config),
+                "manifest_hash": data.manifest.hash(),
+                "resumed": resumed is not None,
+            }
+            agree_on(world, facts)
         if resumed is not None and resumed.manifest_hash != data.manifest.hash():
             raise UserError(
                 f"dataset '{config.dataset}' has changed since run '{resumed.dir}' began (its hash differs), "
@@ -95,6 +103,11 @@ def _train(
         job = _build(config, data, resumed, device, world, report, stop)
         job = replace(job, observer=make_observer(config, data))
         return _run(job, data, resumed, stack)
+
+
+def _shared(config: TrainConfig) -> dict[str, Any]:
+    """The settings that must be the same in every process; places may differ from host to host."""
+    return {k: v for k, v in config.to_dict().items() if k not in _OF_ONE_HOST}
 
 
 def _build(

@@ -1,0 +1,205 @@
+"""Processes of one job: found within a stated time, watched while they work, and held to the same settings.
+
+Each process says every few seconds that it lives, and listens to the next one (by rank, in a ring). One that has not
+been heard of for `WSOL_SILENCE_SECONDS` (60) was stopped, or its host is gone: its listener ends with one line, and
+through the lost connections so do the others. A process that does not come within `WSOL_JOIN_SECONDS` (120) ends the
+job before it begins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from torch import distributed
+
+import wsol
+from wsol.errors import EXIT_USER_ERROR, UserError
+
+_BEAT_SECONDS = 2.0
+_LEFT = b"left"
+
+
+def seconds_from_environment(name: str, default: int) -> int:
+    """A limit in whole seconds; `UserError` where the variable holds anything else."""
+    text = os.environ.get(name, str(default))
+    if not text.isdigit() or not int(text):
+        raise UserError(f"{name} must be a whole number of seconds, at least 1, got {text!r:.40}")
+    return int(text)
+
+
+def find_peers(rank: int, size: int) -> distributed.TCPStore:
+    """The store that all processes of the job share; `UserError` naming those that did not come in time."""
+    limit = seconds_from_environment("WSOL_JOIN_SECONDS", 120)
+    host, port = os.environ.get("MASTER_ADDR", "127.0.0.1"), os.environ.get("MASTER_PORT", "29500")
+    hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    began = time.monotonic()
+    store = None
+    try:
+        store = distributed.TCPStore(
+            host,
+            int(port),
+            size,
+            is_master=rank == 0 and not hosted,
+            timeout=timedelta(seconds=limit),
+            wait_for_workers=False,
+            multi_tenant=True,
+        )
+        store.set(f"here/{rank}", "")
+        missing = list(range(size))
+        told = False
+        while True:
+            missing = [r for r in missing if not store.check([f"here/{r}"])]
+            waited = time.monotonic() - began
+            if not missing:
+                return store
+            if waited > limit:
+                break
+            if waited > 10 and not told and rank == 0:
+                told = True
+                sys.stderr.write(f"waiting for {_named(missing)} of {size} to join, {limit} s at most\n")
+            time.sleep(0.05)
+    except (RuntimeError, ValueError) as error:
+        if store is not None:
+            raise UserError("stopped because the first process ended; its own message says why") from error
+        raise UserError(
+            f"the first process of the job did not answer at {host}:{port} within {limit} s; look at its own message, "
+            "and at MASTER_ADDR and MASTER_PORT"
+        ) from error
+    raise UserError(
+        f"{_named(missing)} did not join within {limit} s; look at their own messages, then start all {size} again "
+        "(WSOL_JOIN_SECONDS sets another limit)"
+    )
+
+
+def _named(ranks: list[int]) -> str:
+    return f"process{'es' if len(ranks) > 1 else ''} {', '.join(map(str, ranks[:8]))}"
+
+
+class Watch:
+    """Says that this process lives and listens to the next one, in a thread, until `leave`."""
+
+    def __init__(self, store: distributed.TCPStore, rank: int, size: int) -> None:
+        self._store: Any = store.clone() if hasattr(store, "clone") else store  # a connection of its own
+        self._rank, self._size = rank, size
+        self._limit = seconds_from_environment("WSOL_SILENCE_SECONDS", 60)
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Stop, and say so, so that nobody takes the silence for a death."""
+        self._end.set()
+        self._thread.join()
+        with contextlib.suppress(RuntimeError):  # the process that kept the store may be gone
+            self._store.set(f"alive/{self._rank}", _LEFT.decode())
+
+    def _watch(self) -> None:
+        next_rank = (self._rank + 1) % self._size
+        heard, last, count = time.monotonic(), b"", 0
+        while not self._end.wait(_BEAT_SECONDS):
+            count += 1
+            try:
+                self._store.set(f"alive/{self._rank}", str(count))
+                said = (
+                    self._store.get(f"alive/{next_rank}")
+                    if self._store.check([f"alive/{next_rank}"])
+                    else b""
+                )
+            except RuntimeError:
+                said = last
+            if said != last:
+                heard, last = time.monotonic(), said
+            if said == _LEFT:
+                heard = time.monotonic()
+            if time.monotonic() - heard > self._limit:
+                self._give_up(next_rank)
+
+    def _give_up(self, rank: int) -> None:
+        sys.stderr.write(
+            f"error: process {self._rank} of {self._size}: process {rank} has not been heard of for {self._limit} s "
+            "(it was stopped, or its host is gone); what was saved is whole, start all processes again to continue\n"
+        )
+        sys.stderr.flush()
+        os._exit(EXIT_USER_ERROR)  # the main thread waits inside a collective call, which nothing else ends
+
+
+def agree(size: int, facts: Mapping[str, Any]) -> None:
+    """Return when every process holds the same facts; `UserError` naming the first that differ, in every process.
+
+    A collective call: all processes must make it. Inner mappings are compared entry by entry; values by their text.
+    """
+    if size == 1:
+        return
+    mine = _flat(facts)
+    held: list[dict[str, str]] = [{} for _ in range(size)]
+    distributed.all_gather_object(held, mine)
+    for rank, theirs in enumerate(held):
+        odd = [k for k in {**held[0], **theirs} if held[0].get(k) != theirs.get(k)]
+        if odd:
+            shown = ", ".join(
+                f"{k} is {_short(theirs.get(k))} instead of {_short(held[0].get(k))}" for k in odd[:3]
+            )
+            more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+            raise UserError(
+                f"process {rank} works with other settings or data than the first process: {shown}{more}; start all "
+                "processes with the same command, dataset, weights and version"
+            )
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            found.update(_flat(value, f"{prefix}{key}."))
+        else:
+            found[f"{prefix}{key}"] = repr(value)
+    return found
+
+
+def _short(text: str | None) -> str:
+    return "absent" if text is None else text if len(text) <= 24 else f"{text[:21]}..."
+
+
+def code_hash() -> str:
+    """SHA-256 over the project's Python files, wherever they lie."""
+    root = Path(wsol.__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(f for package in ("wsol", "eval") for f in (root / package).rglob("*.py")):
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def naming_the_process(rank: int, size: int, error: BaseException) -> UserError | None:
+    """An error of one process of several as a line that says whose; one that only lost a peer says that, and not more.
+    None where it is to be raised as it is."""
+    if isinstance(error, UserError):
+        text = str(error)
+        named = text.startswith("process ") and " of " in text[:24]
+        return None if named else UserError(f"process {rank} of {size}: {error}")
+    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _PEER_GONE):
+        return UserError(
+            f"process {rank} of {size}: stopped because another process ended; its own message says why"
+        )
+    return None
+
+
+# How gloo, NCCL and the store say that a process at the other end is gone.
+_PEER_GONE = (
+    *(
+        "Connection closed by peer",
+        "Connection reset by peer",
+        "Broken pipe",
+        "remote process exited",
+        "Gloo",
+    ),
+    *("gloo", "NCCL", "Connection refused", "failed to recv", "failed to send", "sendBytes failed"),
+)
