@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from wsol.errors import UserError, unknown_name
 from wsol.images import decode_rgb, open_root
+from wsol.machine.shared_memory import SHARED_MEMORY_FULL, require_shared_memory
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -157,6 +158,7 @@ def evaluation_batches(
     if not names or len(set(names)) != len(names):
         raise ValueError(f"`views` must be one or more views of different names, got {names}")
     rows = np.arange(len(split)) if indices is None else np.asarray(indices, np.int64)
+    require_shared_memory(min(batch_size, len(rows)) * sum(3 * view.size**2 for view in views), workers)
     job = _Frames(ImageReader(split, root), tuple(views))
     chunks = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     found = ordered_map(job, chunks, workers=workers, pin_memory=pin_memory)
@@ -204,6 +206,7 @@ def ordered_map(
         prefetch_factor=2 if workers else None,
         collate_fn=_as_is,
         worker_init_fn=_leave_signals_to_the_parent,
+        timeout=_LONGEST_WAIT_SECONDS if workers else 0,
     )
     with _worker_lost():
         results = iter(loader)
@@ -228,9 +231,16 @@ def _worker_lost() -> Iterator[None]:
     except RuntimeError as error:
         if not says_worker_lost(error):
             raise
+        if str(error).startswith("DataLoader timed out"):
+            raise UserError(
+                f"processes that read images gave nothing for {_LONGEST_WAIT_SECONDS} s: they were stopped, or the "
+                "place of the images does not answer"
+            ) from error
         raise UserError(WORKER_LOST) from error
 
 
+_LONGEST_WAIT_SECONDS = 600
+"""For one batch; a process that gives none for so long was stopped, or what it reads from does not answer."""
 WORKER_LOST = (
     "a process that reads images was killed from outside; the usual reasons are too little memory or, in a "
     "container, too little shared memory (docker run --shm-size 8g). Fewer --workers need less of both"
@@ -239,7 +249,7 @@ WORKER_LOST = (
 
 def says_worker_lost(error: RuntimeError) -> bool:
     """Whether torch says so; its signal handler raises this wherever the main thread happens to be."""
-    return str(error).startswith("DataLoader worker")
+    return str(error).startswith(("DataLoader worker", "DataLoader timed out"))
 
 
 @dataclass(frozen=True)
@@ -257,6 +267,23 @@ def _as_is(item: T) -> T:
     return item
 
 
+def _shared(found: R) -> R:
+    """In a worker: a result's tensors put into shared memory here, where a failure can be told. Done by the queue's own
+    thread, a full /dev/shm would leave the parent waiting for ever."""
+    if get_worker_info() is None:
+        return found
+    tensors = [found] if isinstance(found, torch.Tensor) else []
+    if isinstance(found, tuple):
+        tensors = [t for part in found for t in (part.values() if isinstance(part, dict) else (part,))]
+    try:
+        for tensor in tensors:
+            if isinstance(tensor, torch.Tensor):
+                tensor.share_memory_()
+    except RuntimeError as error:
+        raise UserError(SHARED_MEMORY_FULL) from error
+    return found
+
+
 class _Jobs(Generic[T, R]):
     """A map-style dataset of jobs; failures that a user can correct are returned as values."""
 
@@ -269,6 +296,6 @@ class _Jobs(Generic[T, R]):
 
     def __getitem__(self, index: int) -> R | _Failure:
         try:
-            return self.job(self.items[index])
+            return _shared(self.job(self.items[index]))
         except UserError as error:
             return _Failure(str(error))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from wsol.errors import UserError
 from wsol.loading import EvalView, evaluation_batches, normalize_images, ordered_map
+from wsol.machine import shared_memory
 from wsol.manifest import Sample, Split
 
 
@@ -212,3 +213,31 @@ def test_what_the_caller_does_meanwhile_is_not_explained_as_a_killed_worker() ->
     with pytest.raises(RuntimeError, match="DataLoader worker of mine"):
         for _ in ordered_map(abs, range(3), workers=1):
             raise RuntimeError("DataLoader worker of mine")
+
+
+def test_too_little_shared_memory_is_seen_before_the_work(
+    split_and_root: tuple[Split, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker's 64 MB: once the parent slept for ever."""
+    split, root = split_and_root
+    monkeypatch.setattr(shared_memory, "free_shared_memory", lambda: 64 << 20)
+    views = [EvalView("resize", 2000)]
+    with pytest.raises(
+        UserError, match=r"4 --workers need about .* /dev/shm has 64 MB free; .*--shm-size 8g"
+    ):
+        next(evaluation_batches(split, root, views, batch_size=4, workers=4))
+    next(evaluation_batches(split, root, [EvalView("resize", 8)], batch_size=4, workers=1))
+
+
+def test_shared_memory_that_fills_later_is_one_line(
+    split_and_root: tuple[Split, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(tensor: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)"
+        )
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    split, root = split_and_root
+    with pytest.raises(UserError, match=r"shared memory \(/dev/shm\) is full"):
+        list(evaluation_batches(split, root, [EvalView("resize", 8)], batch_size=4, workers=1))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from wsol.loading import ordered_map
+from wsol.machine.shared_memory import require_shared_memory
 from wsol.training.rng import Crops
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def make_batches(
         return ahead(job(plan) for plan in plans)
     if workers == 0:
         return ahead(ordered_map(_Cut(images, size, pin_memory), plans))
+    require_shared_memory(max((len(plan.rows) for plan in plans), default=0) * 3 * size**2, workers)
     return ordered_map(_Cut(images, size, False), plans, workers=workers, pin_memory=pin_memory)
 
 
