@@ -91,6 +91,12 @@ def score_subject(
     if config.protocols:
         protocols = (*protocols, *(p for p in extra.values() if p.name not in {q.name for q in protocols}))
     test = subject.manifest.split(config.split)
+    crops = [p.name for p in protocols if p.frame != "resize"]
+    if crops and not config.protocols and "map" in subject.provenance and world.first:
+        sys.stderr.write(
+            f"note: {', '.join(crops)} scores a centre crop, so every image passes through the network twice; "
+            "--protocols with the names of others leaves it out\n"
+        )
     role = _threshold_role(config, subject.manifest, protocols)
     stores: dict[str, RecordStore] = {}
     roles = [config.split, *([role] if role else [])]

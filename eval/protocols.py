@@ -36,8 +36,9 @@ class Protocol:
     threshold on the split being scored (an upper bound), "fixed" uses `fixed_threshold`, "transferred" takes the
     best one on train-fullsup, one per IoU threshold. `contours`: "largest" keeps the contour of largest polygon area,
     "all" every contour. `gt_boxes`: "any" takes the best over an image's boxes, "first" only the first listed.
-    `class_gate`: additionally requires the true class among the top 1 or top 5 predictions. `drawing`: "resized"
-    resizes the map to the frame, as published; "aligned" draws each cell at the centre of what it sees.
+    `class_gate`: additionally requires the true class among the top 1 or top 5 predictions. `class_view`: whether that
+    class is predicted from the whole image, or from the view that is scored. `drawing`: "resized" resizes the map to
+    the frame, as published; "aligned" draws each cell at the centre of what it sees.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Protocol:
     iou_comparison: Literal[">=", ">"] = ">="
     gt_boxes: Literal["any", "first"] = "any"
     class_gate: Literal["none", "top1", "top5"] = "none"
+    class_view: Literal["whole-image", "scored"] = "whole-image"
     drawing: Drawing = "resized"
     source: str = ""
 
@@ -186,6 +188,7 @@ _BASE: tuple[Protocol, ...] = (
         fixed_threshold=0.15,
         iou_comparison=">",
         class_gate="top1",
+        class_view="scored",
         source="Yun et al., ICCV 2019, arXiv 1905.04899, appendix B; boxes follow the crop, clipped (not stated there)",
     ),
     Protocol("pxap", metric="pixel_average_precision", threshold="none", source=_CHOE),

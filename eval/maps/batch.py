@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,12 +12,26 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+class Ranks(NamedTuple):
+    """What one view of each image is classified as: the predicted class, and whether the true one is among the first
+    one and five; -1 where nothing predicts. Each [n]."""
+
+    predicted: npt.NDArray[np.int32]
+    top1: npt.NDArray[np.int8]
+    top5: npt.NDArray[np.int8]
+
+    def part(self, some: slice) -> Ranks:
+        """Some of the images."""
+        return Ranks(self.predicted[some], self.top1[some], self.top5[some])
+
+
 @dataclass(frozen=True)
 class RawBatch:
     """Raw maps of some rows of a split.
 
     `maps` gives per frame name either [n, h, w] or, where sizes differ, a list of n arrays [h, w]; None stands for a
-    map that could not be had, and `status` [n] says why. `logits` [n, K] is None where nothing predicts.
+    map that could not be had, and `status` [n] says why. `predicted`, `top1` and `top5` are the ranks of the whole
+    image; `frame_ranks` those of other views, by frame name.
     """
 
     rows: npt.NDArray[np.int64]
@@ -26,6 +40,7 @@ class RawBatch:
     predicted: npt.NDArray[np.int32]
     top1: npt.NDArray[np.int8]
     top5: npt.NDArray[np.int8]
+    frame_ranks: Mapping[str, Ranks] = field(default_factory=dict)
 
     def part(self, start: int, stop: int) -> RawBatch:
         """Some of the images, as slices count them."""
@@ -37,13 +52,12 @@ class RawBatch:
             self.predicted[some],
             self.top1[some],
             self.top5[some],
+            {frame: ranks.part(some) for frame, ranks in self.frame_ranks.items()},
         )
 
 
-def ranks_from_logits(
-    logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8], npt.NDArray[np.int8]]:
-    """(predicted class, top-1 flag, top-5 flag) of each row; ties go to the lower class index.
+def ranks_from_logits(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int32]) -> Ranks:
+    """The ranks of logits [n, K] for the true classes `labels` [n]; ties go to the lower class index.
 
     A row that holds NaN ranks nothing: both flags are 0.
     """
@@ -52,9 +66,9 @@ def ranks_from_logits(
     ahead = ((logits > own) | ((logits == own) & (classes < labels[:, None]))).sum(1)
     ahead[np.isnan(logits).any(1)] = logits.shape[1] + 5
     predicted = logits.argmax(1).astype(np.int32)
-    return predicted, (ahead < 1).astype(np.int8), (ahead < 5).astype(np.int8)
+    return Ranks(predicted, (ahead < 1).astype(np.int8), (ahead < 5).astype(np.int8))
 
 
-def unpredicted(n: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8], npt.NDArray[np.int8]]:
-    """The flags of rows for which nothing predicts a class."""
-    return np.full(n, -1, np.int32), np.full(n, -1, np.int8), np.full(n, -1, np.int8)
+def unpredicted(n: int) -> Ranks:
+    """The ranks of n images for which nothing predicts a class."""
+    return Ranks(np.full(n, -1, np.int32), np.full(n, -1, np.int8), np.full(n, -1, np.int8))

@@ -38,12 +38,12 @@ class _Underway:
 
     rows: npt.NDArray[np.int64]
     maps: dict[str, tuple[torch.Tensor, ...]]
-    logits: torch.Tensor
+    logits: dict[str, torch.Tensor]
     arrived: torch.cuda.Event | None
 
 
 class NetworkMaps:
-    """Maps of the ground-truth class, one forward pass a view. The "resize" view's logits give the ranks.
+    """Maps of the ground-truth class, one forward pass a view. The first view's logits give the ranks of the image.
 
     `wanted` are the map methods, each at its layer; several share the passes, and `each` gives the maps of them all.
     """
@@ -91,6 +91,8 @@ class NetworkMaps:
             "images_sha256": self._images_sha256,
             "precision": self.precision,
             "frames": list(self.frames),
+            # maps from before every view had ranks of its own are made anew
+            **({"ranks": list(self.frames)} if len(self.frames) > 1 else {}),
             # absent for CAM: maps and records of CAM from before there were others stay valid
             **({} if self.wanted == (CAM_OF_FINAL,) else {"map": [w.describe() for w in self.wanted]}),
         }
@@ -140,15 +142,13 @@ class NetworkMaps:
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
         labels = torch.from_numpy(self.split.labels[batch.indices].astype(np.int64))
         maps: dict[str, tuple[torch.Tensor, ...]] = {}
-        logits = None
+        logits: dict[str, torch.Tensor] = {}
         for name in self.frames:
             images = batch.images[name].to(self.device, non_blocking=cuda)
             with torch.autocast(self.device.type, half) if half else nullcontext():
                 found = extract_maps(self.model, normalize_images(images), labels, self.wanted)
             maps[name] = tuple(m.float().to("cpu", non_blocking=cuda) for m in found.maps)
-            if logits is None:
-                logits = found.logits.float().to("cpu", non_blocking=cuda)
-        assert logits is not None
+            logits[name] = found.logits.float().to("cpu", non_blocking=cuda)
         arrived = None
         if cuda:
             arrived = torch.cuda.Event()
@@ -158,9 +158,17 @@ class NetworkMaps:
     def _finish(self, underway: _Underway) -> tuple[RawBatch, ...]:
         if underway.arrived is not None:
             underway.arrived.synchronize()
-        ranks = ranks_from_logits(underway.logits.numpy(), self.split.labels[underway.rows])
+        labels = self.split.labels[underway.rows]
+        ranks = {name: ranks_from_logits(z.numpy(), labels) for name, z in underway.logits.items()}
+        whole = ranks.pop(self.frames[0])
         status = np.zeros(len(underway.rows), np.uint8)
         return tuple(
-            RawBatch(underway.rows, {name: m[i].numpy() for name, m in underway.maps.items()}, status, *ranks)
+            RawBatch(
+                underway.rows,
+                {name: m[i].numpy() for name, m in underway.maps.items()},
+                status,
+                *whole,
+                ranks,
+            )
             for i in range(len(self.wanted))
         )

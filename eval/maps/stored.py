@@ -1,7 +1,7 @@
 """Our own raw maps on disk: native CAM resolution, float32, with the recipe, re-scored without a forward pass.
 
 A folder holds `maps.json` (what made them) and one .npz per block of 512 images with `FRAME` float32 [n, h, w],
-`predicted`, `top1`, `top5`.
+`predicted`, `top1`, `top5` of the whole image, and `FRAME.top1` and so on of other views.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.maps.batch import RawBatch
+from eval.maps.batch import Ranks, RawBatch
 from eval.records.store import BLOCK, block_path, intact, npz_bytes
 from wsol.cams.cell_centers import CellCenters
 from wsol.errors import UserError
@@ -99,8 +99,11 @@ class StoredMaps:
             name: np.concatenate([np.asarray(b.maps[name], np.float32) for b in batches])
             for name in self.frames
         }
-        for name in ("predicted", "top1", "top5"):
+        for name in Ranks._fields:
             arrays[name] = np.concatenate([getattr(b, name) for b in batches])
+            for frame in batches[0].frame_ranks:
+                ranks = [getattr(b.frame_ranks[frame], name) for b in batches]
+                arrays[f"{frame}.{name}"] = np.concatenate(ranks)
         write_durably(block_path(self.folder, block), npz_bytes(arrays))
 
     def describe(self) -> dict[str, Any]:
@@ -115,8 +118,13 @@ class StoredMaps:
             at = inside - block * BLOCK
             with np.load(block_path(self.folder, int(block)), allow_pickle=False) as file:
                 maps = {name: file[name][at] for name in self.frames}
-                ranks = [file[name][at] for name in ("predicted", "top1", "top5")]
-            yield RawBatch(inside, maps, np.zeros(len(inside), np.uint8), *ranks)
+                ranks = {
+                    frame: Ranks(*(file[f"{prefix}{name}"][at] for name in Ranks._fields))
+                    for frame, prefix in (("", ""), *((f, f"{f}.") for f in self.frames))
+                    if f"{prefix}top1" in file
+                }
+            whole = ranks.pop("")
+            yield RawBatch(inside, maps, np.zeros(len(inside), np.uint8), *whole, ranks)
 
 
 def _text(head: Mapping[str, Any]) -> str:

@@ -146,8 +146,10 @@ def summarize(
         if protocol.metric == "box_accuracy" and scored == 0:
             outcomes[protocol.name] = NotComputed(protocol, "no image has a ground-truth box")
         elif protocol.name in unpredicted:
+            cropped = protocol.class_view == "scored" and protocol.frame != "resize"
+            view = f" of the '{protocol.frame}' view" if cropped else ""
             outcomes[protocol.name] = NotComputed(
-                protocol, "there are no class predictions for these score maps"
+                protocol, f"there are no class predictions{view} for these score maps"
             )
         else:
             continue

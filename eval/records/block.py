@@ -75,11 +75,14 @@ class RecordBlock:
     def right_class(self, protocol: Protocol) -> npt.NDArray[np.int8]:
         """Whether each image meets the protocol's condition on the class: 1, 0, or -1 where nothing predicts; [n].
 
-        All 1 for a protocol without one.
+        All 1 for a protocol without one, all -1 where the view that it takes the class from was not classified.
         """
         if protocol.class_gate == "none":
             return np.ones(len(self), np.int8)
-        return self.top1 if protocol.class_gate == "top1" else self.top5
+        if protocol.class_view == "whole-image" or protocol.frame == "resize":
+            return self.top1 if protocol.class_gate == "top1" else self.top5
+        found = self._arrays.get(channel_array(protocol.frame, protocol.class_gate))
+        return np.full(len(self), -1, np.int8) if found is None else found
 
     def measure(self, name: str) -> Array | None:
         """A measure of each image by its name, [n] or [n, P]; None where it was not recorded."""

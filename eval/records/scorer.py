@@ -89,6 +89,8 @@ class Scorer:
             "top5": batch.top5,
             "num_boxes": counts.astype(np.int32),
         }
+        for view, ranks in batch.frame_ranks.items():
+            arrays.update({channel_array(view, name): a for name, a in ranks._asdict().items()})
         grouped: dict[tuple[str, int, bool], list[Channel]] = {}
         for channel in self.channels:
             grouped.setdefault((channel.frame, channel.frame_size, channel.aligned), []).append(channel)

@@ -9,6 +9,7 @@ Arrays of a block (n images; CH stands for a channel such as `resize224-minmax`)
     index int64 [n]                    position in the split
     label, predicted int32 [n]         predicted is -1 where nothing predicts
     top1, top5 int8 [n]                1, 0, or -1 where nothing predicts
+    FRAME.predicted, .top1, .top5      the same of another view than the whole image, where it was classified
     num_boxes int32 [n]                ground-truth boxes; 0 means the image cannot be scored on boxes
     CH.largest_any, CH.all_any         float32 [n, 256]: best IoU at every level, over all ground-truth boxes
     CH.largest_first, CH.all_first     the same over the first box; absent where no image of the block has several

@@ -40,6 +40,8 @@ def how(definition: Mapping[str, Any], results: Mapping[str, Any]) -> str:
         words.append(f"{definition['normalization']} normalisation")
     if definition["class_gate"] != "none":
         words.append(f"and {definition['class_gate'].replace('top', 'top-')} class right")
+        if definition.get("class_view") == "scored":
+            words.append("as the scored view is classified")
     if definition["frame"] != "resize":
         words.append(definition["frame"].replace("-", " "))
     return ", ".join(w for w in words if w)

@@ -17,6 +17,7 @@ from eval.maps.batch import ranks_from_logits
 from eval.maps.network import NetworkMaps
 from eval.maps.stored import StoredMaps
 from eval.metrics.results_json import read_results
+from eval.protocols import protocol_named
 from eval.records.store import RecordStore
 from tests.helpers.oracles import oracle
 from wsol.manifest import Manifest, Sample, Split, load_manifest, split_hash, write_manifest
@@ -329,3 +330,31 @@ def test_records_know_what_made_them(scored: Path) -> None:
     assert index.maps["kind"] == "network"
     assert len(index.maps["weights_sha256"]) == 64
     assert index.maps["classifier"]["output_stride"] == 32
+
+
+def test_the_class_of_cutmix2019_comes_from_the_crop_that_it_scores(
+    scored: Path, checkpoint: Path, pictures: Path
+) -> None:
+    """Ranks of both views against logits by hand; the crop's decide under cutmix2019, the whole image's elsewhere."""
+    from wsol.images import decode_rgb, open_root
+    from wsol.loading import EvalView, normalize_images
+    from wsol.models import load_external_classifier
+
+    manifest = load_manifest(pictures)
+    split, files = manifest.splits["test"], open_root(manifest.root or "")
+    model = load_external_classifier(checkpoint, "resnet18", input_size=64)
+    predicted: dict[str, list[int]] = {"resize": [], "center-crop": []}
+    for row in range(16):
+        rgb = decode_rgb(files.read_bytes(split.path(row)), "x")
+        for frame, found in predicted.items():
+            pixels = torch.from_numpy(EvalView(frame, 64).apply(rgb))[None]  # type: ignore[arg-type]
+            with torch.inference_mode():
+                found.append(int(model(normalize_images(pixels)).logits.argmax()))
+    assert predicted["resize"] != predicted["center-crop"], "the case must be able to fail"
+    with RecordStore.open(scored / "records" / "test").read(0) as block:
+        assert block.predicted.tolist() == predicted["resize"]
+        for name, frame in (("top1_loc", "resize"), ("cutmix2019", "center-crop")):
+            right = block.right_class(protocol_named(name))
+            assert right.tolist() == (np.array(predicted[frame]) == split.labels).astype(int).tolist()
+    definition = read_results(scored)["protocols"]["cutmix2019"]["definition"]
+    assert definition["class_view"] == "scored"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from eval.evaluate import score_subject
 from eval.localize_config import LocalizeConfig
-from eval.maps.batch import RawBatch
+from eval.maps.batch import Ranks, RawBatch
 from eval.records.store import BLOCK
 from eval.targets import Subject
 from wsol.manifest import Manifest, Sample, Split, load_manifest, write_manifest
@@ -122,6 +122,7 @@ class PlantedMaps:
                 predicted,
                 top1,
                 np.ones(len(some), np.int8),
+                {"center-crop": Ranks(predicted, top1, np.ones(len(some), np.int8))},
             )
 
     def _map(self, row: int) -> np.ndarray:
