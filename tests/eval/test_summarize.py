@@ -48,7 +48,7 @@ def test_threads_do_not_change_a_byte(tmp_path: Path) -> None:
         store = RecordStore.create(tmp_path / f"records{threads}", index)
         counted: list[int] = []
         measure(store, Scorer(split, channels), source, threads=threads, advance=counted.append)
-        assert sorted(counted) == [0, 76, 512, 512]
+        assert sum(counted) == 1100
         written.append([store.path(b).read_bytes() for b in range(3)])
     assert written[0] == written[1]
     assert store.read(2).measure("index").tolist() == list(range(1024, 1100))
