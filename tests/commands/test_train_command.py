@@ -162,19 +162,34 @@ def test_config_survives_the_record() -> None:
 
 
 def test_preset_then_file_then_flags(tmp_path: Path) -> None:
-    wanted = ["--preset", "choe2020", "--dataset", "cub200", "--arch", "resnet50"]
+    wanted = ["--preset", "choe2020", "--dataset", "cub200", "--arch", "resnet50", "--output-stride", "16"]
     config = parse_config(wanted)
-    assert (config.lr, config.epochs, config.decay_every, config.batch_size) == (3.333722e-4, 50, 15, 32)
+    assert (config.lr, config.epochs, config.milestones, config.batch_size) == (
+        3.333722e-4,
+        50,
+        (14, 29, 44),
+        32,
+    )
+    assert config.fast_layers == ("layer4",)
     assert (config.cutmix_alpha, config.cutmix_prob, config.pretrained) == (1.35, 0.24, "imagenet")
     (tmp_path / "a.yaml").write_text("epochs: 5\nlr: 0.1\n")
     config = parse_config([*wanted, "--config", str(tmp_path / "a.yaml"), "--lr", "0.2"])
-    assert (config.epochs, config.lr, config.decay_every) == (5, 0.2, 15)
+    assert (config.epochs, config.lr, config.milestones) == (5, 0.2, (14, 29, 44))
+
+
+def test_a_preset_asks_for_what_its_source_leaves_open() -> None:
+    """Two scripts of one fork disagree on the map of CutMix on ResNet-50; its CAM rows name theirs."""
+    wanted = ["--preset", "choe2020", "--dataset", "cub200", "--arch", "resnet50"]
+    with pytest.raises(UserError, match="states no map size for resnet50 with cutmix: add --output-stride 8"):
+        parse_config(wanted)
+    assert parse_config([*wanted, "--method", "vanilla"]).stride == 8
 
 
 def test_paper_preset_by_hand() -> None:
     config = parse_config(["--preset", "cutmix2019", "--dataset", "imagenet", "--arch", "resnet50"])
     assert (config.epochs, config.batch_size, config.lr, config.classifier_lr_ratio) == (20, 256, 0.01, 10)
-    assert (config.decay_every, config.weight_decay, config.nesterov, config.stride) == (6, 1e-4, False, 16)
+    assert (config.decay_every, config.weight_decay, config.nesterov, config.stride) == (6, 1e-4, True, 16)
+    assert config.fresh_head
 
 
 def test_every_preset_value_is_a_setting() -> None:

@@ -132,6 +132,23 @@ def test_has_cells_cover_an_image_that_the_grid_does_not_divide():
     assert not mixed.images.any()
 
 
+def test_has_cells_in_pixels_begin_at_the_top_left_as_in_the_reference():
+    """Choe et al.'s loop: cells [0, 3), [3, 6), [6, 7) along each side; size 0 hides nothing."""
+    draw = HaS(cell_px=(3,), prob=0.5).draw(200, (7, 7), seeded(0))
+    corners = draw.hidden[:, [0, 3, 6]][:, :, [0, 3, 6]]
+    sides = torch.tensor([3, 3, 1])
+    assert torch.equal(draw.hidden, corners.repeat_interleave(sides, 1).repeat_interleave(sides, 2))
+    assert corners.double().mean().item() == pytest.approx(0.5, abs=0.05)
+    drawn = HaS(cell_px=(0, 7), prob=1.0).draw(400, (7, 7), seeded(0)).hidden
+    assert drawn.all((1, 2)).double().mean().item() == pytest.approx(0.5, abs=0.1)
+    assert drawn.any((1, 2)).sum() == drawn.all((1, 2)).sum()
+    images, labels = numbered(1, (4, 4)), torch.tensor([0])
+    pixels = torch.zeros(1, 4, 4, dtype=torch.bool)
+    pixels[0, :3, 3] = True
+    mixed = HaS(cell_px=(3,)).apply(images, labels, HaSDraw(pixels))
+    assert mixed.images[0, 2].tolist() == [[1, 1, 1, 0]] * 3 + [[1, 1, 1, 1]]
+
+
 def test_mixed_cross_entropy_golden():
     logits = torch.tensor([[2.0, 0.0]])
     mixed = MixedBatch(torch.zeros(1, 3, 2, 2), torch.tensor([0]), torch.tensor([1]), 0.75)

@@ -19,7 +19,7 @@ from wsol.loading import EvalView, evaluation_batches, normalize_images
 from wsol.machine.distributed import World
 from wsol.manifest import load_manifest, write_manifest
 from wsol.methods import METHODS, CutMix, MixedBatch
-from wsol.models import build_classifier
+from wsol.models import ClassifierSpec, build_classifier
 from wsol.models.head import Outputs
 from wsol.runs.find import newest_run
 from wsol.runs.network import load_classifier
@@ -72,6 +72,48 @@ def test_learning_rate(settings: dict[str, object], step: int, expected: float) 
     """Ten epochs of ten steps at a rate of 1."""
     config = TrainConfig(lr=1.0, epochs=10, **settings)  # type: ignore[arg-type]
     assert learning_rate(config, step, 10) == pytest.approx(expected)
+
+
+def test_the_rate_falls_after_the_milestones() -> None:
+    """Choe et al.'s code multiplies before epochs 3, 6, 9 (counted from 1): two epochs at the full rate, not three."""
+    config = TrainConfig(lr=1.0, epochs=10, schedule="step", milestones=(2, 5, 8))
+    rates = [learning_rate(config, 10 * epoch, 10) for epoch in range(10)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001, 0.001])
+
+
+@pytest.mark.parametrize(
+    ("arch", "settings", "fast"),
+    [
+        ("resnet50", {"pretrained": "imagenet", "fast_layers": ("layer4",)}, ("backbone.layer4.", "head.")),
+        ("vgg16_gap", {"pretrained": "imagenet"}, ("backbone.conv6.", "head.")),
+        ("vgg16_gap", {"classifier_lr_ratio": 10.0}, ("head.",)),
+    ],
+)
+def test_ten_times_the_rate_is_the_references_groups(
+    arch: str, settings: dict[str, object], fast: tuple[str, ...]
+) -> None:
+    """clovaai/wsolevaluation, main.py: layer4 and fc of ResNet-50; all but `features` of VGG16."""
+    with torch.device("meta"):
+        model = build_classifier(ClassifierSpec(arch, 3, 16, 224))
+    config = TrainConfig(arch=arch, size=224, **settings)  # type: ignore[arg-type]
+    body, quick = build_optimizer(model, config).param_groups
+    assert (body["lr_ratio"], quick["lr_ratio"]) == (1.0, 10.0)
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert {names[id(p)] for p in quick["params"]} == {n for n in names.values() if n.startswith(fast)}
+    assert len(body["params"]) + len(quick["params"]) == len(names)
+
+
+def test_a_fresh_head_stays_random_under_weights_that_have_one(tmp_path: Path) -> None:
+    donor = build_classifier(_spec(), seed=1)  # type: ignore[arg-type]
+    torch.save(donor.state_dict(), tmp_path / "donor.pth")
+    start = str(tmp_path / "donor.pth")
+    kept = build_classifier(_spec(), pretrained=start, seed=2)  # type: ignore[arg-type]
+    fresh = build_classifier(_spec(), pretrained=start, seed=2, fresh_head=True)  # type: ignore[arg-type]
+    assert torch.equal(kept.head.weight, donor.head.weight)
+    assert torch.equal(fresh.head.weight, build_classifier(_spec(), seed=2).head.weight)  # type: ignore[arg-type]
+    assert torch.equal(fresh.backbone.conv1.weight, donor.backbone.conv1.weight)
+    assert fresh.load_report is not None
+    assert fresh.load_report.head_reinitialised
 
 
 def test_head_learns_faster_and_everything_decays() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -27,27 +29,33 @@ def build_classifier(
     pretrained: str | None = None,
     seed: int | None = None,
     method: Method | None = None,
+    fresh_head: bool = False,
 ) -> Classifier:
     """A classifier on the CPU, in training mode, ready to be trained.
 
     `pretrained` is None (random weights), 'imagenet' (downloaded by torchvision or timm on first use), or a checkpoint
     file ('file:PATH' or just the path), whose head is left out when it is for other classes; `load_report` of the
     result says what was taken. With `seed` the initial weights depend on it alone and torch's global generator is left
-    as it was; without, they come from that generator. `method` extends the network before weights are loaded. Raises
-    UserError for anything that cannot be had.
+    as it was; without, they come from that generator. `method` extends the network before weights are loaded. With
+    `fresh_head` the head stays random even where the weights have one that fits. Raises UserError for anything that
+    cannot be had.
     """
     if seed is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build_classifier(spec, pretrained=pretrained, method=method)
+            return build_classifier(spec, pretrained=pretrained, method=method, fresh_head=fresh_head)
     model = _assemble(spec)
     if method is not None and method.shapes_evaluation:
         method.extend(model)
         model.method = method
+    head = copy.deepcopy(model.head.state_dict()) if fresh_head else None
     if pretrained == "imagenet":
         load_imagenet(model)
     elif pretrained is not None:
         load_pretrained(model, pretrained.removeprefix("file:"), allow_new_head=True)
+    if head is not None and model.load_report is not None:
+        model.head.load_state_dict(head)
+        model.load_report = replace(model.load_report, head_reinitialised=True)
     return model
 
 

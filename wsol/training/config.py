@@ -95,6 +95,8 @@ class TrainConfig:
     """Which strides give way to reach it: late stages, or a ResNet's first pooling (small images)."""
     pretrained: str | None = None
     """Start from 'imagenet' weights, or from a .safetensors or .pth FILE (its head may differ)."""
+    fresh_head: bool = False
+    """With --pretrained, start the head at random even where the weights have one for as many classes."""
 
     # --- method
     method: str = "cutmix"
@@ -185,6 +187,8 @@ class TrainConfig:
             )
         if self.nesterov and self.momentum == 0:
             raise UserError("--nesterov needs a --momentum above 0; add --no-nesterov")
+        if self.fresh_head and self.pretrained is None:
+            raise UserError("--fresh-head does nothing without --pretrained; leave it out")
         check_arch(self.arch)
         self._check_method()
 
@@ -302,6 +306,10 @@ def parse_config(argv: Sequence[str] | None = None, *, default: TrainConfig | No
         default=_before_flags(arguments) if default is None else default,
     )
     _refuse_idle_flags(arguments, config)
+    if config.preset is not None:
+        from wsol.training.presets import unstated  # only here: `presets` holds long texts
+
+        unstated(config)
     return config
 
 

@@ -124,7 +124,9 @@ def _build(
     begun = resumed is not None and bool(checkpoint_files(resumed.dir / CHECKPOINTS))
     pretrained = None if begun else config.pretrained  # a checkpoint has the weights
     seed = network_seed(config.seed)
-    model = build_classifier(spec, pretrained=pretrained, seed=seed, method=config.make_method())
+    model = build_classifier(
+        spec, pretrained=pretrained, seed=seed, method=config.make_method(), fresh_head=config.fresh_head
+    )
     images = open_images(data.train, data.root, config.resize, config, world, report)
     validation = None
     if data.validation is not None:
