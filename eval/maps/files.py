@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tokenize
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +22,8 @@ from eval.maps.batch import RawBatch, unpredicted
 from eval.maps.normalization import NORMALIZATIONS, MapStatus
 from eval.records.store import BLOCK
 from wsol.errors import UserError
+from wsol.files.arrays import DAMAGE, NpzArrays, read_array, require_size
+from wsol.files.regular import open_regular
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,12 +33,7 @@ if TYPE_CHECKING:
 
 SizePolicy = Literal["resize", "refuse"]
 Values = Literal["normalized", "raw"]
-_MAX_MAP_BYTES = 1 << 30
-_DAMAGE = (
-    *(OSError, ValueError, KeyError, EOFError, SyntaxError, MemoryError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
-)
-"""What numpy, zipfile and HDF5 raise on damaged maps; numpy reads a header with Python's own tokenizer."""
+_DAMAGE = (*DAMAGE, tokenize.TokenError)  # numpy reads a header with Python's own tokenizer
 
 
 def spellings(image_id: str) -> tuple[str, ...]:
@@ -214,9 +209,8 @@ def _folder_store(root: Path) -> _Store:
             raise UserError(
                 f"the map of '{name}' lies outside '{root}'; links out of the folder are not followed"
             )
-        if path.stat().st_size > _MAX_MAP_BYTES:
-            raise ValueError("too large for a score map")
-        return np.asarray(np.load(path, allow_pickle=False))
+        with open_regular(path) as stream:
+            return read_array(stream)
 
     def names() -> Iterator[str]:
         for folder, _, files in os.walk(root):
@@ -230,16 +224,16 @@ def _folder_store(root: Path) -> _Store:
 
 def _npz_store(path: Path) -> _Store:
     try:
-        archive = np.load(path, allow_pickle=False)
-        members = {n.removesuffix(".npy"): n for n in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        archive = NpzArrays(path)
+    except _DAMAGE as error:
         raise UserError(f"'{path}' cannot be read as an .npz: {error}") from error
-
-    def read(name: str) -> npt.NDArray[Any] | None:
-        return np.asarray(archive[members[name]]) if name in members else None
-
+    members = {name.removesuffix(".npy"): name for name in archive}
     state = _stamp(path)
-    return _Store(read, lambda: iter(members), lambda name: state)
+    return _Store(
+        lambda name: archive[members[name]] if name in members else None,
+        lambda: iter(members),
+        lambda name: state,
+    )
 
 
 def _h5_store(path: Path) -> _Store:
@@ -248,15 +242,31 @@ def _h5_store(path: Path) -> _Store:
     except ImportError as error:
         raise UserError(f"reading '{path}' needs h5py: install the extra `stores`") from error
     try:
+        open_regular(path).close()
         file = h5py.File(path, "r")
     except OSError as error:
         raise UserError(f"'{path}' cannot be read as HDF5: {error}") from error
 
     def read(name: str) -> npt.NDArray[Any] | None:
-        node = file.get(name)
-        # an external link would lead out of the file
-        if node is None or not isinstance(node, h5py.Dataset) or node.file.filename != file.filename:
+        group, parts = file, name.split("/")
+        for i, part in enumerate(parts):
+            # looked at before it is followed: a soft or external link may lead anywhere
+            if part not in group or not isinstance(group.get(part, getlink=True), h5py.HardLink):
+                return None
+            node = group[part]
+            if i == len(parts) - 1:
+                break
+            if not isinstance(node, h5py.Group):
+                return None
+            group = node
+        if not isinstance(node, h5py.Dataset):
             return None
+        if node.is_virtual or node.external:
+            raise ValueError("its values lie in other files")
+        require_size(node.shape or (), node.dtype.itemsize)
+        if node.dtype.kind not in "biuf":
+            raise ValueError(f"holds {node.dtype}, not numbers")
+        require_size(node.chunks or (), node.dtype.itemsize)  # a chunk is decompressed whole
         return np.asarray(node[()])
 
     def names() -> Iterator[str]:

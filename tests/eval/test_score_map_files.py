@@ -173,3 +173,39 @@ def test_max_normalisation_needs_raw_maps(tmp_path: Path) -> None:
     assert ScoreMapFiles(tmp_path, split, values="raw").unusable("max", "resize") is None
     assert ScoreMapFiles(tmp_path, split).unusable("ivr", "resize") is None
     assert "whole image" in str(ScoreMapFiles(tmp_path, split, values="raw").unusable("max", "center-crop"))
+
+
+def test_maps_of_an_h5_that_lie_elsewhere_or_announce_too_much(tmp_path: Path) -> None:
+    """Virtual and external storage read other files; 7 kB announced 10 GB."""
+    h5py = pytest.importorskip("h5py")
+    split = boxed_split(6)
+    secret = smooth_maps(1)[0].astype(np.float32)
+    secret.tofile(tmp_path / "secret.raw")
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["x"] = secret
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        layout = h5py.VirtualLayout(secret.shape, secret.dtype)
+        layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "x", secret.shape)
+        file.create_virtual_dataset(split.image_ids[0], layout)
+        raw = [(str(tmp_path / "secret.raw"), 0, secret.nbytes)]
+        file.create_dataset(split.image_ids[1], secret.shape, secret.dtype, external=raw)
+        file[split.image_ids[2]] = h5py.ExternalLink("other.h5", "x")
+        file[split.image_ids[3]] = secret
+        file[split.image_ids[4]] = h5py.SoftLink(f"/{split.image_ids[3]}")
+        file.create_dataset(split.image_ids[5], (50_000, 50_000), "f4", chunks=(100, 100))
+    unreadable, missing = int(MapStatus.UNREADABLE), int(MapStatus.MISSING)
+    assert statuses(ScoreMapFiles(tmp_path / "m.h5", split)) == [
+        *(
+            unreadable,
+            unreadable,
+            missing,
+            statuses_of_a_whole_map(tmp_path, split, secret),
+            missing,
+            unreadable,
+        )
+    ]
+
+
+def statuses_of_a_whole_map(tmp_path: Path, split: Split, found: np.ndarray) -> int:
+    np.savez(tmp_path / "whole.npz", **{split.image_ids[3]: found})
+    return statuses(ScoreMapFiles(tmp_path / "whole.npz", split))[3]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
+import random
 import tarfile
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from wsol.errors import UserError
 from wsol.files.archives import unpack_tar
+from wsol.files.arrays import DAMAGE, NpzArrays, SealedArrays, intact, read_array, sealed_bytes
 from wsol.files.regular import open_regular, read_bytes, read_text
 from wsol.files.seal import sealed, unsealed
 from wsol.files.strict_json import read_json
@@ -113,3 +118,71 @@ def test_what_a_killed_unpacking_left_is_removed_by_the_next(tmp_path: Path) -> 
         tar.add(tmp_path / "f", "f")
     unpack_tar(tmp_path / "a.tar", tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar", "f", "out"]
+
+
+@pytest.mark.parametrize(
+    "array", [np.arange(6.0).reshape(2, 3).T, np.zeros((0, 4), "f2"), np.array(3, ">i4")]
+)
+def test_arrays_come_back_as_they_were(tmp_path: Path, array: np.ndarray) -> None:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    found = read_array(io.BytesIO(stream.getvalue()))
+    assert (found.shape, found.dtype) == (array.shape, array.dtype)
+    np.testing.assert_array_equal(found, array)
+    np.savez_compressed(tmp_path / "a.npz", x=array, **{"b/c": array})
+    np.testing.assert_array_equal(NpzArrays(tmp_path / "a.npz")["b/c"], array)
+
+
+def npy_header(shape: str, kind: str = "<f4") -> bytes:
+    text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (npy_header("(30000, 30000)"), "announces an array of 30000x30000, more than 134217728 bytes"),
+        (npy_header("(9223372036854775807, 4)"), "announces an array"),
+        (npy_header("(-1, 5)"), "announces an array"),
+        (npy_header("(4,)"), "cut short: 0 of 16 bytes"),
+        (npy_header("(4,)", "|O"), "not numbers"),
+        (npy_header("(4,)", "|S0"), "not numbers"),
+    ],
+)
+def test_headers_that_announce_too_much(tmp_path: Path, header: bytes, message: str) -> None:
+    """An .npz of 3.5 MB took 10 GB."""
+    with pytest.raises(ValueError, match=message):
+        read_array(io.BytesIO(header))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", header)
+    with pytest.raises(ValueError, match=message):
+        NpzArrays(tmp_path / "a.npz")["x"]
+
+
+def test_any_flipped_bit_of_a_block_is_noticed(tmp_path: Path) -> None:
+    """Two of 1,600 once made arrays vanish from a block that was called intact."""
+    arrays = {"a": np.arange(300.0), "b": np.ones((3, 2), np.int8)}
+    file, chance = tmp_path / "block.npz", random.Random(0)
+    whole = sealed_bytes(arrays, "me")
+    file.write_bytes(whole)
+    assert intact(file, "me")
+    assert not intact(file, "somebody else")
+    assert not intact(tmp_path / "absent", "me")
+    unnoticed = 0
+    for _ in range(300):
+        at, bit = chance.randrange(len(whole)), 1 << chance.randrange(8)
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+        if not intact(file, "me"):
+            continue
+        unnoticed += 1  # a time or a flag that nobody reads: then the values are what they were
+        block = SealedArrays(file, "me")
+        assert set(block) == set(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(block[name], array)
+    assert unnoticed < 150
+
+
+def test_a_block_without_its_seal_is_no_block(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros(3))
+    with pytest.raises(DAMAGE):
+        SealedArrays(tmp_path / "a.npz", "me")
