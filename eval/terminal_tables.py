@@ -101,7 +101,7 @@ def _narrow(results: Mapping[str, Any]) -> Table:
 
 _ODD_MAPS = {
     "missing_map": "images had no map and were scored as all zeros",
-    "unreadable_map": "maps could not be read and were scored as all zeros",
+    "unreadable_map": "maps or images could not be read and were scored as all zeros",
     "nan_map": "maps held NaN or infinity and were scored as all zeros",
     "constant_map": "maps were constant and were scored as all zeros",
     "out_of_range_map": "maps left [0, 1] and were scored as all zeros",

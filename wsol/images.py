@@ -84,6 +84,10 @@ IMAGE_SUFFIXES = (
 """Endings of files that are taken for images: the raster formats that Pillow decodes."""
 
 
+class UndecodableImage(UserError):
+    """The bytes of a file are not a whole image."""
+
+
 def safe_relative(path: str) -> bool:
     """Whether a path stays under the folder it is relative to, by its text alone.
 
@@ -354,12 +358,12 @@ def _open_image(data: bytes, where: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=_formats())
     except Image.DecompressionBombError as error:
-        raise UserError(f"image '{where}' is larger than {MAX_PIXELS} pixels; not decoded") from error
+        raise UndecodableImage(f"image '{where}' is larger than {MAX_PIXELS} pixels; not decoded") from error
     except Exception as error:  # decoders raise nearly anything on broken bytes
         kind = "empty" if not data else f"not a readable image ({len(data)} bytes)"
-        raise UserError(f"image '{where}' is {kind}; replace the file") from error
+        raise UndecodableImage(f"image '{where}' is {kind}; replace the file") from error
     if image.width * image.height > MAX_PIXELS:
-        raise UserError(
+        raise UndecodableImage(
             f"image '{where}' is {image.width}x{image.height}, more than {MAX_PIXELS} pixels; not decoded"
         )
     return image
@@ -372,20 +376,22 @@ def _convert(image: Image.Image, mode: str, where: str) -> npt.NDArray[np.uint8]
             values = np.asarray(image).astype(np.int64)
             # PNG and PNM come as "I" with white at 65535; a TIFF of 32 bits states no white
             if values.min() < 0 or values.max() > 0xFFFF or (image.mode == "I" and image.format == "TIFF"):
-                raise UserError(f"image '{where}' holds 32-bit values; convert it to 8 bits")
+                raise UndecodableImage(f"image '{where}' holds 32-bit values; convert it to 8 bits")
             high = (values >> 8).astype(np.uint8)
             if mode == "L":  # small instance numbers in a 16-bit mask must stay foreground
                 high[(values > 0) & (high == 0)] = 1
             return np.repeat(high[..., None], 3, axis=2) if mode == "RGB" else high
         elif image.mode == "F":
-            raise UserError(f"image '{where}' holds floating-point values; convert it to 8 bits")
+            raise UndecodableImage(f"image '{where}' holds floating-point values; convert it to 8 bits")
         elif image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
         return np.array(image if image.mode == mode else image.convert(mode))
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"image '{where}' is truncated or corrupt ({error}); replace the file") from error
+        raise UndecodableImage(
+            f"image '{where}' is truncated or corrupt ({error}); replace the file"
+        ) from error
 
 
 def decode_rgb(data: bytes, where: str) -> npt.NDArray[np.uint8]:

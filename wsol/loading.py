@@ -10,7 +10,7 @@ import functools
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, get_worker_info
 
 from wsol.errors import UserError, unknown_name
-from wsol.images import decode_rgb, open_root
+from wsol.images import UndecodableImage, decode_rgb, open_root
 from wsol.machine.shared_memory import SHARED_MEMORY_FULL, require_shared_memory
 
 if TYPE_CHECKING:
@@ -91,12 +91,14 @@ class EvalView:
 
 @dataclass(frozen=True)
 class EvalBatch:
-    """Framed images: `indices` int64 [n] into the split, `images` uint8 [n, 3, S, S], channels_last, by view
-    name.
+    """Framed images: `indices` int64 [n] into the split, `images` uint8 [n, 3, S, S], channels_last, by view name.
+
+    `undecoded` says by position in the batch why an image could not be decoded; its pixels are 0.
     """
 
     indices: npt.NDArray[np.int64]
     images: dict[str, torch.Tensor]
+    undecoded: dict[int, str] = field(default_factory=dict)
 
 
 def normalize_images(images: torch.Tensor) -> torch.Tensor:
@@ -152,7 +154,8 @@ def evaluation_batches(
 
     Each image is decoded once for all views. `workers` processes decode ahead; with 0 the caller does.
     `pin_memory` puts batches where a GPU copies them from while the caller goes on.
-    No indices give no batches. A missing or corrupt image raises `UserError` naming it.
+    No indices give no batches. A missing image raises `UserError` naming it; one that cannot be decoded is black and
+    named in its batch's `undecoded`.
     """
     names = [view.name for view in views]
     if not names or len(set(names)) != len(names):
@@ -162,7 +165,7 @@ def evaluation_batches(
     job = _Frames(ImageReader(split, root), tuple(views))
     chunks = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     found = ordered_map(job, chunks, workers=workers, pin_memory=pin_memory)
-    return (EvalBatch(rows, images) for rows, images in found)
+    return (EvalBatch(*batch) for batch in found)
 
 
 @dataclass(frozen=True)
@@ -172,14 +175,21 @@ class _Frames:
     reader: ImageReader
     views: tuple[EvalView, ...]
 
-    def __call__(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], dict[str, torch.Tensor]]:
-        out = {v.name: np.empty((len(rows), v.size, v.size, 3), np.uint8) for v in self.views}
+    def __call__(
+        self, rows: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], dict[str, torch.Tensor], dict[int, str]]:
+        out = {v.name: np.zeros((len(rows), v.size, v.size, 3), np.uint8) for v in self.views}
+        undecoded: dict[int, str] = {}
         for i, row in enumerate(rows):
-            rgb = self.reader.read(int(row))
+            try:
+                rgb = self.reader.read(int(row))
+            except UndecodableImage as error:
+                undecoded[i] = str(error)
+                continue
             for view in self.views:
                 out[view.name][i] = view.frame(rgb)
         # [n, S, S, 3] seen as [n, 3, S, S]: the bytes stay where they are
-        return rows, {name: torch.from_numpy(stack).permute(0, 3, 1, 2) for name, stack in out.items()}
+        return rows, {n: torch.from_numpy(stack).permute(0, 3, 1, 2) for n, stack in out.items()}, undecoded
 
 
 def ordered_map(

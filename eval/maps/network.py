@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -13,10 +14,12 @@ import numpy as np
 import torch
 
 from eval.maps.batch import RawBatch, ranks_from_logits
+from eval.maps.normalization import MapStatus
 from eval.records.store import BLOCK
 from wsol.cams.cell_centers import CellCenters, cell_centers
 from wsol.cams.extract import extract_maps
 from wsol.cams.registry import CAM_OF_FINAL
+from wsol.errors import UserError
 from wsol.images import open_root
 from wsol.loading import EvalBatch, EvalView, evaluation_batches, normalize_images
 
@@ -39,6 +42,7 @@ class _Underway:
     rows: npt.NDArray[np.int64]
     maps: dict[str, tuple[torch.Tensor, ...]]
     logits: dict[str, torch.Tensor]
+    undecoded: list[int]
     arrived: torch.cuda.Event | None
 
 
@@ -130,12 +134,20 @@ class NetworkMaps:
         underway: deque[_Underway] = deque()
         # A GPU is given the next batch before the last one's results are read, so that it never waits for the host.
         ahead = 1 if self.device.type == "cuda" else 0
+        undecoded: dict[str, str] = {}
         for batch in self.images(rows):
+            undecoded |= {self.split.image_ids[batch.indices[i]]: why for i, why in batch.undecoded.items()}
+            if len(undecoded) == len(rows) == min(len(self.split), BLOCK):
+                raise UserError(
+                    f"none of {len(rows)} images can be decoded; {next(iter(undecoded.values()))}"
+                )
             underway.append(self._begin(batch))
             if len(underway) > ahead:
                 yield self._finish(underway.popleft())
         while underway:
             yield self._finish(underway.popleft())
+        for image_id, why in undecoded.items():
+            sys.stderr.write(f"warning: '{image_id}' counts as a miss: {why}\n")
 
     def _begin(self, batch: EvalBatch) -> _Underway:
         cuda = self.device.type == "cuda"  # elsewhere a copy that does not wait could be read too early
@@ -153,22 +165,18 @@ class NetworkMaps:
         if cuda:
             arrived = torch.cuda.Event()
             arrived.record(torch.cuda.current_stream(self.device))
-        return _Underway(batch.indices, maps, logits, arrived)
+        return _Underway(batch.indices, maps, logits, list(batch.undecoded), arrived)
 
     def _finish(self, underway: _Underway) -> tuple[RawBatch, ...]:
         if underway.arrived is not None:
             underway.arrived.synchronize()
         labels = self.split.labels[underway.rows]
-        ranks = {name: ranks_from_logits(z.numpy(), labels) for name, z in underway.logits.items()}
+        logits = {name: z.numpy() for name, z in underway.logits.items()}
+        maps = [{name: m[i].numpy() for name, m in underway.maps.items()} for i in range(len(self.wanted))]
+        for array in (*logits.values(), *(m for of_one in maps for m in of_one.values())):
+            array[underway.undecoded] = np.nan  # no map and no rank: a miss in every measure
+        ranks = {name: ranks_from_logits(z, labels) for name, z in logits.items()}
         whole = ranks.pop(self.frames[0])
         status = np.zeros(len(underway.rows), np.uint8)
-        return tuple(
-            RawBatch(
-                underway.rows,
-                {name: m[i].numpy() for name, m in underway.maps.items()},
-                status,
-                *whole,
-                ranks,
-            )
-            for i in range(len(self.wanted))
-        )
+        status[underway.undecoded] = MapStatus.UNREADABLE
+        return tuple(RawBatch(underway.rows, of_one, status, *whole, ranks) for of_one in maps)

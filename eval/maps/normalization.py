@@ -42,7 +42,7 @@ class MapStatus(IntFlag):
     OUT_OF_RANGE = 32
     """A ready-made map had values outside [0, 1]; scored as all zeros."""
     UNREADABLE = 64
-    """The file could not be read as a 2-D array of numbers: scored as all zeros."""
+    """The file could not be read as a 2-D array of numbers, or the image not be decoded: scored as all zeros."""
 
 
 def upsample(raw: npt.NDArray[np.floating], size_hw: tuple[int, int]) -> npt.NDArray[np.float64]:

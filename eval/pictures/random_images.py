@@ -12,11 +12,15 @@ from eval.boxes.frames import Frame, split_boxes
 from eval.maps.normalization import normalize, quantize, upsample
 from eval.metrics.outcomes import Summary
 from eval.pictures.montage import Panel, write_montage
+from wsol.errors import UserError
 from wsol.images import decode_rgb, open_root
 from wsol.loading import EvalView
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from eval.maps.source import MapSource
+    from wsol.images import FileRoot
     from wsol.manifest import Manifest, Split
 
 
@@ -60,7 +64,7 @@ def draw_gallery(
             view = EvalView(protocol.frame, max(frame.size, 224))
             panels.append(
                 Panel(
-                    view.apply(decode_rgb(files.read_bytes(path), path)).transpose(1, 2, 0),
+                    _pixels(files, path, view),
                     u,
                     boxes_at_level(u, int(tau * int(u.max())), protocol.contours),
                     boxes[offsets[i] : offsets[i + 1]],
@@ -69,3 +73,11 @@ def draw_gallery(
             )
     heading = f"{title}: {len(rows)} of {len(split)} images, {protocol.name} at threshold {tau:.3f}"
     return write_montage(panels, file, heading)
+
+
+def _pixels(files: FileRoot, path: str, view: EvalView) -> npt.NDArray[np.uint8]:
+    """The framed image, [S, S, 3]; black where it cannot be decoded."""
+    try:
+        return view.apply(decode_rgb(files.read_bytes(path), path)).transpose(1, 2, 0)
+    except UserError:
+        return np.zeros((view.size, view.size, 3), np.uint8)

@@ -127,6 +127,25 @@ def test_maps_are_those_of_the_forward_pass(scored: Path, checkpoint: Path, pict
             np.testing.assert_allclose(maps[frame][row], expected.numpy(), rtol=1e-3, atol=1e-4)
 
 
+def test_a_photograph_that_cannot_be_decoded_is_a_miss_and_ends_nothing(
+    scored: Path, checkpoint: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of sixteen images cut short: every value is the one of the other fifteen with a miss beside them."""
+    shutil.copytree(pictures.parent, tmp_path / "pictures")
+    manifest = load_manifest(pictures).with_root(tmp_path / "pictures")
+    write_manifest(manifest, tmp_path / "m")
+    file = tmp_path / "pictures" / manifest.split("test").path(3)
+    file.write_bytes(file.read_bytes()[:-40])
+    localize(config(checkpoint, tmp_path / "m", tmp_path / "out", pictures=16))
+    whole, cut = read_results(scored), read_results(tmp_path / "out")
+    assert cut["counts"]["scored"] == whole["counts"]["scored"] == 16
+    assert cut["counts"]["unreadable_map"] == 1
+    for name in ("gt_known_fixed", "maxboxacc"):
+        values = [r["protocols"][name]["value"] for r in (whole, cut)]
+        assert 0 <= round((values[0] - values[1]) / 100 * 16, 6) <= 1.0
+    assert f"'{manifest.split('test').image_ids[3]}' counts as a miss: image" in capsys.readouterr().err
+
+
 def test_another_protocol_needs_no_forward_pass(
     scored: Path, checkpoint: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -170,6 +171,14 @@ def test_bad_image_is_one_clear_error(
         file.unlink()
     else:
         file.write_bytes(content)
+        batches = list(
+            evaluation_batches(split, root, [EvalView("resize", 4)], batch_size=2, workers=workers)
+        )
+        (said,) = [why for batch in batches for why in batch.undecoded.values()]
+        assert re.search(message, said)
+        assert batches[1].undecoded.keys() == {1}
+        assert not batches[1].images["resize"][1].any()
+        return
     with pytest.raises(UserError, match=message) as caught:
         list(evaluation_batches(split, root, [EvalView("resize", 4)], batch_size=2, workers=workers))
     assert "Traceback" not in str(caught.value)
