@@ -538,3 +538,26 @@ def test_every_global_generator_continues_where_it_was(tmp_path: Path) -> None:
     draw()
     restore_chance(load_tensors(tmp_path / "x")[0])
     assert draw() == expected
+
+
+def test_a_checkpoint_knows_its_settings(manifest: Path) -> None:
+    """An edit of run.yaml (the line sha256 taken out, as the message says) does not turn into another training."""
+    killed_after(2, manifest)
+    record = OUT / "run.yaml"
+    lines = [x for x in record.read_text().split("\n") if "sha256" not in x]
+    record.write_text("\n".join(lines).replace("seed: 0", "seed: 1"))
+    with pytest.raises(
+        UserError, match=r"was made with seed 0 \(the run's record says 1\): it is another run's"
+    ):
+        run(manifest, "--resume")
+
+
+def test_weights_of_another_run_are_not_scored_under_this_ones_name(manifest: Path) -> None:
+    from wsol.runs.network import load_classifier
+
+    for seed in ("0", "1"):
+        assert run(manifest, "--epochs", "1", "--seed", seed, out=Path(seed)).exit_code == 0
+    load_classifier(Path("0"))
+    (Path("0") / "model.safetensors").write_bytes((Path("1") / "model.safetensors").read_bytes())
+    with pytest.raises(UserError, match=r"was made with seed 1 \(the run's record says 0\)"):
+        load_classifier(Path("0"))

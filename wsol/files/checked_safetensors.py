@@ -19,6 +19,8 @@ from safetensors.torch import save
 
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
+from wsol.files.regular import open_regular
+from wsol.files.strict_json import load_json
 
 _VALUES = "values"
 _CHECKSUM = "sha256"
@@ -53,6 +55,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
     """
     path = Path(path)
     try:
+        open_regular(path).close()
         with safe_open(path, framework="pt", device="cpu") as file:
             head = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
@@ -69,7 +72,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
         raise DamagedFileError(f"'{path}' carries no checksum; it was not written by this project")
     if _checksum(tensors, head[_VALUES]) != head[_CHECKSUM]:
         raise DamagedFileError(f"'{path}' was changed after it was written (its checksum differs)")
-    return tensors, json.loads(head[_VALUES])
+    return tensors, load_json(head[_VALUES], str(path))
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor], text: str) -> str:

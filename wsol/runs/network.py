@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors
 from wsol.models import build_classifier, load_state
+from wsol.runs.made_by import made_by, require_made_by
 from wsol.runs.record import WEIGHTS, Run, load_run
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def load_classifier(run: Run | str | os.PathLike[str], device: torch.device | st
         run = load_run(run)
     if not run.weights.is_file():
         raise UserError(f"run '{run.dir}' has no {WEIGHTS}; it {run.situation}")
-    tensors, _ = load_tensors(run.weights)
+    tensors, values = load_tensors(run.weights)
+    require_made_by(values, made_by(run.config, run.manifest_hash), str(run.weights))
     model = build_classifier(run.spec, method=run.make_method())
     load_state(model, tensors, str(run.weights), allow_new_head=False)
     return model.to(device).eval()

@@ -18,6 +18,7 @@ import torch
 from wsol.errors import UserError
 from wsol.files.atomic_write import remove_unfinished
 from wsol.files.checked_safetensors import DamagedFileError, load_tensors, save_tensors
+from wsol.files.typed import check_types
 
 SCHEMA = 1
 KEPT = 2
@@ -89,6 +90,7 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | 
             tensors, values = load_tensors(path)
             if values.get("schema") != SCHEMA:
                 raise DamagedFileError(f"'{path}' is of schema {values.get('schema')!r}, expected {SCHEMA}")
+            check_types(values, {"position": dict, "values": dict, "values.parts": int}, str(path), "")
             return Checkpoint(path, Position(**values["position"]), tensors, values["values"])
         except DamagedFileError as error:
             path.replace(path.with_suffix(".damaged"))

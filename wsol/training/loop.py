@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -17,6 +17,7 @@ from wsol.errors import UserError
 from wsol.files.checked_safetensors import save_tensors
 from wsol.loading import normalize_images
 from wsol.machine.distributed import World, any_of, gather, total
+from wsol.runs.made_by import MADE_BY, require_made_by
 from wsol.runs.record import CHECKPOINTS, LOG, WEIGHTS
 from wsol.training.batches import BatchPlan, Images, make_batches, plan_step
 from wsol.training.batchnorm_stats import PartStatistics
@@ -63,6 +64,8 @@ class Job:
     report: Reporter
     stop: StopRequest
     observer: Observer | None = None
+    made_by: Mapping[str, Any] = field(default_factory=dict)
+    """`wsol.runs.made_by.made_by` of the run."""
 
     @property
     def parts(self) -> int:
@@ -268,20 +271,27 @@ class Trainer:
                 "momentum": optimizer_tensors(self.model, self.optimizer),
                 "chance": {f"{rank}/{k}": t for k, ranks in chance.items() for rank, t in enumerate(ranks)},
             }
-            values = {"parts": self.parts, "scaler": self.scaler.state_dict() if self.scaler else None}
+            scaler = self.scaler.state_dict() if self.scaler else None
+            values = {"parts": self.parts, "scaler": scaler, MADE_BY: dict(self.job.made_by)}
             write_checkpoint(self.job.folder / CHECKPOINTS, self.position, groups, values)
             self.write_weights()
         self.saved_at = time.monotonic()
 
     def write_weights(self) -> None:
         """Write the network as it is, for evaluation."""
-        about = {"step": self.position.step, "epochs": self.position.epoch, "spec": self.model.spec.to_dict()}
+        about = {
+            "step": self.position.step,
+            "epochs": self.position.epoch,
+            "spec": self.model.spec.to_dict(),
+            MADE_BY: dict(self.job.made_by),
+        }
         save_tensors(self.job.folder / WEIGHTS, self.model.state_dict(), about)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue where a checkpoint was written. `UserError` when the batch would be cut into other
-        parts.
+        """Continue where a checkpoint was written. `UserError` when it is another run's, or the batch would be cut into
+        other parts.
         """
+        require_made_by(checkpoint.values, self.job.made_by, str(checkpoint.path))
         parts = checkpoint.values["parts"]
         if parts != self.parts:
             raise UserError(

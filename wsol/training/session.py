@@ -14,7 +14,8 @@ from wsol.files.lock import locked
 from wsol.machine.device import describe_device, pick_device, settings_put_back, settle
 from wsol.machine.distributed import World, agree_on, from_first, joined, wait_for_all, world_from_environment
 from wsol.models import ClassifierSpec, build_classifier
-from wsol.runs.record import CHECKPOINTS, RECORD, Run, resume_command, update_run, write_run
+from wsol.runs.made_by import made_by
+from wsol.runs.record import CHECKPOINTS, RECORD, Run, load_run, resume_command, update_run, write_run
 from wsol.training.checkpoint import checkpoint_files
 from wsol.training.config import TrainConfig, config_from_record, load_config_file, parse_config
 from wsol.training.data import Data, open_data, open_images
@@ -131,7 +132,8 @@ def _build(
     validation = None
     if data.validation is not None:
         validation = open_images(data.validation, data.root, config.size, config, world, report)
-    job = Job(config, Path(), model, images, validation, device, world, report, stop)
+    identity = made_by(config.to_dict(), data.manifest.hash())
+    job = Job(config, Path(), model, images, validation, device, world, report, stop, made_by=identity)
     job.steps_per_epoch  # noqa: B018  (refuses a batch that does not fit)
     return job
 
@@ -145,6 +147,8 @@ def _run(job: Job, data: Data, resumed: Run | None, stack: ExitStack) -> Outcome
     if world.first:
         stack.enter_context(locked(folder, "training"))
         remove_unfinished(folder)
+        if resumed is not None and load_run(folder).status == "finished":
+            raise UserError(f"run '{folder}' was finished by another process just now; nothing to do")
     run = Run(folder, {**record, "config": {**record["config"], "out": str(folder)}})
     if resumed is not None:
         run = Run(folder, {**resumed.record, "status": "running"})
