@@ -36,6 +36,8 @@ class LocalizeConfig:
     kept earlier."""
     map_values: Literal["normalized", "raw"] = "normalized"
     """Whether --score-maps hold values already in [0, 1] or raw activations."""
+    predictions: Path | None = None
+    """What a network predicts beside --score-maps, for Top-1 Loc: a CSV of 'image_id,rank' or of scores by class."""
     map_size: Literal["resize", "refuse"] = "resize"
     """What to do with a map whose size is not the frame's: resize and count it, or refuse."""
     control: Literal["center_gaussian", "full_image"] | None = None

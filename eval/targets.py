@@ -14,6 +14,7 @@ import torch
 from eval.limit import limited_subject
 from eval.maps.files import ScoreMapFiles
 from eval.maps.network import NetworkMaps
+from eval.maps.predictions import Predictions
 from eval.maps.stored import INDEX, StoredMaps
 from wsol.cams.cell_centers import cell_centers
 from wsol.cams.registry import CAM_OF_FINAL, layer_maps
@@ -71,6 +72,8 @@ def find_subject(config: LocalizeConfig, world: World) -> Subject:
 
 
 def _subject(config: LocalizeConfig, world: World) -> Subject:
+    if config.predictions and not config.score_maps:
+        raise UserError("--predictions stand beside --score-maps; a network predicts by itself")
     if config.control is not None:
         return _control_subject(config)
     if config.score_maps is not None:
@@ -197,12 +200,27 @@ def _files_subject(config: LocalizeConfig) -> Subject:
     folder = config.score_maps
     manifest = _open(config)
     ours = (folder / INDEX).is_file()
+    if ours and config.predictions:
+        raise UserError(
+            f"the maps in '{folder}' hold their network's own predictions; leave --predictions out"
+        )
+    predictions = Predictions.read(config.predictions, manifest.classes) if config.predictions else None
 
     def factory(split: Split, role: str, frames: Sequence[str]) -> MapSource:
         place = config.threshold_maps if role != config.split and config.threshold_maps else folder
         if (place / INDEX).is_file():
             return StoredMaps.open(place, split_hash(split), len(split))
-        return ScoreMapFiles(place, split, values=config.map_values, size_policy=config.map_size)
+        source = ScoreMapFiles(
+            place,
+            split,
+            values=config.map_values,
+            size_policy=config.map_size,
+            predictions=predictions,
+        )
+        source.require_fit()
+        if predictions and role == config.split:
+            predictions.require_all(split)
+        return source
 
     return Subject(
         manifest,

@@ -105,6 +105,7 @@ _ODD_MAPS = {
     "nan_map": "maps held NaN or infinity and were scored as all zeros",
     "constant_map": "maps were constant and were scored as all zeros",
     "out_of_range_map": "maps left [0, 1] and were scored as all zeros",
+    "clipped_map": "maps left [0, 1] by rounding and were clipped",
     "resized_map": "maps had another size than the frame and were resized to it",
 }
 _OTHERS = {

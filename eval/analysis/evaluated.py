@@ -135,7 +135,9 @@ class Evaluated:
 
 def _recipe(maps: Mapping[str, Any]) -> dict[str, Any]:
     """What made score maps, whatever was then taken from them: kept maps may hold more frames than were scored."""
-    return {k: v for k, v in maps.items() if k not in ("not_computed", "frames")}
+    return {
+        k: v for k, v in maps.items() if k not in ("not_computed", "frames", "ranks", "predictions_sha256")
+    }
 
 
 def open_evaluated(location: str | os.PathLike[str]) -> Evaluated:

@@ -1,49 +1,52 @@
-"""Other people's score maps: `<root>/<image_id>.npy` and its variants, one .npz, or one .h5, already in [0, 1].
+"""Other people's score maps, already in [0, 1] or raw, found by image id.
 
-Both file namings in the wild are found (`val2/0/0.npy` and `val2/0/0.jpeg.npy` for `val2/0/0.jpeg`); float16, 32 and
-64 are read; a map of another size than the frame is resized to it and counted. A map that is missing, unreadable,
-holds NaN or leaves [0, 1] is scored as all zeros and counted: the denominator never shrinks.
+Both namings in the wild are found (`val2/0/0.npy` and `val2/0/0.jpeg.npy` for `val2/0/0.jpeg`). A map of another size
+than the frame is resized to it and counted. A map that is missing, unreadable, holds NaN or leaves [0, 1] is scored as
+all zeros and counted: the denominator never shrinks. Where nearly all are so, the folder does not fit and is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import tokenize
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from eval.maps.batch import RawBatch, unpredicted
+from eval.maps.map_stores import UnreadableMapError, open_store
 from eval.maps.normalization import NORMALIZATIONS, MapStatus
 from eval.records.store import BLOCK
 from wsol.errors import UserError
-from wsol.files.arrays import DAMAGE, NpzArrays, read_array, require_size
-from wsol.files.regular import open_regular
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from eval.maps.predictions import Predictions
     from wsol.cams.cell_centers import CellCenters
     from wsol.manifest import Split
 
 SizePolicy = Literal["resize", "refuse"]
 Values = Literal["normalized", "raw"]
-_DAMAGE = (*DAMAGE, tokenize.TokenError)  # numpy reads a header with Python's own tokenizer
+_OVERSHOOT = 1e-3
+"""How far values may leave [0, 1] by rounding, float16's included; they are clipped and counted."""
+_ENOUGH = 0.1
+"""The least share of images with a map, and of maps that can be scored, for a store to fit."""
+_SAMPLED = 32
+"""Maps that are looked at before scoring."""
 
 
 def spellings(image_id: str) -> tuple[str, ...]:
-    """Names under which an image's map may be stored, most specific first, without `.npy`."""
+    """Names under which an image's map may be stored, most specific first, without the map's own suffix."""
     stem = str(PurePosixPath(image_id).with_suffix("")) if PurePosixPath(image_id).suffix else image_id
     return (image_id, stem) if stem != image_id else (image_id,)
 
 
 class ScoreMapFiles:
-    """Maps of the whole image ("resize" frame) from a folder, an .npz or an .h5 file."""
+    """Maps of the whole image ("resize" frame) from any store of `eval.maps.map_stores`."""
 
     frames = ("resize",)
     input_size: int | None = None
@@ -57,13 +60,15 @@ class ScoreMapFiles:
         values: Values = "normalized",
         size_policy: SizePolicy = "resize",
         frame_size: int = 224,
+        predictions: Predictions | None = None,
     ) -> None:
         self.location = Path(location)
         self.split = split
         self.values = values
         self.size_policy = size_policy
         self.frame_size = frame_size
-        self._store = _open_store(self.location)
+        self.predictions = predictions
+        self._store = open_store(self.location)
         self._state: str | None = None
         short = Counter(spellings(image_id)[-1] for image_id in split.image_ids)
         self._shared = {name for name, images in short.items() if images > 1}
@@ -83,6 +88,7 @@ class ScoreMapFiles:
             "values": self.values,
             "size_policy": self.size_policy,
             "frames": ["resize"],
+            **({"predictions_sha256": self.predictions.sha256} if self.predictions else {}),
         }
 
     def _digest(self) -> str:
@@ -127,152 +133,91 @@ class ScoreMapFiles:
                 m, found = self._map(self.split.image_ids[int(row)])
                 maps.append(m)
                 status[i] = int(found)
-            yield RawBatch(some, {"resize": maps}, status, *unpredicted(len(some)))
+            found_ranks = (
+                self.predictions.ranks(self.split, some) if self.predictions else unpredicted(len(some))
+            )
+            yield RawBatch(some, {"resize": maps}, status, *found_ranks)
+
+    def require_fit(self) -> None:
+        """Refuse maps of which nearly none can be scored, with what was expected and what was found.
+
+        Raises `UserError` where under a tenth of the images have a map, or under a tenth of some of those can be used.
+        """
+        missing, surplus = self.missing_and_surplus()
+        total = len(self.split)
+        if total and total - len(missing) < _ENOUGH * total:
+            own = self._names_of(missing[0])
+            expected = " or ".join(f"'{name}'" for name in own)
+            found = f"found some such as '{surplus[0]}'" if surplus else "and nothing else is there"
+            raise UserError(
+                f"'{self.location}' holds a score map for {total - len(missing)} of {total} images: expected names "
+                f"like {expected}, {found}; name maps by image id, and check --split and --dataset"
+            )
+        absent = set(missing)
+        there = [image_id for image_id in self.split.image_ids if image_id not in absent]
+        picked = np.unique(np.linspace(0, len(there) - 1, min(_SAMPLED, len(there))).astype(np.int64))
+        bad: list[tuple[MapStatus, str]] = []
+        for i in picked:
+            _, status, reason = self._read(there[int(i)])
+            if status in (MapStatus.UNREADABLE, MapStatus.OUT_OF_RANGE):
+                bad.append((status, f"that of '{there[int(i)]}' {reason}"))
+        if bad and len(picked) - len(bad) < _ENOUGH * len(picked):
+            status, example = bad[0]
+            way = (
+                "say --map-values raw if they are raw activations" if status == MapStatus.OUT_OF_RANGE else ""
+            )
+            raise UserError(
+                f"'{self.location}': {len(bad)} of {len(picked)} maps looked at cannot be scored; {example}"
+                f"{'; ' + way if way else ''}"
+            )
 
     def _map(self, image_id: str) -> tuple[npt.NDArray[np.floating] | None, MapStatus]:
-        m: npt.NDArray[Any] | None = None
-        for name in self._names_of(image_id):
-            try:
-                m = self._store.read(name)
-            except _DAMAGE:
-                return None, MapStatus.UNREADABLE
-            if m is not None:
-                break
-        if m is None:
-            return None, MapStatus.MISSING
-        if m.ndim == 3 and 1 in (m.shape[0], m.shape[-1]):
-            m = m.squeeze(0 if m.shape[0] == 1 else -1)
-        if m.ndim != 2 or m.dtype.kind not in "fiu" or m.size == 0:
-            return None, MapStatus.UNREADABLE
-        if m.dtype == np.uint8 and self.values == "normalized":
-            m = m / 255.0
-        if not np.isfinite(m).all():
-            return None, MapStatus.NAN
-        if self.values == "normalized" and not (m.min() >= 0 and m.max() <= 1):
-            return None, MapStatus.OUT_OF_RANGE
-        if m.shape != (self.frame_size, self.frame_size):
+        m, status, _ = self._read(image_id)
+        if m is not None and m.shape != (self.frame_size, self.frame_size):
             if self.size_policy == "refuse":
                 raise UserError(
                     f"{self.location}: the map of '{image_id}' has size {m.shape[1]}x{m.shape[0]}, expected "
                     f"{self.frame_size}x{self.frame_size}; --map-size resize would resize it"
                 )
-            return m, MapStatus.RESIZED
-        return m, MapStatus.OK
+            status |= MapStatus.RESIZED
+        return m, status
 
-
-Stamp = tuple[str, int, int]
-
-
-@dataclass(frozen=True)
-class _Store:
-    """A folder, .npz or .h5 file of maps by name.
-
-    `read` gives a map, None where there is none; `names` all names; `stamp` what changes when a map does (file, size,
-    time), None where there is no such file.
-    """
-
-    read: Callable[[str], npt.NDArray[Any] | None]
-    names: Callable[[], Iterator[str]]
-    stamp: Callable[[str], Stamp | None]
-
-
-def _stamp(path: Path) -> Stamp | None:
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return path.name, found.st_size, found.st_mtime_ns
-
-
-def _open_store(location: Path) -> _Store:
-    if location.is_dir():
-        return _folder_store(location)
-    if not location.is_file():
-        raise UserError(
-            f"no score maps at '{location}': expected a folder of .npy files, an .npz, or an .h5 file"
-        )
-    if location.suffix == ".npz":
-        return _npz_store(location)
-    if location.suffix in (".h5", ".hdf5"):
-        return _h5_store(location)
-    raise UserError(f"'{location}': unknown kind of score map store; expected a folder, .npz, .h5 or .hdf5")
-
-
-def _folder_store(root: Path) -> _Store:
-    top = root.resolve()
-
-    def read(name: str) -> npt.NDArray[Any] | None:
-        path = root / f"{name}.npy"
-        if not path.is_file():
-            return None
-        if top not in path.resolve().parents:
-            raise UserError(
-                f"the map of '{name}' lies outside '{root}'; links out of the folder are not followed"
+    def _read(self, image_id: str) -> tuple[npt.NDArray[np.floating] | None, MapStatus, str]:
+        """A map as it is to be scored, or None; its status, and why it cannot be scored."""
+        try:
+            found = (self._store.read(name) for name in self._names_of(image_id))
+            m = next((m for m in found if m is not None), None)
+        except UnreadableMapError as error:
+            return None, MapStatus.UNREADABLE, f"cannot be read: {error}"
+        if m is None:
+            return None, MapStatus.MISSING, "is missing"
+        m = _squeezed(m)
+        if m.ndim != 2 or m.dtype.kind not in "bfiu" or m.size == 0:
+            shape = "x".join(map(str, m.shape))
+            return (
+                None,
+                MapStatus.UNREADABLE,
+                f"is {shape or 'a single value'} of {m.dtype}, expected height x width",
             )
-        with open_regular(path) as stream:
-            return read_array(stream)
-
-    def names() -> Iterator[str]:
-        for folder, _, files in os.walk(root):
-            relative = Path(folder).relative_to(root)
-            for file in files:
-                if file.endswith(".npy"):
-                    yield (relative / file[: -len(".npy")]).as_posix()
-
-    return _Store(read, names, lambda name: _stamp(root / f"{name}.npy"))
-
-
-def _npz_store(path: Path) -> _Store:
-    try:
-        archive = NpzArrays(path)
-    except _DAMAGE as error:
-        raise UserError(f"'{path}' cannot be read as an .npz: {error}") from error
-    members = {name.removesuffix(".npy"): name for name in archive}
-    state = _stamp(path)
-    return _Store(
-        lambda name: archive[members[name]] if name in members else None,
-        lambda: iter(members),
-        lambda name: state,
-    )
+        if self.values == "normalized" and m.dtype in (np.uint8, np.uint16):
+            m = m / float(np.iinfo(m.dtype).max)
+        elif m.dtype.kind == "b":
+            m = m.astype(np.float64)
+        if not np.isfinite(m).all():
+            return None, MapStatus.NAN, "holds NaN or infinity"
+        if self.values == "normalized":
+            low, high = float(m.min()), float(m.max())
+            if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
+                return None, MapStatus.OUT_OF_RANGE, f"has values from {low:g} to {high:g}, expected [0, 1]"
+            if low < 0 or high > 1:
+                return np.clip(m, 0, 1), MapStatus.CLIPPED, ""
+        return m, MapStatus.OK, ""
 
 
-def _h5_store(path: Path) -> _Store:
-    try:
-        import h5py
-    except ImportError as error:
-        raise UserError(f"reading '{path}' needs h5py: install the extra `stores`") from error
-    try:
-        open_regular(path).close()
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise UserError(f"'{path}' cannot be read as HDF5: {error}") from error
-
-    def read(name: str) -> npt.NDArray[Any] | None:
-        group, parts = file, name.split("/")
-        for i, part in enumerate(parts):
-            # looked at before it is followed: a soft or external link may lead anywhere
-            if part not in group or not isinstance(group.get(part, getlink=True), h5py.HardLink):
-                return None
-            node = group[part]
-            if i == len(parts) - 1:
-                break
-            if not isinstance(node, h5py.Group):
-                return None
-            group = node
-        if not isinstance(node, h5py.Dataset):
-            return None
-        if node.is_virtual or node.external:
-            raise ValueError("its values lie in other files")
-        require_size(node.shape or (), node.dtype.itemsize)
-        if node.dtype.kind not in "biuf":
-            raise ValueError(f"holds {node.dtype}, not numbers")
-        require_size(node.chunks or (), node.dtype.itemsize)  # a chunk is decompressed whole
-        return np.asarray(node[()])
-
-    def names() -> Iterator[str]:
-        found: list[str] = []
-        file.visititems(lambda name, node: found.append(name) if isinstance(node, h5py.Dataset) else None)
-        return iter(found)
-
-    state = _stamp(path)
-    return _Store(read, names, lambda name: state)
+def _squeezed(m: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """[1, h, w], [1, 1, h, w] and [h, w, 1] as [h, w]."""
+    while m.ndim > 2 and m.shape[0] == 1:
+        m = m[0]
+    while m.ndim > 2 and m.shape[-1] == 1:
+        m = m[..., 0]
+    return m

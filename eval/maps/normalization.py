@@ -41,6 +41,8 @@ class MapStatus(IntFlag):
     """Had another size than the frame and was resized to it."""
     OUT_OF_RANGE = 32
     """A ready-made map had values outside [0, 1]; scored as all zeros."""
+    CLIPPED = 128
+    """Left [0, 1] by no more than rounding, and was clipped to it."""
     UNREADABLE = 64
     """The file could not be read as a 2-D array of numbers, or the image not be decoded: scored as all zeros."""
 

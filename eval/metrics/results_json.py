@@ -30,6 +30,7 @@ _STATUS_KEYS = {
     MapStatus.CONSTANT: "constant_map",
     MapStatus.OUT_OF_RANGE: "out_of_range_map",
     MapStatus.RESIZED: "resized_map",
+    MapStatus.CLIPPED: "clipped_map",
 }
 
 

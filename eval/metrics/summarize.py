@@ -183,7 +183,10 @@ def _why_not(store: Records, protocol: Protocol, thresholds: Mapping[str, Sequen
     if protocol.metric != "box_accuracy" and not store.index.masks:
         return "the dataset has no masks"
     if protocol.threshold == "transferred" and protocol.name not in thresholds:
-        return "there is no other split with boxes (train-fullsup) to choose the threshold on"
+        return (
+            "no threshold was chosen on another split (train-fullsup): it has no boxes, or not all of its images have "
+            "a map (--threshold-maps names a folder of its own)"
+        )
     return None
 
 

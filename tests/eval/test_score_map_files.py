@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 from eval.maps.files import ScoreMapFiles, spellings
 from eval.maps.normalization import MapStatus
@@ -140,15 +143,113 @@ def test_another_size_is_refused_where_asked(tmp_path: Path) -> None:
         statuses(ScoreMapFiles(tmp_path, split, size_policy="refuse"))
 
 
-def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+def test_links_are_followed_as_in_a_dataset_and_paths_out_of_the_folder_are_not(tmp_path: Path) -> None:
+    """Maps of DVC and of hub caches are links to a store elsewhere; an image id cannot lead out by its text."""
     split = boxed_split(1)
     outside = tmp_path / "outside.npy"
     np.save(outside, smooth_maps(1)[0])
     inside = tmp_path / "maps" / f"{split.image_ids[0]}.npy"
     inside.parent.mkdir(parents=True)
     inside.symlink_to(outside)
-    with pytest.raises(UserError, match="outside"):
-        statuses(ScoreMapFiles(tmp_path / "maps", split))
+    assert statuses(ScoreMapFiles(tmp_path / "maps", split)) == [0]
+    out = Split.from_samples([Sample("../outside", "x.jpg", 0, (9, 9), np.array([[1.0, 1, 5, 5]]))])
+    assert statuses(ScoreMapFiles(tmp_path / "maps", out)) == [int(MapStatus.MISSING)]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 224, 224), (1, 224, 224), (224, 224, 1), (1, 224, 224, 1)],
+    ids=lambda s: "x".join(map(str, s)),
+)
+def test_axes_of_one_are_left_out(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    split, m = boxed_split(1), smooth_maps(1)[0]
+    write_maps(tmp_path, split, m.reshape(1, *shape))
+    (batch,) = ScoreMapFiles(tmp_path, split).batches(np.arange(1))
+    np.testing.assert_array_equal(batch.maps["resize"][0], m)
+
+
+def test_masks_pictures_and_tensors_are_read(tmp_path: Path) -> None:
+    """A boolean mask is 0 and 1; an 8-bit picture has 255 for 1, a 16-bit one 65535; grey may be kept as RGB."""
+    split = boxed_split(5)
+    m = smooth_maps(1)[0]
+    eight = (m * 255).astype(np.uint8)
+    files = [tmp_path / i for i in split.image_ids]
+    files[0].parent.mkdir(parents=True)
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+    np.save(f"{files[0]}.npy", m > 0.5)
+    cv2.imwrite(f"{files[1]}.png", eight)
+    cv2.imwrite(f"{files[2]}.png", (m * 65535).astype(np.uint16))
+    cv2.imwrite(f"{files[3]}.png", np.repeat(eight[..., None], 3, 2))
+    torch.save(torch.from_numpy(m)[None, None].to(torch.bfloat16), f"{files[4]}.pt")
+    source = ScoreMapFiles(tmp_path, split)
+    assert source.missing_and_surplus() == ([], [])
+    (batch,) = source.batches(np.arange(5))
+    found = batch.maps["resize"]
+    np.testing.assert_array_equal(found[0], m > 0.5)
+    for i, tolerance in ((1, 1 / 255), (2, 1 / 65535), (3, 1 / 255), (4, 0.005)):
+        np.testing.assert_allclose(found[i], m, atol=tolerance)
+    torch.save({i: torch.from_numpy(m) for i in split.image_ids}, tmp_path / "all.pt")
+    assert statuses(ScoreMapFiles(tmp_path / "all.pt", split)) == [0] * 5
+
+
+def test_rounding_beyond_one_is_clipped_and_counted(tmp_path: Path) -> None:
+    split, m = boxed_split(3), smooth_maps(1)[0]
+    write_maps(tmp_path, split, [m * 1.000001, m - 1e-7, m * 1.01])
+    source = ScoreMapFiles(tmp_path, split)
+    clipped = int(MapStatus.CLIPPED)
+    assert statuses(source) == [clipped, clipped, int(MapStatus.OUT_OF_RANGE)]
+    (batch,) = source.batches(np.arange(3))
+    assert batch.maps["resize"][0].max() == 1  # type: ignore[union-attr]
+
+
+def _pickled(folder: Path, split: Split) -> None:
+    for image_id in split.image_ids:
+        (folder / image_id).parent.mkdir(parents=True, exist_ok=True)
+        np.save(folder / f"{image_id}.npy", np.array({0: np.zeros((3, 3))}, dtype=object), allow_pickle=True)
+
+
+def _stacked(folder: Path, split: Split) -> None:
+    np.savez(folder / "x.npz", cams=smooth_maps(2), ids=np.array(split.image_ids))
+
+
+@pytest.mark.parametrize(
+    ("write", "store", "says"),
+    [
+        pytest.param(
+            lambda f, s: [np.save(f / f"{Path(i).stem}.npy", smooth_maps(1)[0]) for i in s.image_ids],
+            "",
+            r"for 0 of 20 images: expected names like 'c0/im_0\.jpeg' or 'c0/im_0', found some such as 'im_0'",
+            id="without the folder",
+        ),
+        pytest.param(lambda f, s: None, "", "nothing else is there", id="an empty folder"),
+        pytest.param(_stacked, "x.npz", "such as 'cams'", id="stacked arrays"),
+        pytest.param(
+            lambda f, s: write_maps(f, s, smooth_maps(20) * 7 - 2),
+            "",
+            r"20 of 20 maps looked at .* that of 'c0/im_0\.jpeg' has values from -2 to 5.*--map-values raw",
+            id="raw values",
+        ),
+        pytest.param(_pickled, "", "pickled Python objects", id="pickled"),
+        pytest.param(
+            lambda f, s: write_maps(f, s, np.zeros((20, 3, 8, 8))),
+            "",
+            "is 3x8x8 of float64",
+            id="three channels",
+        ),
+    ],
+)
+def test_maps_that_fit_nothing_are_refused(tmp_path: Path, write: Any, store: str, says: str) -> None:
+    split = boxed_split(20)
+    write(tmp_path, split)
+    with pytest.raises(UserError, match=says):
+        ScoreMapFiles(tmp_path / store, split).require_fit()
+
+
+def test_maps_of_which_some_fit_are_scored_and_counted(tmp_path: Path) -> None:
+    split = boxed_split(20)
+    write_maps(tmp_path, split.take(np.arange(4)), [smooth_maps(1)[0], *(smooth_maps(3) * 7)])
+    ScoreMapFiles(tmp_path, split).require_fit()
 
 
 @pytest.mark.parametrize(
