@@ -48,7 +48,7 @@ def conclude(
     """
     bootstrap = Bootstrap(config.bootstrap, config.seed)
     store = stores[config.split]
-    taus = chosen_thresholds(stores[role], protocols) if role else {}
+    taus = chosen_thresholds(stores[role], protocols, bootstrap) if role else {}
     outcomes = summarize(store, protocols, thresholds=taus, bootstrap=bootstrap)
     computed, absent = protocol_entries(outcomes)
     controls: dict[str, Any] = {}
@@ -62,6 +62,7 @@ def conclude(
                 found = chosen_thresholds(
                     ControlRecords(name, subject.manifest, subject.manifest.split(role), role, channels),
                     boxes,
+                    bootstrap,
                 )
             entries, _ = protocol_entries(summarize(records, boxes, thresholds=found, bootstrap=bootstrap))
             controls[name] = {k: _brief(v, name) for k, v in entries.items()}

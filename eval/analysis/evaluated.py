@@ -13,7 +13,7 @@ from eval.maps.stored import StoredMaps
 from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.outcomes import Summary
 from eval.metrics.results_json import RESULTS, read_results
-from eval.metrics.summarize import summarize
+from eval.metrics.summarize import Chosen, chosen_thresholds, summarize
 from eval.protocols import Protocol, differences
 from eval.records.store import RecordStore
 from wsol.datasets.catalog import open_dataset
@@ -50,8 +50,13 @@ class Evaluated:
     results: Mapping[str, Any]
     store: RecordStore
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
-    threshold_hash: str | None = None
-    """Split hash of the images that transferred thresholds were chosen on; None where there are none."""
+    threshold_store: RecordStore | None = None
+    """Records of the images that transferred thresholds were chosen on; None where there are none."""
+
+    @property
+    def threshold_hash(self) -> str | None:
+        """Split hash of the images that transferred thresholds were chosen on."""
+        return self.threshold_store.index.split_hash if self.threshold_store is not None else None
 
     @property
     def dataset(self) -> str:
@@ -81,11 +86,7 @@ class Evaluated:
 
         Raises `UserError` where the records no longer give the value that results.json states.
         """
-        given = {
-            p.name: self.thresholds(p.name)
-            for p in protocols
-            if p.threshold == "transferred" and p.name in self.results["protocols"]
-        }
+        given = self._chosen([p for p in protocols if p.name in self.results["protocols"]], bootstrap)
         found = summarize(store or self.store, protocols, thresholds=given, bootstrap=bootstrap).items()
         kept = {name: outcome for name, outcome in found if isinstance(outcome, Summary)}
         for name, summary in kept.items():
@@ -98,6 +99,19 @@ class Evaluated:
                     f"{summary.value:.4f}; they belong to different evaluations, run eval.localize again"
                 )
         return kept
+
+    def _chosen(self, protocols: Sequence[Protocol], bootstrap: Bootstrap) -> dict[str, Chosen]:
+        """The stated thresholds of transferred protocols, with those of resamples where the records choose the same."""
+        asked = [p for p in protocols if p.threshold == "transferred"]
+        if not asked:
+            return {}
+        again = chosen_thresholds(self.threshold_store, asked, bootstrap) if self.threshold_store else {}
+        found = {}
+        for p in asked:
+            stated = self.thresholds(p.name)
+            same = p.name in again and again[p.name].taus == stated
+            found[p.name] = again[p.name] if same else Chosen(stated)
+        return found
 
     def maps(self, split: Split) -> MapSource | Unavailable:
         """The score maps that were scored: raw ones that the evaluation kept, or the files it was given, where they
@@ -181,7 +195,7 @@ def open_evaluated(location: str | os.PathLike[str]) -> Evaluated:
         results,
         store,
         {name: protocol_from_definition(entry["definition"]) for name, entry in results["protocols"].items()},
-        _threshold_hash(folder, results),
+        _threshold_store(folder, results),
     )
 
 
@@ -192,12 +206,12 @@ def _method(provenance: Mapping[str, Any]) -> str | None:
     return str(trained) + ("" if made == "cam" else f" {made}") if trained else None
 
 
-def _threshold_hash(folder: Path, results: Mapping[str, Any]) -> str | None:
+def _threshold_store(folder: Path, results: Mapping[str, Any]) -> RecordStore | None:
     role = results.get("threshold_split")
     if not role:
         return None
     try:
-        return RecordStore.open(folder / "records" / str(role)).index.split_hash
+        return RecordStore.open(folder / "records" / str(role))
     except UserError:
         return None
 

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 from scipy.stats import binomtest
 
-from eval.metrics.bootstrap import CONFIDENCE
+from eval.statistics.law import CONFIDENCE
 
 if TYPE_CHECKING:
     import numpy.typing as npt

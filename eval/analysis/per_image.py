@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.metrics.bootstrap import Bootstrap, resampled_means
-from eval.metrics.summarize import ThresholdGrid, box_hits
+from eval.metrics.curves import ThresholdGrid, box_hits
 from eval.protocols import Protocol
 from eval.records.store import BLOCK, LEVELS, Records
 

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from eval.analysis.evaluated import Evaluated
 from eval.analysis.paired_statistics import Difference, Sampled, paired_difference
 from eval.metrics.bootstrap import Bootstrap, weighted_sum
-from eval.metrics.summarize import ThresholdGrid, box_hits
+from eval.metrics.curves import ThresholdGrid, box_hits
 from eval.protocols import Protocol
 from eval.records.store import Records
 

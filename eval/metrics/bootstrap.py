@@ -1,4 +1,4 @@
-"""Bootstrap over images: resampling weights that stream block by block, and percentile intervals.
+"""Bootstrap over images: resampling weights that stream block by block.
 
 A resample of N images with replacement is a draw from Multinomial(N, 1/N). It is drawn block by block without ever
 holding N weights: first how many of the N draws fall into the block given how many are left, then how they spread
@@ -14,27 +14,50 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eval.statistics.clusters import cluster_weights
+from eval.statistics.selection import CHOOSING_DRAWS
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-CONFIDENCE = 0.95
 RESAMPLES = 1000
+_CHOOSING = 1 << 40
+"""Added to the seed where thresholds are chosen: those images are resampled independently of the scored ones."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bootstrap:
-    """How often the images are resampled, and from which seed. No resamples, no intervals."""
+    """How often the images are resampled, and from which seed. No resamples, no intervals.
+
+    `draws` are made for each image there is. With `clusters` [N], the class of every image, whole classes are drawn.
+    """
 
     resamples: int = RESAMPLES
     seed: int = 0
+    draws: float = 1.0
+    clusters: npt.NDArray[np.integer] | None = None
 
     def weights(self, block_sizes: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
         """For each block of n images the weights [1 + B, n]: first the whole set, all ones, then each resample."""
         if not self.resamples:
             yield from (np.ones((1, size), np.float32) for size in block_sizes)
             return
-        for drawn in resample_weights(block_sizes, self.resamples, self.seed):
+        for drawn in self._resampled(block_sizes):
             yield np.concatenate([np.ones((1, drawn.shape[1]), np.float32), drawn])
+
+    def _resampled(self, block_sizes: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
+        if self.clusters is None:
+            return resample_weights(block_sizes, self.resamples, self.seed, self.draws)
+        ends = np.cumsum(block_sizes)
+        return cluster_weights(np.split(self.clusters, ends[:-1]), self.resamples, self.seed)
+
+    def choosing(self) -> Bootstrap:
+        """The resamples of the images that thresholds are chosen on (`eval.statistics.selection`)."""
+        return Bootstrap(self.resamples, self.seed + _CHOOSING, CHOOSING_DRAWS)
+
+    def units(self, images: int) -> int:
+        """How many things are drawn: images, or the clusters that they belong to."""
+        return images if self.clusters is None else len(np.unique(self.clusters))
 
 
 DEFAULT_BOOTSTRAP = Bootstrap()
@@ -72,36 +95,24 @@ def resampled_means(
 
 
 def resample_weights(
-    block_sizes: Sequence[int], resamples: int, seed: int
+    block_sizes: Sequence[int], resamples: int, seed: int, draws: float = 1.0
 ) -> Iterator[npt.NDArray[np.float32]]:
-    """For each block of n images the weights [resamples, n]; each row sums to N over all blocks.
+    """For each block of n images the weights [resamples, n]; each row sums to int(draws * N) over all blocks.
 
     Raises ValueError where there are no images.
     """
     total = int(sum(block_sizes))
     if total <= 0:
         raise ValueError("cannot resample zero images")
-    left = np.full(resamples, total, np.int64)
+    left: npt.NDArray[np.int64] = np.full(resamples, int(draws * total), np.int64)
     behind = total
     for number, size in enumerate(block_sizes):
         generator = np.random.Generator(np.random.Philox(key=[seed, number]))
         here = generator.binomial(left, size / behind) if behind > size else left.copy()
         # a multinomial draw by bincount: ten times as fast as numpy's multinomial
-        draws = generator.integers(0, size, int(here.sum()), dtype=np.int32)
-        cells = np.repeat(np.arange(resamples, dtype=np.int64) * size, here) + draws
+        drawn = generator.integers(0, size, int(here.sum()), dtype=np.int32)
+        cells = np.repeat(np.arange(resamples, dtype=np.int64) * size, here) + drawn
         weights = np.bincount(cells, minlength=resamples * size).reshape(resamples, size)
         left -= here
         behind -= size
         yield weights.astype(np.float32)
-
-
-def percentile_interval(
-    values: npt.NDArray[np.float64], confidence: float = CONFIDENCE
-) -> tuple[float, float] | None:
-    """The central interval of bootstrap values; None where none is defined."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return None
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(finite, [tail, 1 - tail])
-    return float(low), float(high)

@@ -18,7 +18,9 @@ class Summary:
 
     `value` and `curves` are percentages. `thresholds` is one tau per IoU threshold (the smallest of equally good
     ones; `ties` counts them). `curves` [K, T] over `taus` [T] is absent for metrics of masks without thresholds.
-    `resampled` [B] are the bootstrap values behind `ci95`.
+    `resampled` [B] are the bootstrap values, thresholds chosen anew in each; `resampled_curves` [B, T], one per IoU
+    threshold, are those of an oracle protocol's curves. `optimism` is by how much the best threshold on the scored
+    images is expected to flatter `value`; the interval is centred below it by as much. None for other thresholds.
     """
 
     protocol: Protocol
@@ -31,6 +33,8 @@ class Summary:
     taus: npt.NDArray[np.float64] | None = None
     curves: npt.NDArray[np.float64] | None = None
     resampled: npt.NDArray[np.float64] | None = None
+    optimism: float | None = None
+    resampled_curves: tuple[npt.NDArray[np.float32], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The entry of results.json."""
@@ -41,9 +45,16 @@ class Summary:
             entry["threshold"] = self.thresholds[0]
         elif self.thresholds:
             entry["threshold"] = dict(zip(self.per_iou, self.thresholds))
+        notes = []
         if any(t > 1 for t in self.ties):
             entry["threshold_ties"] = list(self.ties)
-            entry["threshold_note"] = "several thresholds are equally good; the smallest is given"
+            notes.append("several thresholds are equally good; the smallest is given")
+        if self.protocol.threshold in ("oracle", "transferred") and 0.0 in self.thresholds:
+            notes.append("a chosen threshold is 0, the end of the grid")
+        if notes:
+            entry["threshold_note"] = "; ".join(notes)
+        if self.optimism is not None:
+            entry["optimism"] = self.optimism
         entry["num_scored"] = self.num_scored
         entry["definition"] = self.protocol.definition()
         return entry

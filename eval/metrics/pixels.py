@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.metrics.bootstrap import percentile_interval
 from eval.metrics.outcomes import NotComputed, Summary
 from eval.protocols import Protocol
 from eval.records.histograms import histogram_edges
+from eval.statistics.law import Law
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -57,9 +57,14 @@ def finish_histograms(
     protocol: Protocol,
     hists: Sequence[npt.NDArray[np.float64]],
     num_images: int,
+    units: int,
 ) -> Outcome:
     """The outcome of a mask metric from summed histograms (object, background), each [1 + B, bins]: the whole set, then
-    each resample."""
+    each resample. `units` is the number of images or clusters that were drawn.
+
+    The interval is Student's around the value with the bootstrap's variance. It is not corrected for a best threshold:
+    pixels are so many that the optimism is small beside it.
+    """
     edges = histogram_edges(protocol.threshold_step)
     inside, outside = (h[0] for h in hists)
     inside_boot, outside_boot = (h[1:] for h in hists)
@@ -83,10 +88,15 @@ def finish_histograms(
         value, taus, ties = float(curve[best]), (float(edges[best]),), (int((curve == curve[best]).sum()),)
         resampled = pooled_iou(inside_boot, outside_boot)[:, :-2].max(1)
         curves = curve[None]
+    interval: tuple[float, float] | None = None
+    if len(resampled) > 1:
+        variance = float(np.nanvar(resampled, ddof=1)) * units / max(units - 1, 1)
+        low, high = Law(value, variance, max(units - 1, 1)).interval()
+        interval = max(0.0, low), min(100.0, high)
     return Summary(
         protocol,
         value,
-        percentile_interval(resampled),
+        interval,
         {},
         taus,
         ties,

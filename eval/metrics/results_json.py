@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.maps.normalization import MapStatus
-from eval.metrics.bootstrap import Bootstrap, percentile_interval, resampled_means
+from eval.metrics.bootstrap import Bootstrap, resampled_means
 from eval.metrics.outcomes import NotComputed, Outcome, Summary
 from eval.records.store import Records
+from eval.statistics.counts import score_interval
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 
@@ -76,7 +77,9 @@ def mean_with_interval(
     means = resampled_means(values(), store.index.block_sizes, bootstrap)
     if not defined:
         return None
-    interval = percentile_interval(means[1:, 0])
+    interval = (
+        score_interval(means[0, 0], float(np.nanvar(means[1:, 0])), defined) if len(means) > 1 else None
+    )
     entry: dict[str, Any] = {
         "value": float(means[0, 0]),
         "ci95": list(interval) if interval else None,

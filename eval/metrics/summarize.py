@@ -3,130 +3,72 @@
 Everything streams: one block of records is in memory at a time, together with one row of sums per threshold and per
 bootstrap resample. `value` is count * 100 / N over the scored images; an image without any ground-truth box cannot be
 scored on boxes and is counted apart, every other image stays in the denominator whatever its map was like.
+
+Intervals (docs/statistics.md): Wilson's score interval with the bootstrap's variance. An oracle threshold's is centred
+below the value by its estimated optimism; a transferred one's also covers the images that chose the threshold.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.metrics.bootstrap import (
-    DEFAULT_BOOTSTRAP,
-    NO_BOOTSTRAP,
-    Bootstrap,
-    percentile_interval,
-    weighted_sum,
-)
+from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, NO_BOOTSTRAP, Bootstrap, weighted_sum
+from eval.metrics.curves import Curves, planned_curves
 from eval.metrics.outcomes import NotComputed, Outcome, Summary
 from eval.metrics.pixels import finish_histograms
 from eval.protocols import Channel, Protocol, channels_of
-from eval.records.block import RecordBlock
 from eval.records.store import Records
+from eval.statistics.counts import score_interval
+from eval.statistics.law import CONFIDENCE, Law
+from eval.statistics.selection import AtChosen, oracle
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 
 @dataclass(frozen=True)
-class ThresholdGrid:
-    """The thresholds of a protocol that lead to different foregrounds.
+class Chosen:
+    """Thresholds chosen on other images: `taus`, one per IoU threshold, how many are equally good (`ties`), and those
+    that each resample of these images chooses, [B] each; empty where that is not known."""
 
-    `taus` [T] are the smallest of each group of equivalent thresholds; `levels` [256, T] gives, for a map whose
-    largest 8-bit value is m, the level int(tau * m) that its pixels must exceed.
-    """
-
-    taus: npt.NDArray[np.float64]
-    levels: npt.NDArray[np.uint8]
-
-    @classmethod
-    def build(
-        cls, protocol: Protocol, max_levels: Sequence[int], given: Sequence[float] | None = None
-    ) -> ThresholdGrid:
-        """Grid for the largest values that really occur: equal columns are kept once. `given` taus (chosen
-        elsewhere) or a fixed one are the whole grid."""
-        if given is not None:
-            taus = np.unique(np.asarray(given, np.float64))
-        elif protocol.threshold == "fixed":
-            taus = np.array([protocol.fixed_threshold], np.float64)
-        else:
-            taus = np.arange(0, 1, protocol.threshold_step)
-        table = (taus[None, :] * np.arange(256, dtype=np.float64)[:, None]).astype(np.uint8)  # [256, T]
-        present = sorted({int(m) for m in max_levels} - {0})
-        if present:
-            used = table[present]
-            new = np.ones(len(taus), bool)
-            new[1:] = (used[:, 1:] != used[:, :-1]).any(0)
-        else:
-            new = np.zeros(len(taus), bool)
-            new[0] = True
-        return cls(taus[new], table[:, new])
-
-    def column(self, tau: float) -> int:
-        """The column that a threshold belongs to."""
-        return max(int(np.searchsorted(self.taus, tau, side="right")) - 1, 0)
+    taus: tuple[float, ...]
+    ties: tuple[int, ...] = ()
+    resampled: tuple[npt.NDArray[np.float64], ...] = ()
 
 
 @dataclass
-class _Sums:
-    """Running sums of one protocol under the bootstrap's weights; row 0 of each is the whole set."""
+class _Histograms:
+    """Sums of the two histograms [1 + B, bins] of one protocol of masks."""
 
-    grid: ThresholdGrid | None
-    images: npt.NDArray[np.float64] | float = 0.0
-    """Images in the denominator [1 + B]."""
-    hits: list[npt.NDArray[np.float64]] = field(default_factory=list)
-    """For boxes one [1 + B, T] an IoU threshold; for masks the two histograms [1 + B, bins]."""
-
-    def add(
-        self,
-        arrays: Sequence[npt.NDArray[np.floating]],
-        counted: npt.NDArray[np.bool_],
-        weights: npt.NDArray[np.float32],
-    ) -> None:
-        found = [weighted_sum(weights, array) for array in arrays]
-        self.hits = [a + b for a, b in zip(self.hits, found)] if self.hits else found
-        self.images = self.images + weights[:, counted].sum(1, dtype=np.float64)
-
-
-def box_hits(
-    block: RecordBlock, protocol: Protocol, grid: ThresholdGrid
-) -> tuple[npt.NDArray[np.float32], ...]:
-    """For each IoU threshold the 0/1 matrix [n, T]: is the image localised at this threshold of its map?
-
-    Rows of images without a ground-truth box are 0; callers leave them out of the denominator.
-    """
-    records = block.channel(protocol.channel)
-    iou = records.iou(protocol.contours, protocol.gt_boxes)  # [n, 256]
-    levels = grid.levels[records.max_level]  # [n, T]
-    at = np.take_along_axis(iou, levels.astype(np.intp), axis=1)  # [n, T]
-    scored = (block.num_boxes > 0) & (block.right_class(protocol) == 1)
-    found = []
-    for threshold in protocol.iou_thresholds:
-        limit = np.float32(threshold)
-        hit = (at >= limit) if protocol.iou_comparison == ">=" else (at > limit)
-        found.append((hit & scored[:, None]).astype(np.float32))
-    return tuple(found)
+    sums: list[npt.NDArray[np.float64]] = dataclasses.field(default_factory=list)
 
 
 def summarize(
     store: Records,
     protocols: Sequence[Protocol],
     *,
-    thresholds: Mapping[str, Sequence[float]] | None = None,
+    thresholds: Mapping[str, Chosen | Sequence[float]] | None = None,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> dict[str, Outcome]:
     """Every protocol that these records can answer, in one pass over the blocks.
 
     `thresholds` gives, for protocols with threshold "transferred", the taus chosen elsewhere (one per IoU threshold).
-    Their intervals are conditional on those taus.
+    Where these come with resamples, the intervals cover the choice of the threshold too, else they are conditional on
+    it.
     """
+    chosen = {
+        name: found if isinstance(found, Chosen) else Chosen(tuple(found))
+        for name, found in (thresholds or {}).items()
+    }
     outcomes: dict[str, Outcome] = {}
     wanted: list[Protocol] = []
     for protocol in protocols:
-        reason = _why_not(store, protocol, thresholds or {})
+        reason = _why_not(store, protocol, chosen)
         if reason:
             outcomes[protocol.name] = NotComputed(protocol, reason)
         else:
@@ -154,35 +96,41 @@ def summarize(
         else:
             continue
         wanted.remove(protocol)
-    sums = {
-        p.name: _Sums(
-            ThresholdGrid.build(p, sorted(max_levels[p.channel]), (thresholds or {}).get(p.name))
-            if p.metric == "box_accuracy"
-            else None
-        )
-        for p in wanted
-    }
+    curves = planned_curves(
+        [p for p in wanted if p.metric == "box_accuracy"],
+        {c: sorted(levels) for c, levels in max_levels.items()},
+        {name: c.taus for name, c in chosen.items() if not c.resampled},
+        out_of_bag=bootstrap.resamples > 0,
+    )
+    separate = list({id(c): c for c in curves.values()}.values())
+    masks = {p.name: _Histograms() for p in wanted if p.metric != "box_accuracy"}
+    images = 0
     for block, weights in zip(store.blocks(), bootstrap.weights(store.index.block_sizes)):
-        has_box = block.num_boxes > 0
+        images += len(block)
+        for curve in separate:
+            curve.add(block, weights)
         for p in wanted:
-            s = sums[p.name]
-            if s.grid is not None:
-                s.add(box_hits(block, p, s.grid), has_box, weights)
-            else:
-                hists = [h.astype(np.float64) for h in block.channel(p.channel).histograms]
-                s.add(hists, np.ones(len(block), bool), weights)
+            if p.name in masks:
+                found = [
+                    weighted_sum(weights, h.astype(np.float64)) for h in block.channel(p.channel).histograms
+                ]
+                sums = masks[p.name].sums
+                masks[p.name].sums = [a + b for a, b in zip(sums, found)] if sums else found
     for p in wanted:
-        outcomes[p.name] = _finish(p, sums[p.name], (thresholds or {}).get(p.name))
+        if p.name in masks:
+            outcomes[p.name] = finish_histograms(p, masks[p.name].sums, images, bootstrap.units(images))
+        else:
+            outcomes[p.name] = _finish(p, curves[p.name], chosen.get(p.name), bootstrap)
     return {p.name: outcomes[p.name] for p in protocols}
 
 
-def _why_not(store: Records, protocol: Protocol, thresholds: Mapping[str, Sequence[float]]) -> str | None:
+def _why_not(store: Records, protocol: Protocol, chosen: Mapping[str, Chosen]) -> str | None:
     if not store.index.holds(protocol.channel):
         why = store.index.maps.get("not_computed", {}).get(str(protocol.channel))
         return str(why or f"these records hold no '{protocol.channel}' score maps")
     if protocol.metric != "box_accuracy" and not store.index.masks:
         return "the dataset has no masks"
-    if protocol.threshold == "transferred" and protocol.name not in thresholds:
+    if protocol.threshold == "transferred" and protocol.name not in chosen:
         return (
             "no threshold was chosen on another split (train-fullsup): it has no boxes, or not all of its images have "
             "a map (--threshold-maps names a folder of its own)"
@@ -190,44 +138,78 @@ def _why_not(store: Records, protocol: Protocol, thresholds: Mapping[str, Sequen
     return None
 
 
-def _finish(protocol: Protocol, sums: _Sums, given: Sequence[float] | None) -> Outcome:
-    images = np.asarray(sums.images)
-    if sums.grid is None:
-        return finish_histograms(protocol, sums.hits, int(images[0]))
+def _finish(protocol: Protocol, sums: Curves, given: Chosen | None, bootstrap: Bootstrap) -> Outcome:
     grid = sums.grid
-    shares = [h * 100.0 / np.where(images > 0, images, np.nan)[:, None] for h in sums.hits]  # each [1 + B, T]
+    shares = [sums.percent(iou) for iou in protocol.iou_thresholds]  # each [1 + B, T]
     curves = np.stack([share[0] for share in shares])  # [K, T]
-    if given is not None:
-        columns = [grid.column(t) for t in given]
-        taus = tuple(float(t) for t in given)
-        ties = tuple(1 for _ in given)
-    else:
+    images = int(np.asarray(sums.images)[0])
+    boot = [share[1:] for share in shares]
+    free = protocol.threshold == "oracle" and given is None
+    if free:
         columns = [int(np.argmax(curve)) for curve in curves]
         taus = tuple(float(grid.taus[c]) for c in columns)
         ties = tuple(int((curve == curve.max()).sum()) for curve in curves)
+    else:
+        taus = given.taus if given is not None else (float(protocol.fixed_threshold or 0),)
+        columns = [int(c) for c in grid.columns(taus)]
+        ties = given.ties if given is not None and given.ties else tuple(1 for _ in taus)
+        if protocol.threshold == "fixed":
+            columns, ties = columns * len(curves), ties * len(curves)
+            taus = taus * len(curves)
     best = [float(curve[c]) for curve, c in zip(curves, columns)]
-    free = given is None and protocol.threshold == "oracle"
-    resampled = np.mean(
-        [share[1:].max(1) if free else share[1:, c] for share, c in zip(shares, columns)], axis=0
-    )
-    per_iou = {f"{t * 100:g}": v for t, v in zip(protocol.iou_thresholds, best)}
+    value = float(np.mean(best))
+    found: AtChosen | None = None
+    if bootstrap.resamples:
+        if free:
+            outside = [sums.percent_outside(iou) for iou in protocol.iou_thresholds]
+            found = oracle(list(curves), boot, outside)
+        else:
+            read = [
+                b[np.arange(len(b)), grid.columns(given.resampled[k])]
+                if given is not None and given.resampled
+                else b[:, c]
+                for k, (b, c) in enumerate(zip(boot, columns))
+            ]
+            moved = np.asarray(np.mean(read, axis=0), np.float64)
+            found = AtChosen(value, moved, float(np.nanvar(moved)))
+    whole = len(grid.taus) > 1 and protocol.threshold == "oracle"
     return Summary(
         protocol,
-        float(np.mean(best)),
-        percentile_interval(resampled),
-        per_iou,
+        value,
+        None if found is None else _interval(found, images, bootstrap),
+        {f"{t * 100:g}": v for t, v in zip(protocol.iou_thresholds, best)},
         taus,
         ties,
-        int(images[0]),
+        images,
         taus=grid.taus,
         curves=curves,
-        resampled=resampled if len(resampled) else None,
+        resampled=None if found is None else found.resampled,
+        optimism=found.optimism if found is not None and free else None,
+        resampled_curves=tuple(b.astype(np.float32) for b in boot) if whole and found is not None else (),
     )
 
 
-def chosen_thresholds(store: Records, protocols: Sequence[Protocol]) -> dict[str, tuple[float, ...]]:
-    """The best taus on these records (train-fullsup) for every protocol whose threshold is transferred."""
+def _interval(found: AtChosen, images: int, bootstrap: Bootstrap) -> tuple[float, float]:
+    if bootstrap.clusters is None:
+        return score_interval(found.centre, found.variance, images)
+    clusters = bootstrap.units(images)
+    law = Law(found.centre, found.variance * clusters / max(clusters - 1, 1), max(clusters - 1, 1))
+    low, high = law.interval(CONFIDENCE)
+    return max(0.0, low), min(100.0, high)
+
+
+def chosen_thresholds(
+    store: Records, protocols: Sequence[Protocol], bootstrap: Bootstrap = NO_BOOTSTRAP
+) -> dict[str, Chosen]:
+    """The best taus on these records (train-fullsup) for every protocol whose threshold is transferred: the smallest of
+    equally good ones, of the whole set and of every resample."""
     asked = [p for p in protocols if p.threshold == "transferred"]
-    oracle = [dataclasses.replace(p, threshold="oracle") for p in asked]
-    found = summarize(store, oracle, bootstrap=NO_BOOTSTRAP)
-    return {p.name: o.thresholds for p, o in zip(asked, found.values()) if isinstance(o, Summary)}
+    best = [dataclasses.replace(p, threshold="oracle") for p in asked]
+    found: dict[str, Chosen] = {}
+    for p, o in zip(asked, summarize(store, best, bootstrap=bootstrap.choosing()).values()):
+        if isinstance(o, Summary):
+            assert o.taus is not None
+            taus = o.taus
+            moved = tuple(taus[np.nan_to_num(c, nan=-1.0).argmax(1)] for c in o.resampled_curves)
+            found[p.name] = Chosen(o.thresholds, o.ties, moved)
+    return found

@@ -16,7 +16,7 @@ from eval.analysis.per_image import PerImage, means_of_images, per_image
 from eval.analysis.subgroups import INSTANCE_NAMES, SIZE_NAMES, instance_groups, size_groups
 from eval.boxes.frames import Frame
 from eval.comparison.analyses import main_protocol
-from eval.metrics.bootstrap import Bootstrap, percentile_interval
+from eval.metrics.bootstrap import Bootstrap
 from eval.report import charts
 from eval.report.gallery import build_gallery
 from eval.report.parts_of_page import (
@@ -32,6 +32,7 @@ from eval.report.parts_of_page import (
 )
 from eval.report.render import render_page
 from eval.report.sampling import pick_images
+from eval.statistics.counts import score_interval
 from eval.terminal_tables import notes, threshold_text
 from wsol.files.atomic_write import write_durably
 from wsol.runs.find import newest_run
@@ -194,15 +195,17 @@ def _table(run: Evaluated) -> dict[str, Any]:
 
 def _means(
     image: PerImage, groups: npt.NDArray[np.integer], names: Sequence[str], seed: int
-) -> list[tuple[str, int, float, tuple[float, float] | None]]:
+) -> list[tuple[str, int, float, tuple[float, float]]]:
     member = np.stack([groups == g for g in range(len(names))], axis=1) & image.scored[:, None]
     values = np.repeat(image.hit.mean(1, dtype=np.float32)[:, None], len(names), 1)
     means, boot = means_of_images(values, member, Bootstrap(seed=seed))
-    return [
-        (name, int(member[:, k].sum()), float(means[k]), percentile_interval(boot[k]))
-        for k, name in enumerate(names)
-        if member[:, k].any()
-    ]
+    found = []
+    for k, name in enumerate(names):
+        count = int(member[:, k].sum())
+        if count:
+            interval = score_interval(means[k], float(np.nanvar(boot[k])), count)
+            found.append((name, count, float(means[k]), interval))
+    return found
 
 
 def _value_table(

@@ -30,7 +30,9 @@ def score_interval(
     weight = z * z / effective
     centre = (share + 50 * weight) / (1 + weight)
     half = z / (1 + weight) * np.sqrt(variance + (100 * z / (2 * effective)) ** 2)
-    return float(max(0.0, centre - half)), float(min(100.0, centre + half))
+    low = 0.0 if share == 0 else max(0.0, centre - half)  # not 1e-15 for none of n
+    high = 100.0 if share == 100 else min(100.0, centre + half)
+    return float(low), float(high)
 
 
 def least_variance(count: int) -> float:

@@ -219,6 +219,12 @@ def test_a_protocol_defined_otherwise_is_not_compared(opened: list[Evaluated]) -
     assert "not scored" in refused["gt_known_fixed"]
 
 
+def _with_other_images(run: Evaluated) -> RecordStore:
+    assert run.threshold_store is not None
+    index = dataclasses.replace(run.threshold_store.index, split_hash="0" * 64)
+    return RecordStore(run.threshold_store.folder, index)
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -236,7 +242,7 @@ def test_thresholds_chosen_on_other_images_are_not_compared(
     other = (
         dataclasses.replace(b, results={**b.results, "threshold_split": "train-weaksup"})
         if changed == "another split"
-        else dataclasses.replace(b, threshold_hash="0" * 64)
+        else dataclasses.replace(b, threshold_store=_with_other_images(b))
     )
     common, refused = comparable_protocols([a, other])
     assert {p.name for p in common} == set(FEW) - {"maxboxacc_transferred"}

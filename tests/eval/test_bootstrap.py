@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.metrics.bootstrap import percentile_interval, resample_weights
+from eval.metrics.bootstrap import Bootstrap, resample_weights
 
 
 def test_every_resample_draws_as_many_images_as_there_are() -> None:
@@ -35,7 +35,7 @@ def test_weights_are_multinomial() -> None:
 def test_interval_agrees_with_scipys_bootstrap() -> None:
     hits = (np.random.default_rng(0).random(600) < 0.3).astype(float)
     boot = np.concatenate(list(resample_weights([512, 88], 4000, seed=0)), axis=1) @ hits / 600 * 100
-    low, high = percentile_interval(boot)  # type: ignore[misc]
+    low, high = np.quantile(boot, [0.025, 0.975])
     theirs = stats.bootstrap(
         (hits * 100,), np.mean, n_resamples=4000, method="percentile", rng=1
     ).confidence_interval
@@ -43,7 +43,24 @@ def test_interval_agrees_with_scipys_bootstrap() -> None:
     assert abs(high - theirs.high) < 0.4
 
 
-def test_undefined_is_none_and_nothing_to_draw_is_refused() -> None:
-    assert percentile_interval(np.array([np.nan])) is None
+def test_nothing_to_draw_is_refused() -> None:
     with pytest.raises(ValueError, match="zero images"):
         next(resample_weights([], 10, 0))
+
+
+def test_classes_are_drawn_whole_and_the_first_row_is_the_whole_set() -> None:
+    labels = np.repeat([4, 7, 9], [300, 400, 100])
+    bootstrap = Bootstrap(20, clusters=labels)
+    weights = np.concatenate(list(bootstrap.weights([512, 288])), axis=1)
+    assert (weights[0] == 1).all()
+    assert all(len(set(weights[b, labels == c])) == 1 for b in range(21) for c in (4, 7, 9))
+    assert bootstrap.units(800) == 3
+    assert Bootstrap().units(800) == 800
+
+
+def test_the_choosing_images_are_drawn_apart_from_the_scored_ones() -> None:
+    one, other = (
+        np.concatenate(list(b.weights([64])), axis=1) for b in (Bootstrap(50), Bootstrap(50).choosing())
+    )
+    assert (other[1:].sum(1) == 80).all()
+    assert abs(np.corrcoef(one[1:].ravel(), other[1:].ravel())[0, 1]) < 0.06

@@ -66,7 +66,7 @@ def test_what_has_no_number_is_not_computed() -> None:
         (PROTOCOLS["mask_iou"], empty, "no pixel of any mask"),
         (own, empty + 1, "1002 bins, and a threshold_step of 0.01 needs 102"),
     ):
-        found = finish_histograms(protocol, [h[None] for h in hists], 1)
+        found = finish_histograms(protocol, [h[None] for h in hists], 1, 1)
         assert isinstance(found, NotComputed)
         assert words in found.reason
 

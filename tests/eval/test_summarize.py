@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from eval.maps.batch import ranks_from_logits
 from eval.maps.files import ScoreMapFiles
 from eval.metrics.bootstrap import NO_BOOTSTRAP, Bootstrap
+from eval.metrics.curves import ThresholdGrid
 from eval.metrics.outcomes import NotComputed, Summary
-from eval.metrics.summarize import ThresholdGrid, chosen_thresholds, summarize
+from eval.metrics.summarize import chosen_thresholds, summarize
 from eval.protocols import PROTOCOLS, Protocol, protocol_named
 from eval.records.fill import measure
 from eval.records.scorer import Scorer
@@ -89,7 +91,7 @@ def test_grid_keeps_one_threshold_of_each_group_and_the_smallest() -> None:
     assert len(grid.taus) == 255
     assert grid.taus[0] == 0
     for tau in (0.0, 0.0039, 0.004, 0.5, 0.999):
-        assert grid.levels[255, grid.column(tau)] == int(tau * 255)
+        assert grid.levels[255, grid.columns([tau])[0]] == int(tau * 255)
     both = ThresholdGrid.build(PROTOCOLS["maxboxacc"], [255, 100])
     assert len(both.taus) > 255
     assert ThresholdGrid.build(PROTOCOLS["gt_known_fixed"], [255]).levels[255].tolist() == [51]
@@ -157,16 +159,16 @@ def test_transferred_thresholds_come_from_the_other_records(tmp_path: Path) -> N
     val = store_of(boxed_split(9, 1), smooth_maps(9, 1), tmp_path / "val", [p])
     test = store_of(boxed_split(14, 2), smooth_maps(14, 2), tmp_path / "test", [p])
     taus = chosen_thresholds(val, [p])
-    assert len(taus[p.name]) == 3
+    assert len(taus[p.name].taus) == 3
     out = summarize(test, [p, PROTOCOLS["maxboxacc_v2"]], thresholds=taus, bootstrap=NO_BOOTSTRAP)
     moved, oracle = out[p.name], out["maxboxacc_v2"]
     assert isinstance(moved, Summary)
     assert isinstance(oracle, Summary)
-    assert moved.thresholds == taus[p.name]
+    assert moved.thresholds == taus[p.name].taus
     assert moved.value <= oracle.value
-    for k, tau in enumerate(taus[p.name]):
+    for k, tau in enumerate(taus[p.name].taus):
         grid = ThresholdGrid(oracle.taus, np.zeros((256, len(oracle.taus)), np.uint8))  # type: ignore[arg-type]
-        assert list(moved.per_iou.values())[k] == oracle.curves[k, grid.column(tau)]  # type: ignore[index]
+        assert list(moved.per_iou.values())[k] == oracle.curves[k, grid.columns([tau])[0]]  # type: ignore[index]
     without = summarize(test, [p], bootstrap=NO_BOOTSTRAP)[p.name]
     assert isinstance(without, NotComputed)
     assert "train-fullsup" in without.reason
@@ -184,6 +186,52 @@ def test_bootstrap_takes_the_maximum_again(tmp_path: Path) -> None:
     assert summary.curves is not None
     at_best = summary.curves[0].max()
     assert summary.resampled.mean() > at_best, "a maximum over thresholds of a resample is biased upwards"
+    assert summary.optimism is not None
+    assert 0 < summary.optimism < 10
+    assert summary.ci95 is not None
+    assert summary.ci95[0] < at_best - summary.optimism < summary.ci95[1]
+
+
+def test_the_choice_of_a_transferred_threshold_widens_its_interval(tmp_path: Path) -> None:
+    p = dataclasses.replace(PROTOCOLS["maxboxacc_transferred"], iou_thresholds=(0.15,))
+    val = store_of(boxed_split(9, 1), smooth_maps(9, 1), tmp_path / "val", [p])
+    test = store_of(boxed_split(60, 2), smooth_maps(60, 2), tmp_path / "test", [p])
+    bootstrap = Bootstrap(400, 3)
+    chosen = chosen_thresholds(val, [p], bootstrap)
+    assert len(chosen[p.name].resampled[0]) == 400
+    with_choice = summarize(test, [p], thresholds=chosen, bootstrap=bootstrap)[p.name]
+    given = summarize(test, [p], thresholds={p.name: chosen[p.name].taus}, bootstrap=bootstrap)[p.name]
+    assert isinstance(with_choice, Summary)
+    assert isinstance(given, Summary)
+    assert with_choice.value == given.value
+    assert with_choice.thresholds == given.thresholds
+    assert with_choice.resampled is not None
+    assert given.resampled is not None
+    assert with_choice.resampled.std() > given.resampled.std()
+    assert with_choice.ties == chosen[p.name].ties
+
+
+def test_protocols_that_decide_alike_give_what_each_gives_alone(tmp_path: Path) -> None:
+    names = [
+        "maxboxacc",
+        "maxboxacc_transferred",
+        "gt_known_fixed",
+        "maxboxacc_v2",
+        "maxboxacc_v2_transferred",
+    ]
+    protocols = [PROTOCOLS[n] for n in names]
+    test = store_of(boxed_split(40, 2), smooth_maps(40, 2), tmp_path / "test", protocols)
+    chosen = chosen_thresholds(
+        store_of(boxed_split(9, 1), smooth_maps(9, 1), tmp_path / "val", protocols), protocols, Bootstrap(50)
+    )
+    together = summarize(test, protocols, thresholds=chosen, bootstrap=Bootstrap(50))
+    for p in protocols:
+        alone = summarize(test, [p], thresholds=chosen, bootstrap=Bootstrap(50))[p.name]
+        both = together[p.name]
+        assert isinstance(alone, Summary)
+        assert isinstance(both, Summary)
+        assert (alone.value, alone.ci95, alone.thresholds) == (both.value, both.ci95, both.thresholds)
+        assert alone.resampled == pytest.approx(both.resampled)
 
 
 @pytest.mark.parametrize("ties", [0, 3])
