@@ -8,6 +8,8 @@ import io
 import sys
 from collections.abc import Callable, Iterable
 
+from wsol.standard_output import forgive_standard_output, lost_output
+
 EXIT_OK = 0
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -51,6 +53,7 @@ def run_command(main: Callable[[], None]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    forgive_standard_output()
     try:
         main()
     except UserError as error:
@@ -64,4 +67,9 @@ def run_command(main: Callable[[], None]) -> int:
     except OSError as error:
         sys.stderr.write(f"error: {describe_os_error(error)}\n")
         return EXIT_USER_ERROR
+    finally:
+        if (why := lost_output()) is not None:
+            sys.stderr.write(
+                f"note: standard output could not be written ({why}); what the command keeps is whole\n"
+            )
     return EXIT_OK

@@ -33,6 +33,7 @@ import numpy as np
 
 from wsol.errors import UserError, unknown_name
 from wsol.files.atomic_write import scratch_folder
+from wsol.files.regular import file_sha256
 from wsol.files.strict_yaml import dump_yaml, read_yaml
 from wsol.manifest_csv import csv_lines, numbers, read_rows
 from wsol.split import Sample, Split
@@ -72,6 +73,13 @@ class Manifest:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for kind, names in (("dataset", (self.dataset,)), ("class", self.classes), ("part", self.part_names)):
+            odd = next((n for n in names if not n.isprintable()), None)
+            if odd is not None:
+                raise UserError(
+                    f"{kind} name {odd!r:.60} holds a control character or a line break, which a terminal would obey; "
+                    "rename it"
+                )
         for role, split in self.splits.items():
             if role not in SPLIT_ROLES:
                 raise unknown_name("split", role, SPLIT_ROLES)
@@ -205,9 +213,10 @@ def load_manifest(
     *,
     root: str | os.PathLike[str] | None = None,
     roles: Sequence[str] | None = None,
+    edited: bool = False,
 ) -> Manifest:
     """Read and check a manifest folder; `roles` limits which splits are read. Every defect is a `UserError`
-    naming the file and the line."""
+    naming the file and the line. Rows that differ from those that were prepared are one, unless `edited`."""
     folder = Path(folder)
     index = folder / "manifest.yaml"
     if not index.is_file():
@@ -231,6 +240,11 @@ def load_manifest(
         # Here as well as in Manifest, so that the message names the line: the header is line 1, no row spans
         # lines.
         _check_split(split, len(classes), lambda row, file=file: f"{file}:{row + 2}")  # type: ignore[misc]
+        if not edited and info.get("sha256") not in (None, file_sha256(file)):
+            raise UserError(
+                f"{file}: the rows differ from those that were prepared (their checksum in {index.name}); prepare the "
+                f"dataset again, or, to keep an edit, remove the line sha256 of {role} from {index.name}"
+            )
         splits[role] = split
     return Manifest(
         dataset=head["dataset"],

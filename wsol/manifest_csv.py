@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from wsol.errors import UserError
+from wsol.files.regular import open_regular
 from wsol.images import safe_relative
 from wsol.split import Split
 
@@ -115,7 +117,7 @@ def read_rows(file: Path, num_parts: int) -> Split:
     parts: dict[int, npt.NDArray[np.float64]] = {}
     line = 1
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
+        with io.TextIOWrapper(open_regular(file), encoding="utf-8", newline="") as stream:
             reader = csv.reader(stream, strict=True)
             header = next(reader, None) or []
             at = _columns(header)

@@ -121,7 +121,7 @@ def _notes(manifest: Manifest) -> list[Finding]:
 
 def check(folder: Path, options: Command) -> None:
     """Audit an existing manifest against its files; errors end with a `UserError`."""
-    manifest = load_manifest(folder)
+    manifest = load_manifest(folder, edited=True)
     head = read_head(folder)
     facts = None
     if manifest.root is not None:

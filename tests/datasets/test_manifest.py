@@ -86,7 +86,7 @@ class TestTextForm:
     def test_columns_may_be_left_out_and_reordered(self, tmp_path: Path) -> None:
         write_manifest(manifest(sample(), sample("b")), tmp_path)
         (tmp_path / "test.csv").write_text("label,image_id,boxes\n1,x y.jpg,0 0 1 1\n0,b,\n")
-        first, second = load_manifest(tmp_path).split("test")
+        first, second = load_manifest(tmp_path, edited=True).split("test")
         assert same(first, sample("x y.jpg", label=1, boxes_xyxy=[[0, 0, 1, 1]]))
         assert same(second, sample("b"))
 
@@ -339,3 +339,22 @@ def test_whatever_is_written_is_read_back(tmp_path_factory: pytest.TempPathFacto
     back = load_manifest(folder).splits["test"]
     assert len(back) == len(samples)
     assert all(same(a, b) for a, b in zip(back, samples.values()))
+
+
+def test_rows_that_were_moved_since_they_were_prepared_are_refused(tmp_path: Path) -> None:
+    """600 boxes moved by 5 pixels once gave 37.83 instead of 35.83 without a word."""
+    write_manifest(manifest(sample(boxes_xyxy=[[0, 0, 1, 1]])), tmp_path)
+    (tmp_path / "test.csv").write_text((tmp_path / "test.csv").read_text().replace("0 0 1 1", "0 0 1 2"))
+    with pytest.raises(UserError, match=r"test\.csv: the rows differ from those that were prepared"):
+        load_manifest(tmp_path)
+    head = [x for x in (tmp_path / "manifest.yaml").read_text().split("\n") if "sha256" not in x]
+    (tmp_path / "manifest.yaml").write_text("\n".join(head))
+    assert load_manifest(tmp_path).split("test").boxes_xyxy.tolist() == [
+        [0, 0, 1, 2]
+    ]  # an edit that is meant
+
+
+@pytest.mark.parametrize("name", ["\x1b]0;owned\x07", "a\nb", "a\x7fb"])
+def test_names_that_a_terminal_would_obey_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match="holds a control character or a line break"):
+        Manifest("d", ("a", name), {})

@@ -106,7 +106,7 @@ def _check_same_config(config: PartsConfig, out: Path) -> None:
     try:
         found = read_json(file)
         knobs, version, stated = dict(found["config"]), found["renderer_version"], found["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: not the config of a parts dataset ({error}); {remedy}") from error
     if version != RENDERER_VERSION:
         raise UserError(

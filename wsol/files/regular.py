@@ -6,6 +6,7 @@ not at what the name was a moment before.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -53,6 +54,15 @@ def read_text(path: str | os.PathLike[str], limit: int = MAX_TEXT_BYTES) -> str:
         raise UserError(
             f"{os.fspath(path)}:{line}: not UTF-8 text (byte {data[error.start]:#04x})"
         ) from error
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 over a regular file's bytes."""
+    digest = hashlib.sha256()
+    with open_regular(path) as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int] | None:
