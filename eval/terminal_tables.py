@@ -121,7 +121,11 @@ def odd_maps(counts: Mapping[str, Any]) -> list[str]:
 
 def notes(results: Mapping[str, Any]) -> list[str]:
     """What a reader must know beside the table: odd maps, absent protocols, classification."""
-    lines = [f"note: {note}" for note in results["provenance"]["notes"] if note.startswith("only ")]
+    lines = [
+        f"note: {note}"
+        for note in results["provenance"]["notes"]
+        if note.startswith(("only ", "audit error"))
+    ]
     for key, entry in results["classification"].items():
         lines.append(f"classification {key}: {number(entry)} %")
     for key, entry in results.get("energy", {}).items():

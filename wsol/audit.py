@@ -128,6 +128,34 @@ def _check_counts(manifest: Manifest, card: Card, subset: bool, held_out: bool) 
             yield Finding("error", "counts", f"{boxes} boxes, but {expected.boxes} are expected", off, role)
 
 
+def part_of(manifest: Manifest, card: Card | None, held_out: bool) -> str | None:
+    """What a manifest holds of the dataset that its card describes, in words; None where it is the whole of it, or
+    where the card describes a layout for anybody's images (it states no number of images).
+
+    Args:
+        held_out: as in `audit_manifest`.
+    """
+    if card is None or (
+        _per_class_only(card) and all(e.images_per_class is None for e in card.expected.values())
+    ):
+        return None
+    said = []
+    found = len(manifest.classes)
+    if card.num_classes is not None and found < card.num_classes:
+        said.append(f"{found} of {plural(card.num_classes, 'class')}")
+    for role, expected in card.expected.items():
+        images, _ = _totals(manifest, role, held_out)
+        wanted = expected.images
+        if (
+            not (held_out and role == "train-fullsup")
+            and images is not None
+            and wanted is not None
+            and images < wanted
+        ):
+            said.append(f"{role} {images:,} of {plural(wanted, 'image')}")
+    return f"{card.title}: {'; '.join(said)}" if said else None
+
+
 def _per_class_only(card: Card) -> bool:
     return all(e.images is None and e.boxes is None for e in card.expected.values())
 

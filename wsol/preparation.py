@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from wsol.audit import Audit, Finding, audit_manifest, check_archive, plural
+from wsol.audit import Audit, Finding, audit_manifest, check_archive, part_of, plural
 from wsol.contact_sheet import draw_contact_sheet
 from wsol.datasets.boxes import BoxCounts, fit_split, upright_to_stored
 from wsol.datasets.cards import find_card
@@ -46,6 +46,7 @@ def prepare(name: str, options: Command, source: Path, out: Path, command: str) 
         manifest = _with_facts(manifest, facts, options)
     audit = audit_manifest(manifest, card=card, facts=facts, subset=options.subset, held_out=options.held_out)
     audit = audit.with_findings([*check_archive(source, card), *_notes(manifest)])
+    manifest = _with_name(manifest, part_of(manifest, card, options.held_out), audit)
     show(manifest, audit, str(out))
     if audit.errors and not options.force:
         raise UserError(
@@ -106,6 +107,17 @@ def _from_upright(split: Split, found: SplitFacts, inclusive: bool) -> Split:
         )
         sizes[row] = stored
     return split.replace(boxes_xyxy=boxes, sizes_wh=sizes)
+
+
+def _with_name(manifest: Manifest, part: str | None, audit: Audit) -> Manifest:
+    """The manifest, called a part where it is one, with the errors that were found on record: both reach every "
+    "result."""
+    notes = list(manifest.notes)
+    if part is not None:
+        manifest = dataclasses.replace(manifest, dataset=f"part of {manifest.dataset}")
+        notes.append(f"only a part of {part}")
+    notes.extend(f"audit {error}" for error in audit.errors)
+    return dataclasses.replace(manifest, notes=tuple(notes))
 
 
 def _notes(manifest: Manifest) -> list[Finding]:

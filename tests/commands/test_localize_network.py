@@ -328,16 +328,13 @@ def test_a_classifier_of_more_classes_than_the_dataset_is_refused(pictures: Path
         localize(config(tmp_path / "w.pth", pictures, tmp_path))
 
 
-def test_a_corrupt_or_missing_image_is_named_and_finished_blocks_stay(
+def test_a_missing_image_is_named_and_nothing_is_written(
     checkpoint: Path, pictures: Path, tmp_path: Path
 ) -> None:
     from wsol.errors import UserError
 
     root = tmp_path / "copy"
     shutil.copytree(pictures.parent, root)
-    (root / "3.png").write_bytes((root / "3.png").read_bytes()[:100])
-    with pytest.raises(UserError, match=r"3\.png"):
-        localize(config(checkpoint, root / "m", tmp_path / "o", data_root=root))
     (root / "3.png").unlink()
     with pytest.raises(UserError, match=r"3\.png"):
         localize(config(checkpoint, root / "m", tmp_path / "o", data_root=root))
