@@ -8,6 +8,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from eval.metrics.displacement import displacement_text
+
 
 def number(entry: Mapping[str, Any] | None) -> str:
     """`value [low, high]`, or a dash where it could not be computed."""
@@ -130,6 +132,9 @@ def notes(results: Mapping[str, Any]) -> list[str]:
         lines.append(f"classification {key}: {number(entry)} %")
     for key, entry in results.get("energy", {}).items():
         lines.append(f"share of map energy on {key}: {number(entry)} %")
+    for name, entry in results.get("displacement", {}).items():
+        lines.append(f"boxes beside the objects, {name}: {displacement_text(entry)}")
+    lines += _where_drawn(results)
     counts = results["counts"]
     lines += [f"note: {line}" for line in odd_maps(counts)]
     lines += [f"note: {counts[key]} {words}" for key, words in _OTHERS.items() if counts.get(key)]
@@ -138,3 +143,16 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     for name, reason in results["not_computed"].items():
         lines.append(f"not computed: {name}: {reason}")
     return lines
+
+
+def _where_drawn(results: Mapping[str, Any]) -> list[str]:
+    """Where maps are drawn beside what their cells see, if they are, and no aligned protocol was scored."""
+    cells = (results["provenance"].get("map") or {}).get("cells")
+    aligned = any("@aligned" in name for name in results["protocols"])
+    if not cells or aligned or max(map(abs, cells["offset_xy"])) < 0.5:
+        return []
+    x, y = cells["offset_xy"]
+    return [
+        f"note: maps are drawn {x:+.1f} px (right) and {y:+.1f} px (down) beside what their cells see, in an input of "
+        f"{cells['x']['pixels']} px, as published protocols do; --aligned scores them without it"
+    ]

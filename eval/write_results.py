@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.maps.stored import StoredMaps
 from eval.metrics.bootstrap import Bootstrap
+from eval.metrics.displacement import displacements
 from eval.metrics.outcomes import Summary
 from eval.metrics.results_json import counts, curves_json, mean_with_interval, protocol_entries, write_results
 from eval.metrics.summarize import chosen_thresholds, summarize
@@ -73,6 +74,7 @@ def conclude(
     tally["surplus_map"] = len(surplus)
     classification = {k: mean_with_interval(store, k, bootstrap) for k in ("top1", "top5")}
     energy = _energy(store, bootstrap)
+    beside = displacements(store, split, outcomes, bootstrap) if config.control is None else {}
     content: dict[str, Any] = {
         "dataset": subject.manifest.dataset,
         "split": config.split,
@@ -84,6 +86,7 @@ def conclude(
         "counts": tally,
         "classification": {k: v for k, v in classification.items() if v},
         **({"energy": energy} if energy else {}),
+        **({"displacement": beside} if beside else {}),
         "controls": controls,
         "curves": curves_json(outcomes),
         "provenance": _provenance(config, subject, store),

@@ -17,6 +17,7 @@ from eval.analysis.subgroups import INSTANCE_NAMES, SIZE_NAMES, instance_groups,
 from eval.boxes.frames import Frame
 from eval.comparison.analyses import main_protocol
 from eval.metrics.bootstrap import Bootstrap
+from eval.metrics.displacement import displacement_text
 from eval.report import charts
 from eval.report.gallery import build_gallery
 from eval.report.parts_of_page import (
@@ -141,7 +142,10 @@ def _about(run: Evaluated) -> str:
     ranks = ", ".join(f"{k.replace('top', 'top-')} {v['value']:.1f} %" for k, v in classification.items())
     counts = run.results["counts"]
     said = f"{counts['scored']:,} images with boxes of {counts['images']:,} in {run.dataset}, {run.split}."
-    return said + (f" Classification: {ranks}." if ranks else "")
+    said += f" Classification: {ranks}." if ranks else ""
+    for name, entry in run.results.get("displacement", {}).items():
+        said += f" Centres of boxes beside those of the objects under {name}: {displacement_text(entry)}."
+    return said
 
 
 def _caveats(run: Evaluated) -> list[str]:
