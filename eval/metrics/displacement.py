@@ -9,10 +9,11 @@ import numpy as np
 
 from eval.boxes.frames import Frame, split_boxes
 from eval.maps.normalization import MapStatus
-from eval.metrics.bootstrap import Bootstrap, percentile_interval, resampled_means
+from eval.metrics.bootstrap import Bootstrap, resampled_means
 from eval.metrics.outcomes import Outcome, Summary
 from eval.protocols import Protocol
 from eval.records.store import Records
+from eval.statistics.law import Law
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,11 +64,13 @@ def _displacement(
     means = resampled_means(blocks(), records.index.block_sizes, bootstrap) / 100  # [1 + B, 2]
     if not counted:
         return None
-    axes = {
-        name: {"value": float(means[0, i]), "ci95": percentile_interval(means[1:, i])}
-        for i, name in enumerate(("dx", "dy"))
-    }
-    return {**axes, "frame_size": protocol.frame_size, "num_images": counted}
+    entry: dict[str, Any] = {"frame_size": protocol.frame_size, "num_images": counted}
+    for i, name in enumerate(("dx", "dy")):
+        law = Law(
+            float(means[0, i]), float(np.nanvar(means[1:, i])) if bootstrap.resamples else 0.0, counted - 1
+        )
+        entry[name] = {"value": law.value, "ci95": list(law.interval()) if bootstrap.resamples else None}
+    return entry
 
 
 def _centers(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
