@@ -388,7 +388,7 @@ def _naive_weights(config: TrainConfig, manifest: Path, epochs: int) -> dict[str
     return model.state_dict()
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("method", ["vanilla", "cutmix", "mixup", "cutout", "has"])
 def test_a_run_equals_training_written_down_plainly(manifest: Path, method: str) -> None:
     config = tiny_config(manifest, method=method, channels_last="off")  # another layout rounds otherwise
     outcome = train(config, report=Silent())
@@ -419,7 +419,8 @@ def test_what_a_run_leaves(manifest: Path) -> None:
     assert run.spec == _spec()
     assert run.config["train_resize"] == 37
     assert run.config["precision"] == "fp32"
-    assert run.record["method"] == {"name": "cutmix", "alpha": 1.0, "prob": 1.0, "per_sample": False}
+    assert run.make_method() == CutMix()
+    assert list(run.record["method"])[:4] == ["name", "alpha", "prob", "per_sample"]
     assert run.record["versions"]["torch"] == torch.__version__.split("+")[0]
     lines = [json.loads(text) for text in (run.dir / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]

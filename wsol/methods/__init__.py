@@ -11,15 +11,46 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from wsol.errors import UserError, unknown_name
+from wsol.methods.acol import ACoL
+from wsol.methods.adl import ADL
+from wsol.methods.attentive_cutmix import AttentiveCutMix
 from wsol.methods.batch import MixedBatch, mixed_cross_entropy, soft_targets
 from wsol.methods.cutmix import CutMix
 from wsol.methods.cutout import Cutout
+from wsol.methods.dropblock import DropBlock
+from wsol.methods.feature_cutmix import FeatureCutMix
+from wsol.methods.fmix import FMix
 from wsol.methods.has import HaS
+from wsol.methods.label_smoothing import LabelSmoothing
+from wsol.methods.manifold_mixup import ManifoldMixup
 from wsol.methods.method import Method, setting
 from wsol.methods.mixup import Mixup
+from wsol.methods.resizemix import ResizeMix
+from wsol.methods.saliencymix import SaliencyMix
+from wsol.methods.snapmix import SnapMix
 from wsol.methods.vanilla import Vanilla
 
-METHODS: dict[str, type[Method]] = {cls.name: cls for cls in (Vanilla, CutMix, Mixup, Cutout, HaS)}
+METHODS: dict[str, type[Method]] = {
+    cls.name: cls
+    for cls in (
+        Vanilla,
+        CutMix,
+        Mixup,
+        Cutout,
+        HaS,
+        LabelSmoothing,
+        FeatureCutMix,
+        ManifoldMixup,
+        ResizeMix,
+        FMix,
+        SaliencyMix,
+        SnapMix,
+        AttentiveCutMix,
+        DropBlock,
+        ADL,
+        ACoL,
+    )
+}
 
 M = TypeVar("M", bound=type[Method])
 
@@ -48,8 +79,8 @@ def method_named(name: str) -> type[Method]:
 def method_from_dict(record: Mapping[str, Any]) -> Method:
     """The method that `to_dict` described; `UserError` for an unknown name or setting, or an illegal value.
 
-    >>> method_from_dict({"name": "cutmix", "prob": 0.5})
-    CutMix(alpha=1.0, prob=0.5, per_sample=False)
+    >>> method_from_dict({"name": "mixup", "prob": 0.5})
+    Mixup(alpha=1.0, prob=0.5)
     """
     cls = method_named(str(record.get("name", "")))
     legal = [f.name for f in fields(cls)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from wsol.methods.batch import MixedBatch, check_batch, unmixed
 from wsol.methods.method import Method, setting
-from wsol.methods.rng import check_fraction, check_positive, numpy_generator
+from wsol.methods.rng import check_fraction, check_positive, numpy_generator, partners
 
 if TYPE_CHECKING:
     import torch
@@ -36,10 +36,8 @@ class Mixup(Method):
     def draw(
         self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator, progress: float = 0.0
     ) -> MixupDraw:
-        import torch
-
         rng = numpy_generator(generator)
-        permutation = torch.from_numpy(rng.permutation(batch_size).astype("int64"))
+        permutation = partners(rng, batch_size)
         lam = float(rng.beta(self.alpha, self.alpha)) if rng.random() < self.prob else 1.0
         return MixupDraw(permutation, lam)
 

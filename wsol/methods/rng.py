@@ -10,6 +10,7 @@ from wsol.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from torch import Tensor
 
 
 def numpy_generator(generator: torch.Generator) -> np.random.Generator:
@@ -24,6 +25,13 @@ def numpy_generator(generator: torch.Generator) -> np.random.Generator:
 
     seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device)
     return np.random.default_rng(int(seed))
+
+
+def partners(rng: np.random.Generator, batch_size: int) -> Tensor:
+    """A random order of a batch, int64 [N]: image i is mixed with image `partners[i]`."""
+    import torch
+
+    return torch.from_numpy(rng.permutation(batch_size).astype("int64"))
 
 
 def check_positive(method: str, name: str, value: float) -> None:
@@ -42,6 +50,12 @@ def check_count(method: str, name: str, value: int) -> None:
     """Refuse a setting that is not a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"{method}: `{name}` must be a whole number of at least 1, got {value!r}")
+
+
+def check_choice(method: str, name: str, value: object, legal: tuple[str, ...]) -> None:
+    """Refuse a setting that is not one of `legal`."""
+    if value not in legal:
+        raise UserError(f"{method}: `{name}` must be one of {', '.join(legal)}, got {value!r}")
 
 
 def _is_number(value: object) -> bool:

@@ -1,0 +1,195 @@
+"""ADL, ACoL and SPG: logits, losses and maps against a plain transcription of the papers' formulas."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import avg_pool2d, cross_entropy, max_pool2d
+
+from tests.helpers.tiny_dataset import make_tiny_dataset, tiny_config
+from tests.training.test_methods import seeded
+from wsol.cams.extract import extract_cams
+from wsol.errors import UserError
+from wsol.files.checked_safetensors import load_tensors
+from wsol.methods import MixedBatch, acol_head
+from wsol.methods.acol import ACoL
+from wsol.methods.adl import ADL
+from wsol.models import ClassifierSpec, build_classifier
+from wsol.runs.network import load_classifier
+from wsol.training.loop import Trainer
+from wsol.training.progress import Silent
+from wsol.training.session import train
+from wsol.training.step import changed_layers
+
+IMAGES = torch.rand((3, 3, 32, 32), generator=seeded(0)) - 0.5
+LABELS = torch.tensor([2, 0, 1])
+WHOLE = MixedBatch(IMAGES, LABELS, LABELS, 1.0)
+
+
+def min_max(maps: torch.Tensor) -> torch.Tensor:
+    """Each map of [N, h, w] to [0, 1], one by one."""
+    return torch.stack([(m - m.min()) / (m.max() - m.min()) for m in maps])
+
+
+# --- ADL ----------------------------------------------------------------------------------------------------
+
+
+class PlainADL(nn.Module):
+    """Algorithm 1 of the paper; `coin` below the drop rate hides."""
+
+    def __init__(self, coin: float, rate: float, threshold: float) -> None:
+        super().__init__()
+        self.hides = coin < rate
+        self.threshold = threshold
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        attention = features.mean(dim=1)
+        out = torch.empty_like(features)
+        for n, own in enumerate(attention):
+            keep = (own < self.threshold * own.max()).float()
+            out[n] = features[n] * (keep if self.hides else torch.sigmoid(own))
+        return out
+
+
+@pytest.mark.parametrize(
+    ("arch", "stride", "sites"),
+    [
+        ("resnet50", 16, [("layer3", 0), ("layer4", 0), ("layer4", 2)]),
+        ("vgg16_gap", 8, [("features", 16), ("features", 22), ("features", 29)]),
+    ],
+)
+def test_adl_equals_layers_put_in_by_hand(arch: str, stride: int, sites: list[tuple[str, int]]) -> None:
+    method = ADL(drop_rate=0.5, threshold=0.8)
+    model = build_classifier(ClassifierSpec(arch, 3, stride, 32, "late"), seed=0, method=method).train()
+    plain = copy.deepcopy(model)
+    draws = [method.draw(3, (32, 32), seeded(seed)) for seed in range(8)]
+    coins = [copy.deepcopy(d).random(3).tolist() for d in draws]
+    chosen = next(i for i, c in enumerate(coins) if min(c) < 0.5 <= max(c))  # one that hides, one that weighs
+    for (name, place), coin in zip(sites, coins[chosen]):
+        stage = plain.backbone.get_submodule(name)
+        stage[place] = nn.Sequential(stage[place], PlainADL(coin, 0.5, 0.8))
+    with changed_layers(model, method.layers(model, draws[chosen])):
+        ours = model(IMAGES)
+    theirs = plain(IMAGES)
+    torch.testing.assert_close(ours.logits, theirs.logits)
+    extended = build_classifier(model.spec, seed=0, method=method).eval()
+    assert torch.equal(extended(IMAGES).logits, build_classifier(model.spec, seed=0).eval()(IMAGES).logits)
+
+
+def test_adl_by_hand() -> None:
+    features = torch.tensor([[[[1.0, 4.0], [5.0, 0.0]], [[1.0, 4.0], [3.0, 0.0]]]])  # means 1, 4, 4, 0
+    assert ADL(threshold=0.8).hidden(features)[0, 0].tolist() == [[1, 0], [0, 0]]
+    with pytest.raises(UserError, match="adl has no published places for resnet_small"):
+        build_classifier(ClassifierSpec("resnet_small", 3, 8, 32), method=ADL())
+
+
+# --- ACoL ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("arch", "stride"), [("resnet18", 8), ("vgg16_gap", 16), ("vgg16_gap", 8)])
+def test_acol_equals_its_formulas(arch: str, stride: int) -> None:
+    model = build_classifier(ClassifierSpec(arch, 3, stride, 32, "late"), seed=0, method=ACoL(0.6)).eval()
+    state = dict(model.named_parameters())
+    features = model.backbone(IMAGES)
+    if arch == "vgg16_gap":
+        features = plain_acol_vgg(state, stride)
+        features = avg_pool2d(features, 3, 1, 1)
+
+    def branch(values: torch.Tensor, name: str) -> torch.Tensor:
+        for i, padding in ((0, 1), (2, 1), (4, 0)):
+            values = nn.functional.conv2d(
+                values, state[f"head.{name}.{i}.weight"], state[f"head.{name}.{i}.bias"], padding=padding
+            )
+            values = values if i == 4 else values.relu()
+        return values
+
+    map_a = branch(features, "a")
+    own_a = torch.stack([map_a[n, k] for n, k in enumerate(LABELS)])
+    erased = features * (min_max(own_a.detach()) < 0.6).float()[:, None]
+    map_b = branch(erased, "b")
+    logits, logits_b = map_a.mean((2, 3)), map_b.mean((2, 3))
+    outputs = model(IMAGES, LABELS)
+    torch.testing.assert_close(outputs.logits, logits)
+    torch.testing.assert_close(outputs.extra["logits_b"], logits_b)
+    torch.testing.assert_close(
+        ACoL().loss(outputs, WHOLE), cross_entropy(logits, LABELS) + cross_entropy(logits_b, LABELS)
+    )
+    own_b = torch.stack([map_b[n, k] for n, k in enumerate(LABELS)])
+    expected = torch.maximum(min_max(own_a), min_max(own_b)).detach()
+    torch.testing.assert_close(extract_cams(model, IMAGES, LABELS).maps, expected)
+    assert torch.equal(model(IMAGES).logits, outputs.logits), "branch A does not depend on the class"
+
+
+def plain_acol_vgg(state: dict[str, Any], stride: int) -> torch.Tensor:
+    """clovaai/wsolevaluation's list for ACoL: M1 is a 3x3 pooling at stride 2, M2 at stride 1."""
+    last = ["M1", *["c"] * 3, "M2"] if stride == 16 else ["M2", *["c"] * 3, "M2"]
+    layers = ["c", "c", "M1", "c", "c", "M1", "c", "c", "c", "M1", "c", "c", "c", *last]
+    names = sorted(
+        (n for n in state if n.startswith("backbone.features.") and n.endswith("weight")), key=_place
+    )
+    x, convolutions = IMAGES, iter(names)
+    for layer in layers:
+        if layer == "c":
+            name = next(convolutions)
+            x = nn.functional.conv2d(x, state[name], state[name.replace("weight", "bias")], padding=1).relu()
+        else:
+            x = max_pool2d(x, 3, 2 if layer == "M1" else 1, 1)
+    return x
+
+
+def _place(name: str) -> int:
+    return int(name.split(".")[2])
+
+
+def test_acol_refuses_what_it_is_not_defined_for() -> None:
+    with pytest.raises(UserError, match="not for timm:resnet18; choose one of them"):
+        build_classifier(ClassifierSpec("timm:resnet18", 3, 32, 64), method=ACoL())
+
+
+# --- whole runs ---------------------------------------------------------------------------------------------
+
+RUNS: list[dict[str, Any]] = [
+    {"method": "acol", "output_stride": 8},
+    {"method": "adl", "adl_sites": ("layer2", "layer3")},
+]
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return make_tiny_dataset(tmp_path / "d")
+
+
+@pytest.mark.parametrize("settings", RUNS, ids=lambda settings: settings["method"])
+def test_an_interrupted_run_continues_with_the_same_bits(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(acol_head, "WIDTH", 16)  # quick
+    config = tiny_config(manifest, lr=0.001, epochs=1, **settings)
+    whole = train(config, report=Silent()).run
+    step = Trainer.step
+
+    def signalled(trainer: Trainer, batches: Any) -> None:
+        step(trainer, batches)
+        if trainer.position.step == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", signalled)
+        stopped = train(config, report=Silent())
+    assert stopped.exit_code == 130
+    asked = ["--resume", "--out", str(stopped.run.dir)]
+    again = train(replace(config, resume=True, out=str(stopped.run.dir)), asked, report=Silent())
+    assert again.exit_code == 0
+    ours, theirs = (load_tensors(r.weights)[0] for r in (again.run, whole))
+    assert set(ours) == set(theirs)
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+    assert load_classifier(again.run).method == config.make_method()

@@ -1,0 +1,56 @@
+"""Adversarial complementary learning (Zhang et al., CVPR 2018, arXiv 1804.06962): a second head behind an eraser.
+
+Two equal branches of convolutions read the final features. Branch A's map of the class, scaled to [0, 1], erases the
+features that reach `threshold`; branch B must find the class in the rest. The score map is the maximum of both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from wsol.errors import UserError
+from wsol.methods.method import Method, setting
+from wsol.methods.rng import check_fraction
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wsol.methods.batch import MixedBatch
+    from wsol.models import Classifier
+    from wsol.models.head import Outputs
+
+
+@dataclass(frozen=True)
+class ACoL(Method):
+    """Built as Choe et al. (CVPR 2020) have it: behind layer4 of a ResNet; VGG16 without conv6, with overlapping pools
+    and another average over 3 x 3 cells. The threshold is their code's."""
+
+    name: ClassVar[str] = "acol"
+    threshold: float = setting(0.7, "Share of branch A's map from which features are erased.", check_fraction)
+
+    def extend(self, model: Classifier) -> None:
+        from wsol.methods.acol_head import AcolHead, as_acol_vgg
+
+        arch, classes = model.spec.arch, model.spec.num_classes
+        if arch.startswith("timm:"):
+            raise UserError(
+                f"acol is defined for our ResNets and vgg16_gap, not for {arch}; choose one of them"
+            )
+        channels = model.head.in_features
+        if arch == "vgg16_gap":
+            channels = as_acol_vgg(model.backbone)
+        model.head = AcolHead(channels, classes, self.threshold, smooth=arch == "vgg16_gap")  # type: ignore[assignment]
+
+    def loss(self, outputs: Outputs, mixed: MixedBatch) -> Tensor:
+        from torch.nn.functional import cross_entropy
+
+        second = cross_entropy(outputs.extra["logits_b"].float(), mixed.labels_a)
+        return cross_entropy(outputs.logits, mixed.labels_a) + second
+
+    def maps(self, model: Classifier, outputs: Outputs, class_ids: Tensor) -> Tensor:
+        from wsol.methods.acol_head import scaled
+
+        a, b = (outputs.extra[f"map_{branch}"].float() for branch in "ab")  # [N, K, h, w]
+        rows = range(len(class_ids))
+        return scaled(a[rows, class_ids]).maximum(scaled(b[rows, class_ids]))

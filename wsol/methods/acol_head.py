@@ -1,0 +1,68 @@
+"""The two branches of ACoL, and the changes that it makes to VGG16."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from wsol.models.head import Outputs
+
+WIDTH = 1024
+
+
+class AcolHead(nn.Module):
+    """Branch A on the features [N, C, h, w], branch B on what A leaves; logits are A's.
+
+    `extra` holds `logits_b` [N, K] and both branches' maps of all classes, `map_a` and `map_b` [N, K, h, w]. Without
+    class ids A's own predictions erase. `smooth`: the features are first averaged over 3 x 3 cells.
+    """
+
+    def __init__(self, channels: int, classes: int, threshold: float, smooth: bool) -> None:
+        super().__init__()
+        self.a, self.b = _branch(channels, classes), _branch(channels, classes)
+        self.threshold = threshold
+        self.smooth = smooth
+
+    def forward(self, features: Tensor, class_ids: Tensor | None = None) -> Outputs:
+        read = avg_pool2d(features, 3, 1, 1) if self.smooth else features
+        map_a = self.a(read)
+        logits = map_a.float().mean((2, 3))
+        ids = logits.argmax(1) if class_ids is None else class_ids
+        attention = scaled(map_a.detach().float()[range(len(ids)), ids])[:, None]  # [N, 1, h, w]
+        map_b = self.b(read * (attention < self.threshold))
+        extra = {"logits_b": map_b.float().mean((2, 3)), "map_a": map_a, "map_b": map_b}
+        return Outputs(logits, features, extra)
+
+
+def scaled(maps: Tensor) -> Tensor:
+    """Maps [N, h, w] from their minimum at 0 to their maximum at 1; a constant map is 0."""
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return (maps - low) / (high - low).where(high > low, 1)
+
+
+def as_acol_vgg(backbone: nn.Module) -> int:
+    """Give VGG16-GAP ACoL's poolings (3 x 3, overlapping, the last two at stride 1 where the map is fine) and take
+    conv6 away, in place; returns the channels of the final map."""
+    features = backbone.get_submodule("features")
+    assert isinstance(features, nn.Sequential)
+    for place in (4, 9, 16, 23, 30):
+        dropped = isinstance(features[place], nn.Identity)
+        features[place] = nn.MaxPool2d(3, 1 if dropped else 2, 1)
+    backbone.conv6 = nn.Identity()
+    return 512
+
+
+def _branch(channels: int, classes: int) -> nn.Sequential:
+    branch = nn.Sequential(
+        nn.Conv2d(channels, WIDTH, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(WIDTH, WIDTH, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(WIDTH, classes, 1),
+    )
+    for module in branch:
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+    return branch
