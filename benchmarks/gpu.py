@@ -37,6 +37,7 @@ from eval.protocols import PROTOCOLS, Channel, channels_of
 from eval.records.fill import measure
 from eval.records.scorer import Scorer
 from eval.records.store import RecordIndex, RecordStore
+from eval.records.wanted import Wanted
 from wsol.cams.extract import extract_cams
 from wsol.loading import EvalBatch, normalize_images
 from wsol.machine.cores import usable_cores
@@ -282,7 +283,7 @@ def evaluation_rows(setting: Setting, scratch: Path) -> list[Row]:
         head = {"maps": source.describe(), "input_size": setting.size, "split_hash": ""}
         measure(
             RecordStore.create(folder / "records", index),
-            Scorer(split, tuple(channels), setting.size),
+            Scorer(split, Wanted(tuple(channels)), setting.size),
             source,
             keep=StoredMaps.create(folder / "maps", head),
             threads=setting.threads,

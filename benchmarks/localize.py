@@ -59,6 +59,7 @@ def throughput(num_images: int, arch: str, size: int, stride: int, repeats: int)
     from eval.records.fill import measure
     from eval.records.scorer import Scorer
     from eval.records.store import RecordIndex, RecordStore
+    from eval.records.wanted import Wanted
     from wsol.loading import EvalView, evaluation_batches, normalize_images
     from wsol.models import ClassifierSpec, build_classifier
 
@@ -107,7 +108,7 @@ def throughput(num_images: int, arch: str, size: int, stride: int, repeats: int)
                 head = {"maps": source.describe(), "input_size": size, "split_hash": ""}
                 measure(
                     RecordStore.create(out / "records", index),
-                    Scorer(split, channels, size),
+                    Scorer(split, Wanted(tuple(channels)), size),
                     source,
                     keep=StoredMaps.create(out / "maps", head),
                 )

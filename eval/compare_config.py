@@ -33,5 +33,3 @@ class CompareConfig:
     """Where the dataset's files are, if not where the runs found them."""
     pictures: int = 200
     """How many images the page shows."""
-    threads: int | None = None
-    """Threads that score maps (default: one per core)."""

@@ -129,7 +129,7 @@ def write_score_maps(
     folder: Path,
     *,
     normalization: str = "minmax",
-    frame_size: int = 224,
+    frame_size: int,
     advance: Callable[[int], None] = lambda images: None,
 ) -> int:
     """Write every image's map; returns how many are missing or cannot be normalised, and are all zeros.
@@ -192,7 +192,14 @@ def export_run(
         sys.stdout.write(f"boxes: {results} (dataset: {truth})\n")
     if maps is not None:
         with progress("score maps", len(split)) as advance:
-            odd = write_score_maps(run, split, maps, normalization=normalization, advance=advance)
+            odd = write_score_maps(
+                run,
+                split,
+                maps,
+                normalization=normalization,
+                frame_size=run.protocols[protocol].frame_size,
+                advance=advance,
+            )
         if odd:
             sys.stdout.write(f"note: {odd} maps are missing or cannot be normalised, and are all zeros\n")
         sys.stdout.write(f"score maps: {maps} ({len(split)} files)\n")

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,6 +25,10 @@ Frame = Literal["resize", "center-crop"]
 NormalizationName = Literal["minmax", "max", "pas", "ivr"]
 Drawing = Literal["resized", "aligned"]
 ThresholdRule = Literal["oracle", "fixed", "transferred", "none"]
+
+
+_NOT_DEFINING = ("other_normalizations", "pictured")
+"""Fields of a protocol that its number does not depend on."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,10 @@ class Protocol:
     class_view: Literal["whole-image", "scored"] = "whole-image"
     drawing: Drawing = "resized"
     source: str = ""
+    other_normalizations: bool = True
+    """Whether `--normalizations` also scores it otherwise: not where normalisation is what the paper is cited for."""
+    pictured: bool = False
+    """Whether pictures of a run show its boxes."""
 
     def __post_init__(self) -> None:
         def check(fine: bool, field: str, expected: str) -> None:
@@ -109,8 +117,8 @@ class Protocol:
         )
 
     def definition(self) -> dict[str, Any]:
-        """Every field, as plain data for results.json."""
-        data = dataclasses.asdict(self)
+        """Every field that the number depends on, with name and source, as plain data for results.json."""
+        data = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NOT_DEFINING}
         data["iou_thresholds"] = list(self.iou_thresholds)
         return data
 
@@ -141,8 +149,8 @@ _V2 = (0.3, 0.5, 0.7)
 CONVENTIONAL_THRESHOLD = 0.2
 
 _BASE: tuple[Protocol, ...] = (
-    Protocol("maxboxacc", source=_CHOE),
-    Protocol("maxboxacc_v2", contours="all", iou_thresholds=_V2, source=_CHOE_V2),
+    Protocol("maxboxacc", source=_CHOE, pictured=True),
+    Protocol("maxboxacc_v2", contours="all", iou_thresholds=_V2, source=_CHOE_V2, pictured=True),
     Protocol(
         "maxboxacc_transferred", threshold="transferred", source=_CHOE + ", threshold from train-fullsup"
     ),
@@ -179,6 +187,7 @@ _BASE: tuple[Protocol, ...] = (
         threshold="fixed",
         fixed_threshold=0.2,
         source="Zhou et al., CVPR 2016, arXiv 1512.04150",
+        other_normalizations=False,
     ),
     Protocol(
         "cutmix2019",
@@ -190,6 +199,7 @@ _BASE: tuple[Protocol, ...] = (
         class_gate="top1",
         class_view="scored",
         source="Yun et al., ICCV 2019, arXiv 1905.04899, appendix B; boxes follow the crop, clipped (not stated there)",
+        other_normalizations=False,
     ),
     Protocol("pxap", metric="pixel_average_precision", threshold="none", source=_CHOE),
     Protocol(
@@ -242,8 +252,7 @@ def select(
     chosen = [protocol_named(n, known) for n in (names or known)]
     for normalization in normalizations:
         for p in list(chosen):
-            published_otherwise = p.normalization != normalization and "@" not in p.name
-            if published_otherwise and p.name not in ("cam2016", "cutmix2019"):
+            if p.other_normalizations and p.normalization != normalization and "@" not in p.name:
                 chosen.append(protocol_named(f"{p.name}@{normalization}", known))
     if first_gt:
         for p in list(chosen):
@@ -258,6 +267,24 @@ def select(
             for p in chosen
         ]
     return tuple({p.name: p for p in chosen}.values())
+
+
+def normalization_variants(protocols: Iterable[Protocol]) -> dict[str, dict[str, Protocol]]:
+    """For each protocol of boxes at the best threshold, itself and its variants by normalisation: what says whether the
+    sign of a difference depends on the normalisation.
+
+    >>> sorted(normalization_variants([PROTOCOLS["maxboxacc"], PROTOCOLS["pxap"]])["maxboxacc"])
+    ['ivr', 'max', 'minmax', 'pas']
+    """
+    return {
+        p.name: {
+            n: p if n == p.normalization else dataclasses.replace(p, name=f"{p.name}@{n}", normalization=n)
+            for n in get_args(NormalizationName)
+        }
+        for p in protocols
+        if p.metric == "box_accuracy" and p.threshold == "oracle" and p.class_gate == "none"
+        if p.normalization == "minmax" and p.frame == "resize" and "@" not in p.name
+    }
 
 
 def load_protocols(file: str | os.PathLike[str]) -> dict[str, Protocol]:

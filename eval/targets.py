@@ -16,6 +16,8 @@ from eval.maps.files import ScoreMapFiles
 from eval.maps.network import NetworkMaps
 from eval.maps.predictions import Predictions
 from eval.maps.stored import INDEX, StoredMaps
+from eval.records.controls import JudgedControl
+from eval.records.judged import Judged, JudgedMaps
 from wsol.cams.cell_centers import cell_centers
 from wsol.cams.registry import CAM_OF_FINAL, layer_maps
 from wsol.datasets.catalog import open_dataset
@@ -29,6 +31,7 @@ from wsol.runs.network import load_classifier
 from wsol.runs.record import load_run
 
 if TYPE_CHECKING:
+    from eval.boxes.frames import Frame
     from eval.localize_config import LocalizeConfig
     from eval.maps.source import MapSource
     from wsol.cams.map_method import LayerMap
@@ -39,14 +42,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is being scored: the dataset, how to get maps of one of its splits, and where results go."""
+    """What is being scored: the dataset, what is judged on it, and where results go."""
 
     manifest: Manifest
-    source: Callable[[Split, str, Sequence[str]], MapSource]
+    judged: Judged
     out: Path
     provenance: dict[str, Any]
     title: str
-    stores_maps: bool
 
 
 def find_subject(config: LocalizeConfig, world: World) -> Subject:
@@ -122,7 +124,9 @@ def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
     description = {"weights_sha256": weights, "classifier": model.describe()}
     return Subject(
         manifest,
-        _network_factory(config, model, manifest, device, description),
+        JudgedMaps(
+            manifest, _network_factory(config, model, manifest, device, description), config.keep_maps
+        ),
         config.out or run.dir / _marked("eval", wanted),
         {
             "run": str(run.dir),
@@ -133,7 +137,6 @@ def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
             **description,
         },
         _marked(f"{run.dir.name} ({run.method})", wanted, " "),
-        config.keep_maps,
     )
 
 
@@ -151,7 +154,9 @@ def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
     description = {"weights_sha256": digest, "classifier": model.describe()}
     return Subject(
         manifest,
-        _network_factory(config, model, manifest, device, description),
+        JudgedMaps(
+            manifest, _network_factory(config, model, manifest, device, description), config.keep_maps
+        ),
         config.out or Path("runs") / _marked(f"eval-{config.checkpoint.stem}", wanted),
         {
             "checkpoint": str(config.checkpoint),
@@ -160,25 +165,24 @@ def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
             **description,
         },
         _marked(config.checkpoint.name, wanted, " "),
-        config.keep_maps,
     )
 
 
 def _network_factory(
     config: LocalizeConfig, model: Any, manifest: Manifest, device: Any, description: dict[str, Any]
-) -> Callable[[Split, str, Sequence[str]], MapSource]:
+) -> Callable[[Split, str, Sequence[Frame]], MapSource]:
     gpu = device.type == "cuda"
     workers = config.workers if config.workers is not None else (min(usable_cores(), 16) if gpu else 0)
     if device.type != "mps":
         model.to(memory_format=torch.channels_last)  # as the images come; up to 1.4 times as fast
 
-    def factory(split: Split, role: str, frames: Sequence[str]) -> MapSource:
+    def factory(split: Split, role: str, frames: Sequence[Frame]) -> MapSource:
         if manifest.root is None:
             raise UserError(
                 f"dataset '{manifest.dataset}' does not say where its images are; give --data-root"
             )
         # the class ranks come from the whole image, as in the reference
-        ordered = ["resize", *(f for f in frames if f != "resize")]
+        ordered = list(dict.fromkeys(["resize", *sorted(f.name for f in frames)]))
         return NetworkMaps(
             model,
             split,
@@ -206,15 +210,20 @@ def _files_subject(config: LocalizeConfig) -> Subject:
         )
     predictions = Predictions.read(config.predictions, manifest.classes) if config.predictions else None
 
-    def factory(split: Split, role: str, frames: Sequence[str]) -> MapSource:
-        place = config.threshold_maps if role != config.split and config.threshold_maps else folder
+    def place_of(role: str) -> Path:
+        return config.threshold_maps if role != config.split and config.threshold_maps else folder
+
+    def factory(split: Split, role: str, frames: Sequence[Frame]) -> MapSource:
+        place = place_of(role)
         if (place / INDEX).is_file():
             return StoredMaps.open(place, split_hash(split), len(split))
+        sizes = tuple(dict.fromkeys(f.size for f in frames if f.name == "resize"))
         source = ScoreMapFiles(
             place,
             split,
             values=config.map_values,
             size_policy=config.map_size,
+            frame_sizes=sizes,
             predictions=predictions,
         )
         source.require_fit()
@@ -222,29 +231,40 @@ def _files_subject(config: LocalizeConfig) -> Subject:
             predictions.require_all(split)
         return source
 
+    def covered(split: Split, role: str) -> bool:
+        return config.threshold_maps is not None or _maps_cover(folder, split, role)
+
     return Subject(
         manifest,
-        factory,
+        JudgedMaps(manifest, factory, False, covered, shared=config.threshold_maps is None),
         config.out or folder.with_name(f"{folder.stem}-eval"),
         {"score_maps": str(folder), "own_format": ours},
         folder.name,
-        False,
     )
 
 
+def _maps_cover(location: Path, split: Split, role: str) -> bool:
+    """Whether a store of score maps holds another split's images too; a note where it holds only some."""
+    if (location / INDEX).is_file():
+        return False
+    missing, _ = ScoreMapFiles(location, split).missing_and_surplus()
+    if 0 < len(missing) < len(split):
+        sys.stderr.write(
+            f"note: {len(missing)} of {len(split)} images of {role} have no map in '{location}' (such as "
+            f"'{missing[0]}'), so no threshold is chosen on it\n"
+        )
+    return not missing
+
+
 def _control_subject(config: LocalizeConfig) -> Subject:
+    assert config.control is not None
     manifest = _open(config)
-
-    def factory(split: Split, role: str, frames: Sequence[str]) -> MapSource:
-        raise AssertionError("a control has no maps of its own")
-
     return Subject(
         manifest,
-        factory,
+        JudgedControl(config.control, manifest),
         config.out or Path("runs") / f"eval-{manifest.dataset}-{config.control}",
         {"control": config.control},
-        str(config.control),
-        False,
+        config.control,
     )
 
 

@@ -18,6 +18,7 @@ from eval.boxes.frames import Frame, split_boxes
 from eval.maps.network import NetworkMaps
 from eval.maps.normalization import score_levels, upsample
 from eval.metrics.objects import MaxBoxAcc, MaxBoxAccV2
+from eval.protocols import PROTOCOLS
 from wsol.errors import UserError
 from wsol.loading import ImageReader, resize_rgb
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from wsol.training.data import Data
 
 PANEL_IMAGES = 8
-FRAME = (224, 224)
 
 
 def observer_for(config: TrainConfig, data: Data) -> Watch | None:
@@ -93,11 +93,11 @@ class Watch:
         source = NetworkMaps(
             model, split, self.data.root, frames=["resize"], device=device, description={}, batch_size=64
         )
-        frame = Frame.of("resize", FRAME[0])
+        frame = Frame.of_channel(PROTOCOLS["maxboxacc"].channel)
         metrics = {"maxboxacc": MaxBoxAcc(resamples=0), "maxboxacc_v2": MaxBoxAccV2(resamples=0)}
         shown: list[npt.NDArray[np.uint8]] = []
         for batch in source.batches(np.arange(len(split))):
-            large = np.stack([upsample(np.asarray(m), FRAME) for m in batch.maps["resize"]])
+            large = np.stack([upsample(np.asarray(m), frame.size_hw) for m in batch.maps["resize"]])
             levels, _ = score_levels(large, "minmax")
             boxes, offsets = split_boxes(split, batch.rows, frame)
             truth = [boxes[a:b] for a, b in itertools.pairwise(offsets)]
@@ -105,13 +105,13 @@ class Watch:
                 metric.update(levels, truth)
             shown.extend(levels[: PANEL_IMAGES - len(shown)])
         numbers = {name: metric.compute().value for name, metric in metrics.items()}
-        return {"split": "train-fullsup", "threshold": "oracle", **numbers}, self._panel(shown)
+        return {"split": "train-fullsup", "threshold": "oracle", **numbers}, self._panel(shown, frame.size)
 
-    def _panel(self, levels: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
-        """The first images of train-fullsup above their maps, [2 * 224, n * 224, 3]."""
+    def _panel(self, levels: list[npt.NDArray[np.uint8]], side: int) -> npt.NDArray[np.uint8]:
+        """The first images of train-fullsup above their maps, [2 * side, n * side, 3]."""
         assert self.data.validation is not None
         reader = ImageReader(self.data.validation, self.data.root)
-        above = [resize_rgb(reader.read(i), FRAME[0]) for i in range(len(levels))]
+        above = [resize_rgb(reader.read(i), side) for i in range(len(levels))]
         below = [cv2.applyColorMap(m, cv2.COLORMAP_INFERNO)[..., ::-1] for m in levels]
         return np.concatenate([np.concatenate(above, 1), np.concatenate(below, 1)], 0)
 

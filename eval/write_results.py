@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.maps.stored import StoredMaps
+from eval.boxes.frames import Frame
 from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.displacement import displacements
 from eval.metrics.outcomes import Summary
@@ -21,63 +20,35 @@ from eval.terminal_tables import odd_maps
 from wsol.errors import UserError
 from wsol.files.atomic_write import remove_unfinished
 from wsol.machine.provenance import command_line, git_state, software_versions
-from wsol.manifest import split_hash
 
 if TYPE_CHECKING:
-    from eval.localize_config import LocalizeConfig
-    from eval.maps.source import MapSource
     from eval.metrics.outcomes import Outcome
-    from eval.protocols import Protocol
-    from eval.records.store import RecordStore
+    from eval.plan import Plan
+    from eval.records.judged import JudgedRecords
+    from eval.records.store import Records
     from eval.targets import Subject
-    from wsol.manifest import Split
+    from wsol.manifest import Manifest
 
 
-def conclude(
-    config: LocalizeConfig,
-    subject: Subject,
-    split: Split,
-    role: str | None,
-    stores: Mapping[str, Any],
-    protocols: Sequence[Protocol],
-    surplus: Sequence[str],
-) -> tuple[Path, dict[str, Any]]:
-    """Summarize finished records of `split` and write results.json and pictures; its path and its content.
-
-    `stores` holds records by split role, `role` the one that transferred thresholds are chosen on (None: no such
-    split), `surplus` the names of maps that belong to no image.
-    """
-    bootstrap = Bootstrap(config.bootstrap, config.seed)
-    store = stores[config.split]
-    taus = chosen_thresholds(stores[role], protocols, bootstrap) if role else {}
-    outcomes = summarize(store, protocols, thresholds=taus, bootstrap=bootstrap)
+def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -> tuple[Path, dict[str, Any]]:
+    """Summarize finished records, by split role, and write results.json and pictures; its path and its content."""
+    split, role = subject.manifest.split(plan.split), plan.threshold_split
+    records = found[plan.split].records
+    taus = chosen_thresholds(found[role].records, plan.protocols, plan.bootstrap) if role else {}
+    outcomes = summarize(records, plan.protocols, thresholds=taus, bootstrap=plan.bootstrap)
     computed, absent = protocol_entries(outcomes)
-    controls: dict[str, Any] = {}
-    if len(split.boxes_xyxy):
-        boxes = [p for p in protocols if p.metric == "box_accuracy" and p.class_gate == "none"]
-        channels = channels_of(boxes)
-        for name in CONTROLS:
-            records = ControlRecords(name, subject.manifest, split, config.split, channels)
-            found = {}
-            if role:
-                found = chosen_thresholds(
-                    ControlRecords(name, subject.manifest, subject.manifest.split(role), role, channels),
-                    boxes,
-                    bootstrap,
-                )
-            entries, _ = protocol_entries(summarize(records, boxes, thresholds=found, bootstrap=bootstrap))
-            controls[name] = {k: _brief(v, name) for k, v in entries.items()}
     if role:
-        for line in odd_maps(counts(stores[role])):
+        for line in odd_maps(counts(found[role].records, plan.wanted(role).channels)):
             sys.stderr.write(f"note: {role}, where thresholds are chosen: {line}\n")
-    tally = counts(store)
-    tally["surplus_map"] = len(surplus)
-    classification = {k: mean_with_interval(store, k, bootstrap) for k in ("top1", "top5")}
-    energy = _energy(store, bootstrap)
-    beside = displacements(store, split, outcomes, bootstrap) if config.control is None else {}
+    tally = counts(records, channels_of(plan.protocols))
+    tally["surplus_map"] = len(_surplus(plan, found))
+    classification = {k: mean_with_interval(records, k, plan.bootstrap) for k in ("top1", "top5")}
+    energy = _energy(records, plan.bootstrap)
+    judged = records.index.maps.get("kind") != "control"
+    beside = displacements(records, split, outcomes, plan.bootstrap) if judged else {}
     content: dict[str, Any] = {
         "dataset": subject.manifest.dataset,
-        "split": config.split,
+        "split": plan.split,
         "threshold_split": role,
         "num_images": len(split),
         "title": subject.title,
@@ -87,17 +58,44 @@ def conclude(
         "classification": {k: v for k, v in classification.items() if v},
         **({"energy": energy} if energy else {}),
         **({"displacement": beside} if beside else {}),
-        "controls": controls,
+        "controls": _controls(plan, subject.manifest) if len(split.boxes_xyxy) else {},
         "curves": curves_json(outcomes),
-        "provenance": _provenance(config, subject, store),
+        "provenance": _provenance(plan, subject, records),
     }
     path = write_results(subject.out, content)
-    if config.pictures and config.control is None and subject.manifest.root is not None:
+    if plan.pictures and subject.manifest.root is not None:
         try:
-            _draw(config, subject, split, store, outcomes)
+            _draw(plan, subject, outcomes)
         except UserError as error:  # maps need no images to be scored, and the numbers stand
             sys.stderr.write(f"note: no pictures: {error}\n")
     return path, content
+
+
+def _surplus(plan: Plan, found: Mapping[str, JudgedRecords]) -> set[str]:
+    """Names that belong to no image: where one place serves several splits, to no image of any."""
+    names = set(found[plan.split].surplus)
+    for other in found.values():
+        if other.shared:
+            names &= set(other.surplus)
+    return names
+
+
+def _controls(plan: Plan, manifest: Manifest) -> dict[str, Any]:
+    """Each control under every protocol of boxes that asks for no class."""
+    boxes = [p for p in plan.protocols if p.metric == "box_accuracy" and p.class_gate == "none"]
+    entries = {}
+    for name in CONTROLS:
+        records = {
+            r: ControlRecords(name, manifest, manifest.split(r), r, channels_of(boxes)) for r in plan.roles
+        }
+        taus = (
+            chosen_thresholds(records[plan.threshold_split], boxes, plan.bootstrap)
+            if plan.threshold_split
+            else {}
+        )
+        outcomes = summarize(records[plan.split], boxes, thresholds=taus, bootstrap=plan.bootstrap)
+        entries[name] = {k: _brief(v, name) for k, v in protocol_entries(outcomes)[0].items()}
+    return entries
 
 
 def _brief(entry: dict[str, Any], control: str) -> dict[str, Any]:
@@ -107,56 +105,47 @@ def _brief(entry: dict[str, Any], control: str) -> dict[str, Any]:
     return kept
 
 
-def _energy(store: RecordStore, bootstrap: Bootstrap) -> dict[str, Any]:
+def _energy(store: Records, bootstrap: Bootstrap) -> dict[str, Any]:
     names = [("object", "energy_object", None)]
     names += [(part, "energy_parts", i) for i, part in enumerate(store.index.part_names)]  # type: ignore[misc]
     found = {label: mean_with_interval(store, array, bootstrap, column) for label, array, column in names}
     return {k: v for k, v in found.items() if v}
 
 
-def _provenance(config: LocalizeConfig, subject: Subject, store: RecordStore) -> dict[str, Any]:
+def _provenance(plan: Plan, subject: Subject, records: Records) -> dict[str, Any]:
     return {
         **subject.provenance,
         "manifest_hash": subject.manifest.hash(),
         "notes": list(subject.manifest.notes),
-        "maps": store.index.maps,
-        "config": dataclasses.asdict(config),
-        "seeds": {"bootstrap": config.seed},
+        "maps": records.index.maps,
+        "config": dict(plan.settings),
+        "seeds": {"bootstrap": plan.bootstrap.seed},
         "versions": software_versions(),
         "git": git_state(),
         "command": command_line(),
     }
 
 
-def _draw(
-    config: LocalizeConfig,
-    subject: Subject,
-    split: Split,
-    store: RecordStore,
-    outcomes: dict[str, Outcome],
-) -> None:
-    summary = next(
-        (o for o in outcomes.values() if isinstance(o, Summary) and o.protocol.name.startswith("maxboxacc")),
-        None,
-    ) or next(
-        (o for o in outcomes.values() if isinstance(o, Summary) and o.protocol.metric == "box_accuracy"), None
-    )
+def _draw(plan: Plan, subject: Subject, outcomes: Mapping[str, Outcome]) -> None:
+    drawable = [
+        o for o in outcomes.values() if isinstance(o, Summary) and o.protocol.metric == "box_accuracy"
+    ]
+    summary = next((o for o in drawable if o.protocol.pictured), drawable[0] if drawable else None)
     if summary is None:
         return
+    split = subject.manifest.split(plan.split)
+    frame = Frame.of_channel(summary.protocol.channel)
+    source = subject.judged.maps(split, plan.split, subject.out, frame)
+    if source is None:
+        return
     remove_unfinished(subject.out / "pictures")
-    folder = subject.out / "maps" / config.split
-    source: MapSource
-    if subject.stores_maps:
-        source = StoredMaps.open(folder, split_hash(split), len(split))
-    else:
-        source = subject.source(split, config.split, [summary.protocol.frame])
     draw_gallery(
         subject.manifest,
         split,
         source,
         summary,
-        file=subject.out / "pictures" / f"{config.split}.png",
-        count=config.pictures,
-        seed=config.seed,
+        file=subject.out / "pictures" / f"{plan.split}.png",
+        count=plan.pictures,
+        seed=plan.bootstrap.seed,
         title=subject.title,
     )

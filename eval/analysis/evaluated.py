@@ -79,21 +79,19 @@ class Evaluated:
             return ()
         return tuple(float(t) for t in tau.values()) if isinstance(tau, Mapping) else (float(tau),)
 
-    def summaries(
-        self, protocols: Sequence[Protocol], bootstrap: Bootstrap, *, store: RecordStore | None = None
-    ) -> dict[str, Summary]:
+    def summaries(self, protocols: Sequence[Protocol], bootstrap: Bootstrap) -> dict[str, Summary]:
         """The protocols re-aggregated from the records, with bootstrap values; those not computable are left out.
 
         Raises `UserError` where the records no longer give the value that results.json states.
         """
         given = self._chosen([p for p in protocols if p.name in self.results["protocols"]], bootstrap)
-        found = summarize(store or self.store, protocols, thresholds=given, bootstrap=bootstrap).items()
+        found = summarize(self.store, protocols, thresholds=given, bootstrap=bootstrap).items()
         kept = {name: outcome for name, outcome in found if isinstance(outcome, Summary)}
         for name, summary in kept.items():
             stated = self.results["protocols"].get(name)
             if stated and differences(stated["definition"], summary.protocol.definition()):
                 continue  # another protocol of that name, from the user's own file
-            if store is None and stated and abs(stated["value"] - summary.value) > _VALUE_TOLERANCE:
+            if stated and abs(stated["value"] - summary.value) > _VALUE_TOLERANCE:
                 raise UserError(
                     f"'{self.folder}': {name} is {stated['value']:.4f} in {RESULTS}, but its records give "
                     f"{summary.value:.4f}; they belong to different evaluations, run eval.localize again"
@@ -149,9 +147,8 @@ class Evaluated:
 
 def _recipe(maps: Mapping[str, Any]) -> dict[str, Any]:
     """What made score maps, whatever was then taken from them: kept maps may hold more frames than were scored."""
-    return {
-        k: v for k, v in maps.items() if k not in ("not_computed", "frames", "ranks", "predictions_sha256")
-    }
+    ignored = ("not_computed", "frames", "frame_sizes", "ranks", "predictions_sha256")
+    return {k: v for k, v in maps.items() if k not in ignored}
 
 
 def open_evaluated(location: str | os.PathLike[str]) -> Evaluated:

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval.maps.blocks import BLOCK
 from eval.metrics.bootstrap import Bootstrap, resampled_means
 from eval.metrics.curves import ThresholdGrid, box_hits
 from eval.protocols import Protocol
-from eval.records.store import BLOCK, LEVELS, Records
+from eval.records.store import LEVELS, Records
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+
+_MAIN = ("maxboxacc_transferred", "maxboxacc", "gt_known_fixed")
+"""The protocol that images are broken down by, first that is there: its threshold is chosen honestly."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,15 @@ class PerImage:
     hit: npt.NDArray[np.bool_]
     iou: npt.NDArray[np.float32]
     box_xyxy: npt.NDArray[np.int16]
+
+
+def main_protocol(protocols: Sequence[Protocol]) -> Protocol | None:
+    """The protocol whose decisions sub-groups and error kinds are counted by."""
+    by_name = {p.name: p for p in protocols}
+    chosen = next((by_name[n] for n in _MAIN if n in by_name), None)
+    return chosen or next(
+        (p for p in protocols if p.metric == "box_accuracy" and p.class_gate == "none"), None
+    )
 
 
 def grid_of(taus: Sequence[float]) -> ThresholdGrid:

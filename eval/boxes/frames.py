@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
-from eval.boxes.geometry import rescale_truncated
-from eval.records.histograms import resize_mask
+from eval.boxes.geometry import rescaled
+from eval.protocols import Channel
 from wsol.errors import UserError
 from wsol.loading import EvalView
 
@@ -34,6 +35,11 @@ class Frame:
         """The frame of a protocol, for a network input of `input_size` (default: the frame's own size)."""
         return cls(name, size, EvalView(name, input_size or size))  # type: ignore[arg-type]
 
+    @classmethod
+    def of_channel(cls, channel: Channel, input_size: int | None = None) -> Frame:
+        """The frame that a kind of score map is scored in; `input_size` as in `of`."""
+        return cls.of(channel.frame, channel.frame_size, input_size)
+
     @property
     def size_hw(self) -> tuple[int, int]:
         return self.size, self.size
@@ -47,14 +53,11 @@ class Frame:
         In a crop, boxes are clipped to it; one wholly outside becomes a sliver at the edge, which nothing localises,
         so that the image stays in the denominator.
         """
+        side = self.size if self.name == "resize" else self.view.resized_side
+        inside = rescaled(boxes_xyxy, size_wh, (side, side), image_id)
         if self.name == "resize":
-            return rescale_truncated(boxes_xyxy, size_wh, (self.size, self.size), image_id)
-        side = self.view.resized_side
-        inside = (
-            rescale_truncated(boxes_xyxy, size_wh, (side, side), image_id) if len(boxes_xyxy) else boxes_xyxy
-        )
-        scale = self.size / self.view.size
-        moved = (np.asarray(inside, np.float64) - self.view.crop_offset) * scale
+            return np.trunc(inside).astype(np.int64)
+        moved = (inside - self.view.crop_offset) * (self.size / self.view.size)
         return np.clip(np.trunc(moved), 0, self.size - 1).astype(np.int64)
 
     def mask(self, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
@@ -62,6 +65,14 @@ class Frame:
         if self.name != "resize":
             raise ValueError(f"masks are scored in the 'resize' frame, not in '{self.name}'")
         return resize_mask(mask, self.size_hw)
+
+
+def resize_mask(mask: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """An 8-bit grey mask in the frame: OpenCV's nearest resize first, then > 0.5."""
+    resized = cv2.resize(
+        np.ascontiguousarray(mask), (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST
+    )
+    return np.asarray(resized) > 0.5
 
 
 def split_boxes(

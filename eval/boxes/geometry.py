@@ -1,16 +1,14 @@
-"""Boxes: the one coordinate rule, IoU, and each quirk of the published protocols as a named function.
+"""Boxes: the coordinate rule, and each habit of the published protocols as a named function.
 
-THE COORDINATE RULE. A box is `xyxy`: (x0, y0, x1, y1) in float pixels of a named frame, half-open. Pixel
-(column i, row j) covers the square [i, i+1) x [j, j+1); the box of that one pixel is (i, j, i+1, j+1) and has
-area 1; the box of a whole W x H image is (0, 0, W, H). Width is x1 - x0, and an empty box has x1 <= x0 or y1
-<= y0. All geometry of our own obeys this rule and uses `half_open_iou`.
+THE COORDINATE RULE. A box is `xyxy`: (x0, y0, x1, y1) in float pixels of a named frame, half-open. Pixel (column i,
+row j) covers the square [i, i+1) x [j, j+1); the box of that one pixel is (i, j, i+1, j+1) and has area 1; the box of
+a whole W x H image is (0, 0, W, H). Manifests hold boxes so, as far as their source's corners allow.
 
-The reference protocol (Choe et al., CVPR 2020, arXiv 2001.07437) does not: it takes both ends of a box as
-pixels inside it, and feeds that formula with contour boxes whose end is exclusive. Published numbers depend
-on it, so these functions keep each such habit under its own name:
+The reference protocol (Choe et al., CVPR 2020, arXiv 2001.07437) scores otherwise: it takes both ends of a box as
+pixels inside it, and feeds that formula with contour boxes whose end is exclusive. Published numbers depend on it, so
+these functions keep each such habit under its own name:
 
-    rescale_truncated   ground truth into the evaluation frame, truncated to integers
-    cub_corners         CUB's `x y width height` as corners
+    rescaled            ground truth into a frame, product first (then truncated to integers)
     contour_boxes       bounding rectangles as predictions, exclusive end clamped to the last pixel
     empty_prediction    what a map without foreground predicts
     inclusive_iou       IoU with both ends counted
@@ -28,45 +26,44 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-def half_open_iou(boxes_a: npt.ArrayLike, boxes_b: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Pairwise IoU under the coordinate rule: [N, 4] and [M, 4] half-open xyxy of one frame give [N, M].
-
-    Empty boxes have area 0; a pair whose union is empty has IoU 0. No boxes on a side give an empty axis.
-
-    >>> half_open_iou([[0, 0, 2, 2]], [[0, 0, 2, 1], [5, 5, 6, 6]])
-    array([[0.5, 0. ]])
-    """
-    return _pairwise_iou(boxes_a, boxes_b, end=0.0)
-
-
 def inclusive_iou(boxes_a: npt.ArrayLike, boxes_b: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Pairwise IoU with both ends counted: sides are x1 - x0 + 1; [N, 4] and [M, 4] give [N, M].
 
     The reference's formula. [0, 0, 0, 0] is therefore one pixel, not an empty box. A side of the intersection
-    below 0 counts as 0; a pair whose union is empty has IoU 0.
+    below 0 counts as 0.
+
+    Raises:
+        ValueError: another shape than [N, 4], or a box with x1 < x0 or y1 < y0.
 
     >>> inclusive_iou([[0, 0, 0, 0]], [[0, 0, 1, 0], [1, 1, 1, 1]])
     array([[0.5, 0. ]])
     """
-    return _pairwise_iou(boxes_a, boxes_b, end=1.0)
+    a, b = _as_boxes(boxes_a, "boxes_a"), _as_boxes(boxes_b, "boxes_b")
+    for name, boxes in (("boxes_a", a), ("boxes_b", b)):
+        if (boxes[:, 2:] < boxes[:, :2]).any():
+            raise ValueError(f"`{name}` holds a box with x1 < x0 or y1 < y0")
+    low = np.maximum(a[:, None, :2], b[None, :, :2])  # [N, M, 2]
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])  # [N, M, 2]
+    intersection = np.maximum(high - low + 1, 0).prod(axis=2)  # [N, M]
+    area_a = (a[:, 2:] - a[:, :2] + 1).prod(axis=1)  # [N]
+    area_b = (b[:, 2:] - b[:, :2] + 1).prod(axis=1)  # [M]
+    return np.asarray(intersection / (area_a[:, None] + area_b[None, :] - intersection))
 
 
-def rescale_truncated(
+def rescaled(
     boxes_xyxy: npt.ArrayLike, size_wh: npt.ArrayLike, frame_wh: tuple[int, int], image_id: str
-) -> npt.NDArray[np.int64]:
-    """Ground truth of an image of `size_wh` in the evaluation frame: int((x * W) / w), [M, 4] to int64 [M, 4].
+) -> npt.NDArray[np.float64]:
+    """Ground truth of an image of `size_wh` in a frame of `frame_wh`: (x * W) / w, [M, 4] to float64 [M, 4].
 
-    `size_wh` is one (width, height), or [M, 2] with the size of each box's own image.
-
-    The product comes first and the result is truncated, both in float64: x * (W / w) and rounding give other
-    integers. No boxes give shape [0, 4].
+    `size_wh` is one (width, height), or [M, 2] with the size of each box's own image. The product comes first: the
+    protocols then truncate, and x * (W / w) gives other integers. No boxes give shape [0, 4].
 
     Raises:
         UserError: a negative or non-finite coordinate, or x1 < x0 or y1 < y0; the message names `image_id`.
         ValueError: `size_wh` or `frame_wh` is not positive.
 
-    >>> rescale_truncated([[60, 27, 385, 331]], (500, 335), (224, 224), "001.jpg")
-    array([[ 26,  18, 172, 221]])
+    >>> np.trunc(rescaled([[60, 27, 385, 331]], (500, 335), (224, 224), "001.jpg")).tolist()
+    [[26.0, 18.0, 172.0, 221.0]]
     """
     sizes = np.asarray(size_wh, dtype=np.float64).reshape(-1, 2)
     if sizes.min(initial=1) < 1 or min(frame_wh) < 1:
@@ -82,21 +79,7 @@ def rescale_truncated(
             "pixels of the stored image; correct or remove the row"
         )
     frame = np.array([*frame_wh, *frame_wh], dtype=np.float64)
-    return np.trunc((boxes * frame) / np.tile(sizes, 2)).astype(np.int64)
-
-
-def cub_corners(boxes_xywh: npt.ArrayLike, size_wh: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """CUB's `x y width height` as the reference's corners x, y, min(x + width, w - 1), min(y + height, h -
-    1).
-
-    [M, 4] to float64 [M, 4], pixels of the stored image. 36 of the 5,794 test boxes are clipped by the
-    minimum.
-
-    >>> cub_corners([[60, 27, 325, 304], [100, 0, 400, 335]], (500, 335))
-    array([[ 60.,  27., 385., 331.],
-           [100.,   0., 499., 334.]])
-    """
-    return _clamped_ends(_as_boxes(boxes_xywh, "boxes_xywh"), size_wh)
+    return np.asarray((boxes * frame) / np.tile(sizes, 2))
 
 
 def contour_boxes(rects_xywh: npt.ArrayLike, frame_wh: tuple[int, int]) -> npt.NDArray[np.int64]:
@@ -110,7 +93,9 @@ def contour_boxes(rects_xywh: npt.ArrayLike, frame_wh: tuple[int, int]) -> npt.N
     array([[ 30,  10,  50,  50],
            [  0,   0, 223, 223]])
     """
-    return _clamped_ends(_as_boxes(rects_xywh, "rects_xywh"), frame_wh).astype(np.int64)
+    rects = _as_boxes(rects_xywh, "rects_xywh")
+    ends = np.minimum(rects[:, :2] + rects[:, 2:], np.array(frame_wh, dtype=np.float64) - 1)
+    return np.concatenate([rects[:, :2], ends], axis=1).astype(np.int64)
 
 
 def empty_prediction() -> npt.NDArray[np.int64]:
@@ -119,23 +104,6 @@ def empty_prediction() -> npt.NDArray[np.int64]:
     Under `inclusive_iou` it is the top left pixel, so it can score above 0.
     """
     return np.zeros((1, 4), dtype=np.int64)
-
-
-def _clamped_ends(boxes_xywh: npt.NDArray[np.float64], size_wh: tuple[int, int]) -> npt.NDArray[np.float64]:
-    last_pixel = np.array(size_wh, dtype=np.float64) - 1
-    ends = np.minimum(boxes_xywh[:, :2] + boxes_xywh[:, 2:], last_pixel)
-    return np.concatenate([boxes_xywh[:, :2], ends], axis=1)
-
-
-def _pairwise_iou(boxes_a: npt.ArrayLike, boxes_b: npt.ArrayLike, end: float) -> npt.NDArray[np.float64]:
-    a, b = _as_boxes(boxes_a, "boxes_a"), _as_boxes(boxes_b, "boxes_b")
-    low = np.maximum(a[:, None, :2], b[None, :, :2])  # [N, M, 2]
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])  # [N, M, 2]
-    intersection = np.maximum(high - low + end, 0).prod(axis=2)  # [N, M]
-    area_a = np.maximum(a[:, 2:] - a[:, :2] + end, 0).prod(axis=1)  # [N]
-    area_b = np.maximum(b[:, 2:] - b[:, :2] + end, 0).prod(axis=1)  # [M]
-    union = area_a[:, None] + area_b[None, :] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
 def _as_boxes(boxes: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,9 @@ from eval.analysis.error_kinds import (
     without_class_unless_all,
 )
 from eval.analysis.evaluated import Evaluated, Unavailable
-from eval.analysis.paired_statistics import Difference, Sampled, paired_difference
+from eval.analysis.paired_statistics import Difference
 from eval.analysis.part_coverage import part_differences, part_values
-from eval.analysis.per_image import PerImage
+from eval.analysis.per_image import PerImage, main_protocol
 from eval.analysis.subgroups import (
     INSTANCE_NAMES,
     SIZE_NAMES,
@@ -28,8 +28,7 @@ from eval.analysis.subgroups import (
 )
 from eval.boxes.frames import Frame
 from eval.comparison.decomposition import decompose
-from eval.comparison.normalizations import normalization_protocols, normalized_summaries
-from eval.comparison.published import published_for
+from eval.comparison.normalizations import normalization_effects
 from eval.comparison.run_pairs import Pairing
 from eval.comparison.thresholds import threshold_effects
 from eval.metrics.bootstrap import Bootstrap
@@ -38,9 +37,6 @@ from eval.protocols import Protocol
 
 if TYPE_CHECKING:
     from wsol.manifest import Manifest, Split
-
-_MAIN = ("maxboxacc_transferred", "maxboxacc", "gt_known_fixed")
-"""The protocol that images are broken down by, first that is there: its threshold is chosen honestly."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +48,6 @@ class Analysis:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def main_protocol(protocols: Sequence[Protocol]) -> Protocol | None:
-    """The protocol whose decisions sub-groups and error kinds are counted by."""
-    by_name = {p.name: p for p in protocols}
-    chosen = next((by_name[n] for n in _MAIN if n in by_name), None)
-    return chosen or next(
-        (p for p in protocols if p.metric == "box_accuracy" and p.class_gate == "none"), None
-    )
-
-
 def analyse(
     pairing: Pairing,
     protocols: Sequence[Protocol],
@@ -70,8 +57,6 @@ def analyse(
     manifest: tuple[Manifest, Split] | Unavailable,
     *,
     bootstrap: Bootstrap,
-    threads: int | None = None,
-    advance: Callable[[int], None] = lambda images: None,
 ) -> Analysis:
     """Every analysis that these runs allow."""
     main = main_protocol(protocols)
@@ -83,12 +68,17 @@ def analyse(
         found["threshold"] = effects
     else:
         missing["threshold"] = "no protocol was scored under more than one rule for its threshold"
+    rules, absent = normalization_effects(pairing, protocols, bootstrap)
+    missing.update({f"normalization {name}": reason for name, reason in absent.items()})
+    if any(len(effect["rules"]) > 1 for effect in rules.values()):
+        found["normalization"] = rules
+    else:
+        missing["normalization"] = next(iter(absent.values()), "no protocol of boxes at the best threshold")
     if isinstance(manifest, Unavailable):
-        for name in ("normalization", "size", "instances", "class", "errors", "parts"):
+        for name in ("size", "instances", "class", "errors", "parts"):
             missing[name] = manifest.reason
         return analysis
     data, split = manifest
-    _normalizations(analysis, pairing, data, split, bootstrap, threads, advance)
     if main is None:
         for name in ("size", "instances", "class", "errors", "parts"):
             missing[name] = "no protocol of boxes was scored"
@@ -102,7 +92,7 @@ def analyse(
     }
     for name, (membership, names) in groups.items():
         found[name] = group_differences(a, b, membership, names, by_seed=pairing.by_seed, bootstrap=bootstrap)
-    frame = Frame.of(main.frame, main.frame_size, _input_size(pairing.baseline[0]))
+    frame = Frame.of_channel(main.channel, _input_size(pairing.baseline[0]))
     boxes, offsets = true_boxes(split, frame)
     asked = without_class_unless_all([*a, *b])
     found["errors"] = {
@@ -142,56 +132,6 @@ def _top_loc(
         analysis.missing["top_loc"] = "a method classifies no image correctly"
 
 
-def _normalizations(
-    analysis: Analysis,
-    pairing: Pairing,
-    manifest: Manifest,
-    split: Split,
-    bootstrap: Bootstrap,
-    threads: int | None,
-    advance: Callable[[int], None],
-) -> None:
-    by_run: dict[str, dict[str, Summary]] = {}
-    for run in (*pairing.baseline, *pairing.other):
-        got = normalized_summaries(run, manifest, split, bootstrap, threads=threads, advance=advance)
-        if isinstance(got, Unavailable):
-            analysis.missing["normalization"] = got.reason
-            return
-        by_run[str(run.folder)] = got
-    found: dict[str, Any] = {}
-    for base, variants in normalization_protocols().items():
-        rows = {}
-        for normalization, p in variants.items():
-            if not all(p.name in summaries for summaries in by_run.values()):
-                reason = "the score maps of a run are already normalised; this needs raw maps"
-                analysis.missing[f"normalization {normalization}"] = reason
-                continue
-            sampled = [
-                Sampled.of(
-                    [by_run[str(r.folder)][p.name].value for r in runs],
-                    [by_run[str(r.folder)][p.name].resampled for r in runs],
-                )
-                for runs in (pairing.baseline, pairing.other)
-            ]
-            rows[normalization] = {
-                **paired_difference(*sampled, by_seed=pairing.by_seed, seed=bootstrap.seed).as_json(),
-                "published": published_for(
-                    p.name,
-                    pairing.baseline_method,
-                    pairing.other_method,
-                    manifest.dataset,
-                    pairing.baseline[0].arch,
-                ),
-            }
-        clear = {
-            int(np.sign(r["difference"]))
-            for r in rows.values()
-            if r["ci95"] and r["ci95"][0] * r["ci95"][1] > 0
-        }
-        found[base] = {"rules": rows, "sign_flips": {-1, 1} <= clear}
-    analysis.found["normalization"] = found
-
-
 def _parts(
     analysis: Analysis,
     pairing: Pairing,
@@ -210,7 +150,7 @@ def _parts(
         return
     values: list[list[Any]] = []
     for runs in (pairing.baseline, pairing.other):
-        got = [part_values(r, manifest, split) for r in runs]
+        got = [part_values(r) for r in runs]
         reason = next((g.reason for g in got if isinstance(g, Unavailable)), None)
         if reason:
             analysis.missing["map value on parts"] = reason

@@ -47,7 +47,6 @@ def compare_runs(
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
     dataset: str | None = None,
     data_root: str | None = None,
-    threads: int | None = None,
     advance: Callable[[int], None] = lambda images: None,
 ) -> Comparison:
     """Compare every method with the baseline, protocol by protocol, and say what drives each difference.
@@ -87,8 +86,6 @@ def compare_runs(
             decisions,
             manifest,
             bootstrap=bootstrap,
-            threads=threads,
-            advance=advance,
         )
         verdicts = {n: judged[f"{pairing.name}\n{n}"] for n in mine}
         entries.append(

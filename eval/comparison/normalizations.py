@@ -1,75 +1,80 @@
 """The same maps under min-max, max, PaS and IVR: does the sign of the difference depend on the normalisation?
 
 Kim et al. (ICCV 2021, arXiv 2107.13221) print CutMix 0.30 points below CAM under min-max and 2.51 above it under IVR.
-Raw maps are re-scored without a forward pass; the records are kept beside the run's own.
+`eval.localize` records every normalisation that the maps allow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from eval.analysis.evaluated import Evaluated, Unavailable
-from eval.maps.normalization import NORMALIZATIONS
+import numpy as np
+
+from eval.analysis.evaluated import Evaluated
+from eval.analysis.paired_statistics import Sampled, paired_difference
+from eval.comparison.published import published_for
+from eval.comparison.run_pairs import Pairing
 from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.outcomes import Summary
-from eval.protocols import Protocol, channels_of, protocol_named
-from eval.records.fill import measure
-from eval.records.scorer import Scorer
-from eval.records.store import RecordIndex, RecordStore
-
-if TYPE_CHECKING:
-    from wsol.manifest import Manifest, Split
-
-BASES = ("maxboxacc", "maxboxacc_v2")
+from eval.protocols import Protocol, normalization_variants
 
 
-def normalization_protocols() -> dict[str, dict[str, Protocol]]:
-    """For each base protocol the variant of every normalisation."""
-    return {
-        base: {n: protocol_named(base if n == "minmax" else f"{base}@{n}") for n in NORMALIZATIONS}
-        for base in BASES
+def normalization_effects(
+    pairing: Pairing, protocols: Sequence[Protocol], bootstrap: Bootstrap
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """For every protocol of boxes at the best threshold the difference under each normalisation, and whether its sign
+    flips; and by normalisation why one is absent."""
+    runs = (*pairing.baseline, *pairing.other)
+    variants = normalization_variants(protocols)
+    missing: dict[str, str] = {}
+    for by_name in variants.values():
+        for normalization, p in by_name.items():
+            reason = next((r for run in runs if (r := _not_recorded(run, p))), None)
+            if reason:
+                missing[normalization] = reason
+    wanted = [p for by_name in variants.values() for n, p in by_name.items() if n not in missing]
+    summaries = {str(r.folder): r.summaries(wanted, bootstrap) for r in runs}
+    found = {
+        base: _effect(pairing, {n: p for n, p in by_name.items() if n not in missing}, summaries, bootstrap)
+        for base, by_name in variants.items()
     }
+    return found, missing
 
 
-def normalized_summaries(
-    run: Evaluated,
-    manifest: Manifest,
-    split: Split,
+def _not_recorded(run: Evaluated, protocol: Protocol) -> str | None:
+    if run.store.index.holds(protocol.channel):
+        return None
+    why = run.store.index.maps.get("not_computed", {}).get(str(protocol.channel))
+    return str(
+        why
+        or f"'{run.folder}' was scored before other normalisations were recorded; run eval.localize on it again"
+    )
+
+
+def _effect(
+    pairing: Pairing,
+    variants: Mapping[str, Protocol],
+    summaries: Mapping[str, Mapping[str, Summary]],
     bootstrap: Bootstrap,
-    *,
-    threads: int | None = None,
-    advance: Callable[[int], None] = lambda images: None,
-) -> dict[str, Summary] | Unavailable:
-    """Summaries of every base protocol under every normalisation, by protocol name. Normalisations that the maps do
-    not allow are left out (`max` needs raw maps)."""
-    wanted = [p for variants in normalization_protocols().values() for p in variants.values()]
-    channels = channels_of(wanted)
-    there = [c for c in channels if str(c) in run.store.index.channels]
-    missing = [c for c in channels if c not in there]
-    found = run.summaries([p for p in wanted if p.channel in there], bootstrap)
-    if missing:
-        source = run.maps(split)
-        if isinstance(source, Unavailable):
-            return source
-        missing = [c for c in missing if source.unusable(c.normalization, c.frame) is None]
-    if missing:
-        assert not isinstance(source, Unavailable)
-        index = run.store.index
-        store = RecordStore.create(
-            run.folder / "records" / f"{run.split}-normalizations",
-            RecordIndex(
-                index.dataset,
-                index.split,
-                index.split_hash,
-                index.num_images,
-                tuple(str(c) for c in missing),
-                False,
-                (),
-                source.describe(),
+) -> dict[str, Any]:
+    rows = {}
+    for normalization, p in variants.items():
+        sampled = [
+            Sampled.of(
+                [summaries[str(r.folder)][p.name].value for r in runs],
+                [summaries[str(r.folder)][p.name].resampled for r in runs],
+            )
+            for runs in (pairing.baseline, pairing.other)
+        ]
+        first = pairing.baseline[0]
+        rows[normalization] = {
+            **paired_difference(*sampled, by_seed=pairing.by_seed, seed=bootstrap.seed).as_json(),
+            "published": published_for(
+                p.name, pairing.baseline_method, pairing.other_method, first.dataset, first.arch
             ),
-        )
-        scorer = Scorer(split, tuple(missing), input_size=source.input_size)
-        measure(store, scorer, source, threads=threads, advance=advance)
-        found |= run.summaries([p for p in wanted if p.channel in missing], bootstrap, store=store)
-    return found
+        }
+    clear = {
+        int(np.sign(r["difference"])) for r in rows.values() if r["ci95"] and r["ci95"][0] * r["ci95"][1] > 0
+    }
+    return {"rules": rows, "sign_flips": {-1, 1} <= clear}

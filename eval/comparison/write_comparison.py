@@ -49,7 +49,6 @@ def compare(config: CompareConfig) -> tuple[Path, Comparison]:
             bootstrap=Bootstrap(config.bootstrap, config.seed),
             dataset=config.dataset,
             data_root=str(config.data_root) if config.data_root else None,
-            threads=config.threads,
             advance=advance,
         )
     out = config.out or _default_out(runs, comparison)

@@ -10,16 +10,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from eval.maps.batch import RawBatch, unpredicted
+from eval.maps.blocks import BLOCK
 from eval.maps.map_stores import UnreadableMapError, open_store
 from eval.maps.normalization import NORMALIZATIONS, MapStatus
-from eval.records.store import BLOCK
 from wsol.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ class ScoreMapFiles:
         *,
         values: Values = "normalized",
         size_policy: SizePolicy = "resize",
-        frame_size: int = 224,
+        frame_sizes: Sequence[int] = (224,),
         predictions: Predictions | None = None,
     ) -> None:
         self.location = Path(location)
         self.split = split
         self.values = values
         self.size_policy = size_policy
-        self.frame_size = frame_size
+        self.frame_sizes = tuple(frame_sizes)
         self.predictions = predictions
         self._store = open_store(self.location)
         self._state: str | None = None
@@ -88,6 +88,8 @@ class ScoreMapFiles:
             "values": self.values,
             "size_policy": self.size_policy,
             "frames": ["resize"],
+            # absent where it is the published one: records of earlier versions stay valid
+            **({} if self.frame_sizes == (224,) else {"frame_sizes": list(self.frame_sizes)}),
             **({"predictions_sha256": self.predictions.sha256} if self.predictions else {}),
         }
 
@@ -173,11 +175,12 @@ class ScoreMapFiles:
 
     def _map(self, image_id: str) -> tuple[npt.NDArray[np.floating] | None, MapStatus]:
         m, status, _ = self._read(image_id)
-        if m is not None and m.shape != (self.frame_size, self.frame_size):
+        if m is not None and (m.shape[0] != m.shape[1] or m.shape[0] not in self.frame_sizes):
             if self.size_policy == "refuse":
+                expected = " or ".join(f"{side}x{side}" for side in self.frame_sizes)
                 raise UserError(
                     f"{self.location}: the map of '{image_id}' has size {m.shape[1]}x{m.shape[0]}, expected "
-                    f"{self.frame_size}x{self.frame_size}; --map-size resize would resize it"
+                    f"{expected}; --map-size resize would resize it"
                 )
             status |= MapStatus.RESIZED
         return m, status

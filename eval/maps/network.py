@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from eval.maps.batch import RawBatch, ranks_from_logits
+from eval.maps.blocks import BLOCK
 from eval.maps.normalization import MapStatus
-from eval.records.store import BLOCK
 from wsol.cams.cell_centers import CellCenters, cell_centers
 from wsol.cams.extract import extract_maps
 from wsol.cams.registry import CAM_OF_FINAL

@@ -41,5 +41,5 @@ class MapSource(Protocol):
         ...
 
     def batches(self, rows: npt.NDArray[np.int64]) -> Iterator[RawBatch]:
-        """Raw maps of the rows, in order; batches never straddle a multiple of `eval.records.store.BLOCK`."""
+        """Raw maps of the rows, in order; batches never straddle a multiple of `eval.maps.blocks.BLOCK`."""
         ...

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.maps.batch import Ranks, RawBatch
-from eval.records.store import BLOCK, block_path, intact, npz_bytes
+from eval.maps.blocks import BLOCK, block_path, intact, npz_bytes
 from wsol.cams.cell_centers import CellCenters
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably

@@ -21,7 +21,7 @@ from eval.metrics.bootstrap import RESAMPLES, Bootstrap
 from eval.metrics.outcomes import NotComputed, Summary
 from eval.metrics.summarize import summarize
 from eval.protocols import PROTOCOLS, Protocol
-from eval.records.block import channel_array
+from eval.records.block import channel_array, histogram_name
 from eval.records.histograms import histogram_edges, score_histograms
 from eval.records.store import MemoryRecords, RecordIndex
 
@@ -77,7 +77,7 @@ class _Metric:
     def _records(self) -> MemoryRecords:
         arrays = {name: np.concatenate([b[name] for b in self._batches]) for name in self._batches[0]}
         channel = str(self.protocol.channel)
-        masks = channel_array(channel, "hist_object") in arrays
+        masks = self.protocol.metric != "box_accuracy"
         index = RecordIndex("memory", "test", "", len(arrays["num_boxes"]), (channel,), masks, ())
         return MemoryRecords(index, arrays)
 
@@ -173,7 +173,8 @@ class PxAP(_Metric):
         if not len(scores):
             return
         quantize(scores)  # checks the range
-        edges = histogram_edges(self.protocol.threshold_step)
+        step = self.protocol.threshold_step
+        edges = histogram_edges(step)
         pairs = [
             score_histograms(s, m, None if left_out is None else left_out[i], edges)
             for i, (s, m) in enumerate(zip(scores, inside))
@@ -182,8 +183,8 @@ class PxAP(_Metric):
             np.zeros(len(scores), np.int32),
             {
                 "max_level": np.zeros(len(scores), np.uint8),
-                "hist_object": np.array([p[0] for p in pairs]),
-                "hist_background": np.array([p[1] for p in pairs]),
+                histogram_name("object", step): np.array([p[0] for p in pairs]),
+                histogram_name("background", step): np.array([p[1] for p in pairs]),
             },
         )
 

@@ -68,12 +68,6 @@ def finish_histograms(
     edges = histogram_edges(protocol.threshold_step)
     inside, outside = (h[0] for h in hists)
     inside_boot, outside_boot = (h[1:] for h in hists)
-    if len(inside) != len(edges) - 1:
-        return NotComputed(
-            protocol,
-            f"the records hold score histograms of {len(inside)} bins, and a threshold_step of "
-            f"{protocol.threshold_step:g} needs {len(edges) - 1}",
-        )
     if not inside.sum():
         return NotComputed(protocol, "no pixel of any mask belongs to an object")
     taus: tuple[float, ...] = ()

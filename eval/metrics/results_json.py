@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from eval.maps.normalization import MapStatus
 from eval.metrics.bootstrap import Bootstrap, resampled_means
 from eval.metrics.outcomes import NotComputed, Outcome, Summary
+from eval.protocols import Channel
 from eval.records.store import Records
 from eval.statistics.counts import score_interval
 from wsol.errors import UserError
@@ -35,22 +36,24 @@ _STATUS_KEYS = {
 }
 
 
-def counts(store: Records) -> dict[str, Any]:
-    """What was scored and what was odd: images, images without boxes, maps by status; `zero_divisor` by channel."""
+def counts(store: Records, channels: Sequence[Channel]) -> dict[str, Any]:
+    """What was scored and what was odd: images, images without boxes, maps by status; `zero_divisor` by channel.
+
+    `channels` are those asked about; what was not recorded is left out."""
     found: dict[str, Any] = {"images": store.index.num_images, "scored": 0, "no_gt": 0}
     found.update(dict.fromkeys(_STATUS_KEYS.values(), 0))
-    channels = store.index.channels
-    undefined = dict.fromkeys(channels, 0)
+    recorded = [c for c in channels if store.index.holds(c)]
+    undefined = dict.fromkeys(map(str, recorded), 0)
     for block in store.blocks():
         has_box = block.num_boxes > 0
         found["scored"] += int(has_box.sum())
         found["no_gt"] += int((~has_box).sum())
-        for position, channel in enumerate(channels):
+        for position, channel in enumerate(recorded):
             status = block.channel(channel).status
             if position == 0:  # what is wrong with a map itself is wrong on every channel
                 for flag, key in _STATUS_KEYS.items():
                     found[key] += int(((status & int(flag)) != 0).sum())
-            undefined[channel] += int(((status & int(MapStatus.ZERO_DIVISOR)) != 0).sum())
+            undefined[str(channel)] += int(((status & int(MapStatus.ZERO_DIVISOR)) != 0).sum())
     if any(undefined.values()):
         found["zero_divisor"] = {c: n for c, n in undefined.items() if n}
     return found

@@ -76,17 +76,27 @@ def summarize(
     boxes = [p for p in wanted if p.metric == "box_accuracy"]
     channels = channels_of(boxes)
     gated = [p for p in wanted if p.class_gate != "none"]
+    pixels = [p for p in wanted if p.metric != "box_accuracy"]
     unpredicted: set[str] = set()
+    no_histograms: set[str] = set()
     max_levels: dict[Channel, set[int]] = {c: set() for c in channels}
     scored = 0
     for block in store.blocks():
         scored += int((block.num_boxes > 0).sum())
         unpredicted |= {p.name for p in gated if (block.right_class(p) < 0).any()}
+        for p in pixels:
+            if block.channel(p.channel).histograms(p.threshold_step) is None:
+                no_histograms.add(p.name)
         for c in channels:
             max_levels[c].update(np.unique(block.channel(c).max_level).tolist())
     for protocol in list(wanted):
         if protocol.metric == "box_accuracy" and scored == 0:
             outcomes[protocol.name] = NotComputed(protocol, "no image has a ground-truth box")
+        elif protocol.name in no_histograms:
+            outcomes[protocol.name] = NotComputed(
+                protocol,
+                f"the records hold no score histograms of step {protocol.threshold_step:g}; run eval.localize again",
+            )
         elif protocol.name in unpredicted:
             cropped = protocol.class_view == "scored" and protocol.frame != "resize"
             view = f" of the '{protocol.frame}' view" if cropped else ""
@@ -111,9 +121,9 @@ def summarize(
             curve.add(block, weights)
         for p in wanted:
             if p.name in masks:
-                found = [
-                    weighted_sum(weights, h.astype(np.float64)) for h in block.channel(p.channel).histograms
-                ]
+                hists = block.channel(p.channel).histograms(p.threshold_step)
+                assert hists is not None  # else it is not in `wanted`
+                found = [weighted_sum(weights, h.astype(np.float64)) for h in hists]
                 sums = masks[p.name].sums
                 masks[p.name].sums = [a + b for a, b in zip(sums, found)] if sums else found
     for p in wanted:

@@ -37,11 +37,12 @@ def draw_gallery(
 ) -> Path:
     """A montage of `count` random images with boxes at the protocol's own threshold (of its first IoU)."""
     protocol = summary.protocol
-    frame = Frame.of(protocol.frame, protocol.frame_size, source.input_size)
+    frame = Frame.of_channel(protocol.channel, source.input_size)
     rows = np.sort(np.random.default_rng(seed).permutation(len(split))[:count]).astype(np.int64)
     assert manifest.root is not None
     files = open_root(manifest.root)
     panels: list[Panel] = []
+    unreadable: list[UserError] = []
     tau = summary.thresholds[0]
     for batch in source.batches(rows):
         boxes, offsets = split_boxes(split, batch.rows, frame)
@@ -64,20 +65,23 @@ def draw_gallery(
             view = EvalView(protocol.frame, max(frame.size, 224))
             panels.append(
                 Panel(
-                    _pixels(files, path, view),
+                    _pixels(files, path, view, unreadable),
                     u,
                     boxes_at_level(u, int(tau * int(u.max())), protocol.contours),
                     boxes[offsets[i] : offsets[i + 1]],
                     f"{label[:28]}{said}",
                 )
             )
+    if len(unreadable) == len(panels):
+        raise unreadable[0]  # there are no pictures to look at, only black ones
     heading = f"{title}: {len(rows)} of {len(split)} images, {protocol.name} at threshold {tau:.3f}"
     return write_montage(panels, file, heading)
 
 
-def _pixels(files: FileRoot, path: str, view: EvalView) -> npt.NDArray[np.uint8]:
-    """The framed image, [S, S, 3]; black where it cannot be decoded."""
+def _pixels(files: FileRoot, path: str, view: EvalView, unreadable: list[UserError]) -> npt.NDArray[np.uint8]:
+    """The framed image, [S, S, 3]; black where it cannot be decoded, and then `unreadable` takes the reason."""
     try:
         return view.apply(decode_rgb(files.read_bytes(path), path)).transpose(1, 2, 0)
-    except UserError:
+    except UserError as error:
+        unreadable.append(error)
         return np.zeros((view.size, view.size, 3), np.uint8)

@@ -14,10 +14,18 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
+DEFAULT_STEP = 0.001
+"""The published step of thresholds; histograms of another carry it in their name."""
+
 
 def channel_array(channel: Channel | str, name: str) -> str:
     """The name of an array of one kind of score map, such as `resize224-minmax.max_level`."""
     return f"{channel}.{name}"
+
+
+def histogram_name(place: str, step: float) -> str:
+    """The name of score histograms with bins of `step`, inside ("object") or outside ("background") the mask."""
+    return f"hist_{place}" if step == DEFAULT_STEP else f"hist_{place}_{step:g}"
 
 
 class LazyArrays(Mapping[str, "Array"]):
@@ -118,10 +126,12 @@ class ChannelRecords:
         """The box of the largest contour at every level [n, 256, 4]."""
         return self._array("largest_box")
 
-    @property
-    def histograms(self) -> tuple[Array, Array]:
-        """Score histograms inside and outside the mask, each [n, bins]."""
-        return self._array("hist_object"), self._array("hist_background")
+    def histograms(self, step: float) -> tuple[Array, Array] | None:
+        """Score histograms with bins of `step` inside and outside the mask, each [n, bins]; None where not recorded."""
+        inside, outside = (histogram_name(place, step) for place in ("object", "background"))
+        if channel_array(self._channel, inside) not in self._arrays:
+            return None
+        return self._array(inside), self._array(outside)
 
     def iou(self, contours: str, gt_boxes: str) -> npt.NDArray[np.float32]:
         """Best IoU at every level [n, 256].

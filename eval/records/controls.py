@@ -21,11 +21,17 @@ from eval.maps.batch import unpredicted
 from eval.maps.normalization import MapStatus, normalize, quantize
 from eval.protocols import Channel
 from eval.records.block import LazyArrays, RecordBlock, channel_array
+from eval.records.judged import JudgedRecords
 from eval.records.store import LEVELS, RecordIndex
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
 
+    from eval.maps.source import MapSource
+    from eval.records.judged import Work
+    from eval.records.wanted import Wanted
     from wsol.manifest import Manifest, Split
 
 CONTROLS = ("center_gaussian", "full_image")
@@ -124,7 +130,7 @@ class ControlRecords:
     ) -> npt.NDArray[np.float32]:
         """Best IoU at every level, [n, 256]."""
         found = self.predicted(channel)
-        truth, offsets = split_boxes(self.split, rows, Frame.of(channel.frame, channel.frame_size))
+        truth, offsets = split_boxes(self.split, rows, Frame.of_channel(channel))
         if gt_boxes == "first":
             has = np.diff(offsets) > 0
             truth = truth[offsets[:-1][has]]
@@ -141,3 +147,21 @@ class ControlRecords:
             for level, boxes in enumerate(found.every):
                 best[filled, level] = np.maximum.reduceat(inclusive_iou(truth, boxes).max(1), starts)
         return best.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class JudgedControl:
+    """A control as what is judged; `name` is one of `CONTROLS`."""
+
+    name: str
+    manifest: Manifest
+
+    def covers(self, split: Split, role: str) -> bool:
+        return True
+
+    def records(self, split: Split, role: str, wanted: Wanted, work: Work) -> JudgedRecords:
+        work.advance(len(split))
+        return JudgedRecords(ControlRecords(self.name, self.manifest, split, role, wanted.channels))
+
+    def maps(self, split: Split, role: str, folder: Path, frame: Frame) -> MapSource | None:
+        return None

@@ -15,9 +15,10 @@ import numpy as np
 
 from eval.boxes.compile_ahead import wait_until_compiled
 from eval.maps.batch import RawBatch
+from eval.maps.blocks import BLOCK
 from eval.maps.stored import StoredMaps
 from eval.records.scorer import Scorer, join
-from eval.records.store import BLOCK, RecordStore
+from eval.records.store import RecordStore
 from wsol.machine.cores import usable_cores
 
 if TYPE_CHECKING:

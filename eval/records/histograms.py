@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 if TYPE_CHECKING:
@@ -14,14 +13,6 @@ if TYPE_CHECKING:
 def histogram_edges(step: float) -> npt.NDArray[np.float64]:
     """Bin edges: arange(0, 1, step), then 1, 2, 3; the last two bins hold exactly 1 and nothing."""
     return np.append(np.arange(0, 1, step), [1.0, 2.0, 3.0])
-
-
-def resize_mask(mask: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """An 8-bit grey mask in the frame: OpenCV's nearest resize first, then > 0.5."""
-    resized = cv2.resize(
-        np.ascontiguousarray(mask), (size_hw[1], size_hw[0]), interpolation=cv2.INTER_NEAREST
-    )
-    return np.asarray(resized) > 0.5
 
 
 def score_histograms(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 
 from eval.boxes.best_iou import best_iou_per_level_batch
@@ -15,10 +14,13 @@ from eval.maps.aligned import upsample_aligned
 from eval.maps.batch import RawBatch
 from eval.maps.normalization import normalize, score_levels, upsample
 from eval.protocols import Channel
-from eval.records.block import channel_array
+from eval.records.block import channel_array, histogram_name
+from eval.records.energy import energy_shares, value_ratios
 from eval.records.histograms import histogram_edges, score_histograms
+from eval.records.truth import ImageTruth, object_region, read_truth, visible_part_points
+from eval.records.wanted import Wanted
 from wsol.errors import UserError
-from wsol.images import decode_grey, open_root
+from wsol.images import open_root
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,195 +29,194 @@ if TYPE_CHECKING:
     from wsol.images import FileRoot
     from wsol.manifest import Manifest, Split
 
-MASK_STEP = 0.001
+    Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _FrameMaps:
+    """A batch's maps in a frame: `large` [n, H, W], zeros where none was given, and its true boxes."""
+
+    frame: Frame
+    aligned: bool
+    large: npt.NDArray[np.float64]
+    given: npt.NDArray[np.bool_]
+    boxes: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+
+    def show(self, channel: Channel) -> bool:
+        """Whether these are the maps that a kind of score map is made of."""
+        mine = (self.frame.name, self.frame.size, self.aligned)
+        return mine == (channel.frame, channel.frame_size, channel.aligned)
+
+
+_Drawing = tuple[Frame, bool]
+"""A frame, and whether each cell is drawn where it looks."""
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Measures batches: 8-bit maps per channel, best IoU at every level, mask histograms, energy shares.
+    """Measures batches: 8-bit maps per kind of score map, best IoU at every level, mask histograms, energy and parts.
 
-    Threads may share one; each call uses the thread it is made in.
+    `masks`: every image has masks and their files are at hand. `num_parts`: parts of the dataset, 0 where they are not
+    annotated; `part_masks`: every image has a mask of its parts; `cells`: where the maps' cells look, for kinds of map
+    that are aligned. Threads may share one; each call uses the thread it is made in.
     """
 
     split: Split
-    channels: tuple[Channel, ...]
+    wanted: Wanted
     input_size: int | None = None
     files: FileRoot | None = None
     masks: bool = False
     num_parts: int = 0
+    part_masks: bool = False
     cells: CellCenters | None = None
-    """Where the maps' cells look, for channels that are aligned."""
-    _frames: dict[tuple[str, int], Frame] = field(default_factory=dict, repr=False)
 
     @classmethod
     def for_manifest(
         cls,
         manifest: Manifest,
         split: Split,
-        channels: Sequence[Channel],
+        wanted: Wanted,
         *,
         input_size: int | None = None,
         cells: CellCenters | None = None,
     ) -> Scorer:
         """A scorer that also measures masks and parts where the manifest has them and its files are at hand."""
-        masks = bool(split.masks) and len(split.masks) == len(split)
-        part_masks = masks and len(split.part_masks) == len(split)
-        files = open_root(manifest.root) if masks and manifest.root else None
+        if wanted.thresholds_only:
+            return cls(split, wanted, input_size, cells=cells)
+        files = open_root(manifest.root) if split.masks and manifest.root else None
+        masks = files is not None and len(split.masks) == len(split)
         return cls(
             split,
-            tuple(channels),
+            wanted,
             input_size,
             files,
-            masks and files is not None,
-            len(manifest.part_names) if part_masks and files is not None else 0,
+            masks,
+            len(manifest.part_names) if split.parts or split.part_masks else 0,
+            masks and len(split.part_masks) == len(split),
             cells,
         )
 
-    def frame(self, channel: Channel) -> Frame:
-        key = (channel.frame, channel.frame_size)
-        if key not in self._frames:
-            self._frames[key] = Frame.of(channel.frame, channel.frame_size, self.input_size)
-        return self._frames[key]
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what is recorded beside the boxes."""
+        found = [channel_array(c, histogram_name("object", step)) for c, step in self._histograms]
+        measured = self._measured is not None
+        found += ["energy_object"] if self.masks and measured else []
+        found += ["part_value"] if self.num_parts and measured else []
+        return tuple(found)
 
-    def score(self, batch: RawBatch) -> dict[str, npt.NDArray[Any]]:
+    @property
+    def _histograms(self) -> tuple[tuple[Channel, float], ...]:
+        return self.wanted.histograms if self.masks else ()
+
+    @property
+    def _drawings(self) -> tuple[_Drawing, ...]:
+        """The ways in which raw maps are drawn, each once."""
+        found = ((Frame.of_channel(c, self.input_size), c.aligned) for c in self.wanted.channels)
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def _measured(self) -> _Drawing | None:
+        """Where measures of the map as such are taken: the first frame that shows the whole image, not aligned where
+        there is a choice."""
+        whole = [d for d in self._drawings if d[0].name == "resize"]
+        return min(whole, key=lambda d: d[1]) if whole else None
+
+    def score(self, batch: RawBatch) -> Arrays:
         """The record arrays of a batch."""
         rows = batch.rows
-        counts = np.diff(self.split.box_offsets)[rows]
-        arrays: dict[str, npt.NDArray[Any]] = {
+        arrays: Arrays = {
             "index": rows.astype(np.int64),
             "label": self.split.labels[rows],
             "predicted": batch.predicted,
             "top1": batch.top1,
             "top5": batch.top5,
-            "num_boxes": counts.astype(np.int32),
+            "num_boxes": np.diff(self.split.box_offsets)[rows].astype(np.int32),
         }
         for view, ranks in batch.frame_ranks.items():
             arrays.update({channel_array(view, name): a for name, a in ranks._asdict().items()})
-        grouped: dict[tuple[str, int, bool], list[Channel]] = {}
-        for channel in self.channels:
-            grouped.setdefault((channel.frame, channel.frame_size, channel.aligned), []).append(channel)
-        for channels in grouped.values():
-            self._score_frame(batch, channels, arrays)
+        for drawing in self._drawings:
+            maps = self._drawn(batch, drawing)
+            for c in self.wanted.channels:
+                if maps.show(c):
+                    self._score_boxes(batch, maps, c, arrays)
+            if maps.frame.name == "resize":
+                self._score_pixels(batch, maps, arrays)
         return arrays
 
-    def _score_frame(
-        self, batch: RawBatch, channels: Sequence[Channel], arrays: dict[str, npt.NDArray[Any]]
-    ) -> None:
-        frame = self.frame(channels[0])
+    def _drawn(self, batch: RawBatch, drawing: _Drawing) -> _FrameMaps:
+        frame, aligned = drawing
         n = len(batch.rows)
         boxes, offsets = split_boxes(self.split, batch.rows, frame)
-        raw = batch.maps[frame.name]
         large = np.zeros((n, *frame.size_hw))
         given = np.zeros(n, bool)
-        for i, m in enumerate(raw):
+        for i, m in enumerate(batch.maps[frame.name]):
             if m is not None:
-                large[i], given[i] = self._drawn(m, frame, channels[0].aligned), True
-        several = bool((np.diff(offsets) > 1).any())
-        for c in channels:
-            levels, found = score_levels(large, c.normalization, c.fraction)
-            best = best_iou_per_level_batch(levels, boxes, offsets, num_threads=1)
-            kept = (
-                ("largest_any", "all_any", "largest_first", "all_first")
-                if several
-                else ("largest_any", "all_any")
-            )
-            for name in kept:
-                arrays[channel_array(c, name)] = getattr(best, name).astype(np.float32)
-            arrays[channel_array(c, "largest_box")] = best.largest_box.astype(np.int16)
-            arrays[channel_array(c, "max_level")] = levels.reshape(n, -1).max(1)
-            arrays[channel_array(c, "status")] = batch.status | np.where(given, found, 0).astype(np.uint8)
-        if self.masks and frame.name == "resize":
-            self._score_masks(batch, frame, channels, large, given, arrays)
+                given[i] = True
+                if aligned:
+                    assert self.cells is not None  # else the channel is not usable
+                    large[i] = upsample_aligned(m, frame.size_hw, self.cells)
+                else:
+                    large[i] = upsample(m, frame.size_hw)
+        return _FrameMaps(frame, aligned, large, given, boxes, offsets)
 
-    def _drawn(self, m: npt.NDArray[np.floating], frame: Frame, aligned: bool) -> npt.NDArray[np.float64]:
-        """A raw map in the frame."""
-        if not aligned:
-            return upsample(m, frame.size_hw)
-        assert self.cells is not None
-        return upsample_aligned(m, frame.size_hw, self.cells)
+    def _score_boxes(self, batch: RawBatch, maps: _FrameMaps, c: Channel, arrays: Arrays) -> None:
+        levels, found = score_levels(maps.large, c.normalization, c.fraction)
+        best = best_iou_per_level_batch(levels, maps.boxes, maps.offsets, num_threads=1)
+        several = bool((np.diff(maps.offsets) > 1).any())
+        for name in ("largest_any", "all_any", *(("largest_first", "all_first") if several else ())):
+            arrays[channel_array(c, name)] = getattr(best, name).astype(np.float32)
+        arrays[channel_array(c, "largest_box")] = best.largest_box.astype(np.int16)
+        arrays[channel_array(c, "max_level")] = levels.reshape(len(levels), -1).max(1)
+        arrays[channel_array(c, "status")] = batch.status | np.where(maps.given, found, 0).astype(np.uint8)
 
-    def _score_masks(
-        self,
-        batch: RawBatch,
-        frame: Frame,
-        channels: Sequence[Channel],
-        large: npt.NDArray[np.float64],
-        given: npt.NDArray[np.bool_],
-        arrays: dict[str, npt.NDArray[Any]],
-    ) -> None:
+    def _score_pixels(self, batch: RawBatch, maps: _FrameMaps, arrays: Arrays) -> None:
+        """What is measured on pixels: mask histograms, and in one frame the map's energy and its value on parts."""
+        frame = maps.frame
+        mine = [(c, step) for c, step in self._histograms if maps.show(c)]
+        measured = (frame, maps.aligned) == self._measured
+        if not mine and not (measured and (self.masks or self.num_parts)):
+            return
         n = len(batch.rows)
-        edges = histogram_edges(MASK_STEP)
-        hists = {c: np.zeros((2, n, len(edges) - 1), np.int32) for c in channels}
-        energy = np.full((n, 1 + self.num_parts), np.nan, np.float32)
-        for i in range(n):
-            mask, ignore, parts = self._annotations(int(batch.rows[i]), frame)
-            if given[i]:
-                energy[i] = energy_shares(large[i], mask, parts, self.num_parts)
-            for c in channels:
-                m, _ = normalize(large[i], c.normalization, c.fraction)
-                found = score_histograms(m, mask, ignore, edges)
-                hists[c][0, i], hists[c][1, i] = found
-        for c, (inside, outside) in hists.items():
-            arrays[channel_array(c, "hist_object")], arrays[channel_array(c, "hist_background")] = (
-                inside,
-                outside,
-            )
-        if channels[0].aligned and "energy_object" in arrays:
-            return  # energy is that of the map as it is drawn without alignment, where both are scored
-        arrays["energy_object"] = energy[:, 0]
-        if self.num_parts:
-            arrays["energy_parts"] = energy[:, 1:]
-
-    def _annotations(
-        self, row: int, frame: Frame
-    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_] | None, npt.NDArray[np.uint8] | None]:
-        assert self.files is not None
-
-        def grey(path: str) -> npt.NDArray[np.uint8]:
-            return decode_grey(self.files.read_bytes(path), path)  # type: ignore[union-attr]
-
-        mask = np.zeros(frame.size_hw, bool)
-        for path in self.split.masks[row]:
-            mask |= frame.mask(grey(path))
-        ignore = None
-        if row in self.split.ignore_masks:
-            ignore = frame.mask(grey(self.split.ignore_masks[row])) & ~mask
-        parts = None
-        if self.num_parts:
-            parts = np.asarray(
-                cv2.resize(
-                    grey(self.split.part_masks[row]),
-                    (frame.size, frame.size),
-                    interpolation=cv2.INTER_NEAREST,
-                ),
-                np.uint8,
-            )
-        return mask, ignore, parts
+        energy_parts = self.num_parts if self.part_masks else 0
+        energy = np.full((n, 1 + energy_parts), np.nan, np.float32)
+        values = np.full((n, self.num_parts), np.nan, np.float32)
+        counts: dict[tuple[Channel, float], list[Any]] = {key: [] for key in mine}
+        for i, row in enumerate(batch.rows.tolist()):
+            truth = ImageTruth(None, None, None)
+            if self.files is not None:
+                truth = read_truth(self.split, row, self.files, frame)
+            if self.masks:
+                assert truth.mask is not None
+                for c, step in mine:
+                    score, _ = normalize(maps.large[i], c.normalization, c.fraction)
+                    counts[c, step].append(
+                        score_histograms(score, truth.mask, truth.ignore, histogram_edges(step))
+                    )
+                if measured and maps.given[i]:
+                    energy[i] = energy_shares(
+                        maps.large[i], truth.mask, truth.parts if energy_parts else None, energy_parts
+                    )
+            if measured and self.num_parts and maps.given[i]:
+                score, status = normalize(maps.large[i], "minmax")
+                boxes = maps.boxes[maps.offsets[i] : maps.offsets[i + 1]]
+                points = visible_part_points(self.split, row, self.num_parts, frame.size)
+                if not status:
+                    whole = object_region(truth, boxes, frame)
+                    values[i] = value_ratios(score, whole, points, truth.parts)
+        for (c, step), pairs in counts.items():
+            for k, place in enumerate(("object", "background")):
+                arrays[channel_array(c, histogram_name(place, step))] = np.stack([p[k] for p in pairs])
+        if measured and self.masks:
+            arrays["energy_object"] = energy[:, 0]
+            if energy_parts:
+                arrays["energy_parts"] = energy[:, 1:]
+        if measured and self.num_parts:
+            arrays["part_value"] = values
 
 
-def energy_shares(
-    m: npt.NDArray[np.float64],
-    mask: npt.NDArray[np.bool_],
-    parts: npt.NDArray[np.uint8] | None,
-    num_parts: int,
-) -> npt.NDArray[np.float32]:
-    """Shares of the map's positive part, [1 + P]: inside the mask, then inside each part (ids 1..P).
-
-    NaN throughout where the map has no positive value: a share of nothing is undefined.
-    """
-    shares = np.full(1 + num_parts, np.nan, np.float32)
-    positive = np.maximum(m, 0)
-    total = positive.sum()
-    if not np.isfinite(total) or total <= 0:
-        return shares
-    shares[0] = positive[mask].sum() / total
-    if parts is not None:
-        sums = np.bincount(parts.ravel(), weights=positive.ravel(), minlength=num_parts + 1)
-        shares[1:] = sums[1 : num_parts + 1] / total
-    return shares
-
-
-def join(batches: Sequence[dict[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
+def join(batches: Sequence[Arrays]) -> Arrays:
     """One block from its batches, in order. A first-box array that a batch left out equals its any-box one."""
     names = dict.fromkeys(name for batch in batches for name in batch)
     return {

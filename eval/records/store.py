@@ -16,8 +16,10 @@ Arrays of a block (n images; CH stands for a channel such as `resize224-minmax`)
     CH.largest_box int16 [n, 256, 4]   the box of the largest contour at every level
     CH.max_level uint8 [n]             the map's largest 8-bit value
     CH.status uint8 [n]                eval.maps.normalization.MapStatus
-    CH.hist_object, CH.hist_background int32 [n, bins]   score histograms inside and outside the mask
+    CH.hist_object, CH.hist_background int32 [n, bins]   score histograms inside and outside the mask, bins of 0.001;
+                                       with bins of another step CH.hist_object_STEP and so on
     energy_object float32 [n], energy_parts float32 [n, P]   shares of the map's positive energy, NaN if undefined
+    part_value float32 [n, P]          the map's value on each part over its mean on the object, NaN if undefined
 
 float32 holds an IoU a/b closely enough that comparing it with float32(threshold) agrees with the exact comparison
 for thresholds that are multiples of 0.05 and unions under 400,000 pixels: a/b differs from k/20 by at least 1/(20 b).
@@ -25,11 +27,8 @@ for thresholds that are multiples of 0.05 and unions under 400,000 pixels: a/b d
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -37,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from eval.maps.blocks import BLOCK, block_path, intact, npz_bytes
 from eval.protocols import Channel
 from eval.records.block import RecordBlock
 from wsol.errors import UserError
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SCHEMA = 1
-BLOCK = 512
-"""Images per block; fixed, because the bootstrap draws block by block and results must not depend on batch size."""
 LEVELS = 256
 
 
@@ -64,6 +62,8 @@ class RecordIndex:
     part_names: tuple[str, ...]
     maps: dict[str, Any] = field(default_factory=dict)
     """Where the score maps came from: checkpoint hash, recipe, folder, or control."""
+    measures: tuple[str, ...] = ()
+    """What is recorded beside boxes: mask histograms, energy, values on parts. Empty in records of earlier versions."""
 
     @property
     def num_blocks(self) -> int:
@@ -85,18 +85,6 @@ class RecordIndex:
     def fingerprint(self) -> str:
         """Canonical JSON of everything above."""
         return json.dumps(asdict(self), sort_keys=True)
-
-
-def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """Arrays as a compressed .npz; level 1, since the arrays are piecewise constant and higher levels gain little."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy")
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(entry, "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
 
 
 class Records(Protocol):
@@ -121,11 +109,6 @@ class MemoryRecords:
         for b in range(self.index.num_blocks):
             rows = self.index.block_range(b)
             yield RecordBlock({name: a[rows.start : rows.stop] for name, a in self._arrays.items()})
-
-
-def block_path(folder: Path, block: int) -> Path:
-    """The file of one block of images."""
-    return folder / f"block-{block:06d}.npz"
 
 
 class RecordStore:
@@ -184,6 +167,7 @@ class RecordStore:
                 raise UserError(f"'{head}': another schema than {SCHEMA}; run eval.localize again")
             data["channels"] = tuple(data["channels"])
             data["part_names"] = tuple(data["part_names"])
+            data["measures"] = tuple(data.get("measures", ()))
             return RecordIndex(**data)
         except FileNotFoundError as error:
             raise UserError(f"no records at '{head.parent}'; run eval.localize first") from error
@@ -227,12 +211,3 @@ class StoredBlock(RecordBlock):
 
     def __exit__(self, *exc: object) -> None:
         self._file.close()
-
-
-def intact(path: Path) -> bool:
-    """Whether an .npz is there and every byte of it passes its checksum."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError):
-        return False

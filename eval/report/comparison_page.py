@@ -61,7 +61,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
         classes = manifest.classes
         if curves and pictures > 0:
             protocol = shown[0].protocols[main]
-            boxes, offsets = true_boxes(split, Frame.of(protocol.frame, protocol.frame_size))
+            boxes, offsets = true_boxes(split, Frame.of_channel(protocol.channel))
             images = [comparison.decisions[str(r.folder), main] for r in shown]
             asked = without_class_unless_all(images)
             kinds = {str(r.folder): classify(i, boxes, offsets) for r, i in zip(shown, asked)}

@@ -14,8 +14,8 @@ from PIL import Image
 from eval.analysis.error_kinds import KINDS
 from eval.analysis.evaluated import Evaluated, Unavailable
 from eval.boxes.frames import Frame, split_boxes
+from eval.maps.blocks import BLOCK
 from eval.protocols import Protocol
-from eval.records.store import BLOCK
 from eval.report.embed import base64_of
 from eval.report.sampling import Picked
 from wsol.errors import UserError
@@ -64,7 +64,7 @@ def build_gallery(
             files = open_root(manifest.root)
         except UserError as error:
             notes.append(f"The images cannot be shown: {error}")
-    frame = Frame.of(channel.frame, channel.frame_size)
+    frame = Frame.of_channel(channel)
     boxes, offsets = split_boxes(split, picked.rows, frame)
     images: list[dict[str, Any]] = []
     unreadable = 0

@@ -121,7 +121,10 @@ def precision_recall_points(run: Evaluated, protocol: Protocol) -> list[tuple[fl
     inside: npt.NDArray[np.float64] | float = 0.0
     outside: npt.NDArray[np.float64] | float = 0.0
     for block in run.store.blocks():
-        for_object, for_background = block.channel(protocol.channel).histograms
+        found = block.channel(protocol.channel).histograms(protocol.threshold_step)
+        if found is None:
+            return []
+        for_object, for_background = found
         inside = inside + for_object.sum(0, dtype=np.float64)
         outside = outside + for_background.sum(0, dtype=np.float64)
     tp = np.cumsum(np.asarray(inside)[::-1])

@@ -12,10 +12,9 @@ import numpy as np
 
 from eval.analysis.error_kinds import KINDS, THRESHOLDS, UNSCORED, classify, true_boxes
 from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated, open_manifest
-from eval.analysis.per_image import PerImage, means_of_images, per_image
+from eval.analysis.per_image import PerImage, main_protocol, means_of_images, per_image
 from eval.analysis.subgroups import INSTANCE_NAMES, SIZE_NAMES, instance_groups, size_groups
 from eval.boxes.frames import Frame
-from eval.comparison.analyses import main_protocol
 from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.displacement import displacement_text
 from eval.report import charts
@@ -69,7 +68,7 @@ def write_run_page(
         notes["images, classes and error kinds"] = opened.reason
     elif main is not None and image is not None:
         manifest, split = opened
-        boxes, offsets = true_boxes(split, Frame.of(main.frame, main.frame_size))
+        boxes, offsets = true_boxes(split, Frame.of_channel(main.channel))
         kinds = classify(image, boxes, offsets)
         sections = _sections(run, image, kinds, split, manifest, main.name, seed)
         if curves and pictures > 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +69,6 @@ def finished(runs: list[Path], root: Path) -> Path:
         "100",
         "--pictures",
         "6",
-        "--threads",
-        "1",
     ]
     assert main(arguments) == 0
     return out
@@ -79,6 +78,37 @@ def test_every_output_is_written(finished: Path) -> None:
     names = {p.relative_to(finished).as_posix() for p in finished.rglob("*") if p.is_file()}
     figures = {f"figures/{n}.{s}" for n in ("differences", "curves") for s in ("png", "pdf")}
     assert names == {"compare.json", "compare.csv", "compare.tex", "compare.html", *figures}
+
+
+def test_a_comparison_only_reads(runs: list[Path], tmp_path: Path) -> None:
+    """It scored maps and wrote records into the runs' folders; every normalisation is recorded by eval.localize now."""
+    before = {p: p.stat().st_mtime_ns for run in runs for p in run.rglob("*")}
+    assert main([*map(str, runs), "--out", str(tmp_path / "out"), "--bootstrap", "0", "--pictures", "0"]) == 0
+    assert {p: p.stat().st_mtime_ns for run in runs for p in run.rglob("*")} == before
+    drivers = json.loads((tmp_path / "out" / "compare.json").read_text())["comparisons"][0]["drivers"]
+    assert set(drivers["normalization"]["maxboxacc"]["rules"]) == {"minmax", "max", "pas", "ivr"}
+    assert set(drivers["parts"]) == {"inside_box", "map_value"}
+
+
+def test_records_of_an_earlier_version_say_what_to_do(runs: list[Path], tmp_path: Path) -> None:
+    """They hold one normalisation and no values on parts; what they hold is compared."""
+    old = []
+    for number, run in enumerate(runs):
+        copy = tmp_path / f"run{number}"
+        shutil.copytree(run, copy)
+        head = copy / "eval" / "records" / "test" / "index.json"
+        index = json.loads(head.read_text())
+        kept = [c for c in index["channels"] if "pas" not in c and "ivr" not in c]
+        head.write_text(json.dumps({**index, "channels": kept, "measures": []}))
+        for block in head.parent.glob("block-*.npz"):
+            with np.load(block) as file:
+                arrays = {k: v for k, v in file.items() if k != "part_value"}
+            np.savez(block, **arrays)
+        old.append(open_evaluated(copy))
+    entry = compare_runs(old, bootstrap=NO_BOOTSTRAP).content["comparisons"][0]
+    for name in ("normalization ivr", "normalization pas", "map value on parts"):
+        assert "run eval.localize on it again" in entry["not_analysed"][name], name
+    assert set(entry["drivers"]["parts"]) == {"inside_box"}
 
 
 def test_vanilla_is_the_baseline_and_seeds_are_paired(finished: Path) -> None:
@@ -139,8 +169,6 @@ def test_comparing_twice_gives_the_same_json(finished: Path, runs: list[Path], t
         "100",
         "--pictures",
         "0",
-        "--threads",
-        "1",
     ]
     assert main(arguments) == 0
     first, second = (json.loads((f / "compare.json").read_text()) for f in (finished, tmp_path))

@@ -9,13 +9,14 @@ import pytest
 
 from eval.analysis.error_kinds import KINDS, classify, without_class_unless_all
 from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated
-from eval.analysis.part_coverage import inside_box, part_points, value_ratios
+from eval.analysis.part_coverage import inside_box, part_points
 from eval.analysis.per_image import PerImage, per_image
 from eval.analysis.subgroups import group_differences, instance_groups, size_groups
 from eval.comparison.build import Comparison, compare_runs
 from eval.comparison.published import all_published, published_for
 from eval.comparison.terminal import sign_words
 from eval.metrics.bootstrap import Bootstrap
+from eval.records.energy import value_ratios
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
 from wsol.manifest import Manifest, Sample, Split
 

@@ -38,7 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def comparison(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("page")
-    assert compare([*map(str, runs), "--out", str(out), "--bootstrap", "50", "--threads", "1"]) == 0
+    assert compare([*map(str, runs), "--out", str(out), "--bootstrap", "50"]) == 0
     return out / "compare.html"
 
 

@@ -10,47 +10,44 @@ from hypothesis import strategies as st
 
 from eval.boxes.geometry import (
     contour_boxes,
-    cub_corners,
     empty_prediction,
-    half_open_iou,
     inclusive_iou,
-    rescale_truncated,
+    rescaled,
 )
 from wsol.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "half_open", "inclusive"),
+    ("a", "b", "iou"),
     [
-        pytest.param([3, 4, 4, 5], [3, 4, 4, 5], 1.0, 1.0, id="one pixel with itself"),
-        pytest.param([0, 0, 224, 224], [0, 0, 224, 224], 1.0, 1.0, id="full image with itself"),
-        pytest.param([0, 0, 224, 224], [0, 0, 112, 224], 0.5, 113 / 225, id="full image with its left half"),
-        pytest.param([0, 0, 1, 1], [1, 0, 2, 1], 0.0, 2 / 6, id="neighbours overlap if inclusive"),
-        pytest.param([0, 0, 2, 2], [5, 5, 9, 9], 0.0, 0.0, id="apart"),
-        pytest.param([0, 0, 9, 9], [2, 3, 5, 5], 6 / 81, 12 / 100, id="inside"),
-        pytest.param([7, 7, 7, 7], [7, 7, 7, 7], 0.0, 1.0, id="zero extent is a pixel if inclusive"),
-        pytest.param([5, 0, 2, 4], [0, 0, 4, 4], 0.0, 0.0, id="turned around"),
+        pytest.param([3, 4, 4, 5], [3, 4, 4, 5], 1.0, id="2 x 2 pixels with themselves"),
+        pytest.param([0, 0, 224, 224], [0, 0, 112, 224], 113 / 225, id="full image with its left half"),
+        pytest.param([0, 0, 1, 1], [1, 0, 2, 1], 2 / 6, id="neighbours overlap"),
+        pytest.param([0, 0, 2, 2], [5, 5, 9, 9], 0.0, id="apart"),
+        pytest.param([0, 0, 9, 9], [2, 3, 5, 5], 12 / 100, id="inside"),
+        pytest.param([7, 7, 7, 7], [7, 7, 7, 7], 1.0, id="zero extent is a pixel"),
     ],
 )
-def test_iou_by_hand(a: list[int], b: list[int], half_open: float, inclusive: float) -> None:
-    assert half_open_iou([a], [b]).item() == half_open
-    assert half_open_iou([b], [a]).item() == half_open
-    assert inclusive_iou([a], [b]).item() == inclusive
-    assert inclusive_iou([b], [a]).item() == inclusive
+def test_iou_by_hand(a: list[int], b: list[int], iou: float) -> None:
+    assert inclusive_iou([a], [b]).item() == iou
+    assert inclusive_iou([b], [a]).item() == iou
+
+
+def test_iou_refuses_a_box_that_is_turned_around() -> None:
+    with pytest.raises(ValueError, match="`boxes_a` holds a box with x1 < x0 or y1 < y0"):
+        inclusive_iou([[5, 0, 2, 4]], [[0, 0, 4, 4]])
 
 
 def test_iou_is_pairwise() -> None:
     a = np.array([[0, 0, 4, 4], [1, 1, 3, 2], [6, 0, 9, 3]])
     b = np.array([[0, 0, 2, 2], [2, 0, 8, 4]])
-    for iou in (half_open_iou, inclusive_iou):
-        assert iou(a, b).shape == (3, 2)
-        assert iou(a, b).tolist() == [[iou([x], [y]).item() for y in b] for x in a]
+    assert inclusive_iou(a, b).shape == (3, 2)
+    assert inclusive_iou(a, b).tolist() == [[inclusive_iou([x], [y]).item() for y in b] for x in a]
 
 
 @pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 3), (2, 0)])
 def test_iou_without_boxes_has_an_empty_axis(n: int, m: int) -> None:
     assert inclusive_iou(np.ones((n, 4)), np.ones((m, 4))).shape == (n, m)
-    assert half_open_iou(np.ones((n, 4)), np.ones((m, 4))).shape == (n, m)
 
 
 def test_iou_refuses_other_shapes() -> None:
@@ -68,9 +65,7 @@ def test_iou_refuses_other_shapes() -> None:
     ],
 )
 def test_rescale_by_hand(box: list[int], size_wh: tuple[int, int], expected: list[int]) -> None:
-    scaled = rescale_truncated([box], size_wh, (224, 224), "x.jpg")
-    assert scaled.dtype == np.int64
-    assert scaled.tolist() == [expected]
+    assert np.trunc(rescaled([box], size_wh, (224, 224), "x.jpg")).tolist() == [expected]
 
 
 def test_rescale_multiplies_before_it_divides() -> None:
@@ -79,14 +74,14 @@ def test_rescale_multiplies_before_it_divides() -> None:
         (w, x) for w in range(1, 600) for x in range(w + 1) if int((x * 224) / w) != int(x * (224 / w))
     )
     assert (x * 224) % w == 0
-    assert rescale_truncated([[x, 0, x, 0]], (w, 10), (224, 224), "x").tolist()[0][0] == x * 224 // w
+    assert rescaled([[x, 0, x, 0]], (w, 10), (224, 224), "x")[0, 0] == x * 224 // w
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 1000), st.data())
 def test_rescale_is_the_scalar_formula(w: int, h: int, frame: int, data: st.DataObject) -> None:
     x, y = data.draw(st.integers(0, w)), data.draw(st.integers(0, h))
     expected = [int((x * frame) / w), int((y * 224) / h)]
-    assert rescale_truncated([[x, y, x, y]], (w, h), (frame, 224), "x").tolist() == [expected * 2]
+    assert np.trunc(rescaled([[x, y, x, y]], (w, h), (frame, 224), "x")).tolist() == [expected * 2]
 
 
 @pytest.mark.parametrize(
@@ -101,18 +96,13 @@ def test_rescale_is_the_scalar_formula(w: int, h: int, frame: int, data: st.Data
 )
 def test_rescale_refuses_with_the_image_id(box: list[float]) -> None:
     with pytest.raises(UserError, match=r"image 'birds/7.jpg': ground-truth box .* expected 0 <= x0 <= x1"):
-        rescale_truncated([[0, 0, 1, 1], box], (10, 10), (224, 224), "birds/7.jpg")
+        rescaled([[0, 0, 1, 1], box], (10, 10), (224, 224), "birds/7.jpg")
 
 
 def test_rescale_without_boxes_and_without_size() -> None:
-    assert rescale_truncated([], (10, 10), (224, 224), "x").shape == (0, 4)
+    assert rescaled([], (10, 10), (224, 224), "x").shape == (0, 4)
     with pytest.raises(ValueError, match="sizes must be positive"):
-        rescale_truncated([[0, 0, 1, 1]], (0, 10), (224, 224), "x")
-
-
-def test_cub_corners_are_clipped_to_the_last_pixel() -> None:
-    corners = cub_corners([[60, 27, 325, 304], [100.5, 0, 400, 335]], (500, 335))
-    assert corners.tolist() == [[60, 27, 385, 331], [100.5, 0, 499, 334]]
+        rescaled([[0, 0, 1, 1]], (0, 10), (224, 224), "x")
 
 
 @pytest.mark.parametrize(

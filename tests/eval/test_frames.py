@@ -52,3 +52,16 @@ def test_no_boxes_and_unknown_sizes() -> None:
     unsized = Split.from_samples([Sample("b.jpg", "b.jpg", 0, None, np.array([[0.0, 0, 1, 1]]))])
     with pytest.raises(UserError, match=r"b\.jpg.*width and height"):
         split_boxes(unsized, np.array([0]), Frame.of("resize", 224))
+
+
+def test_boxes_in_a_crop_are_truncated_once() -> None:
+    """x = 100.9 of 256 lies at 84.9 of the crop; truncated in between as well, an input of 64 pixels gave 84 or 80."""
+    frame = Frame.of("center-crop", 224)
+    assert frame.boxes(np.array([[100.9, 50.4, 120.0, 90.0]]), (256, 256), "a").tolist() == [
+        [84, 34, 104, 74]
+    ]
+    small = Frame.of("center-crop", 224, 64)
+    x = 30.9 / 73  # as a share of the image
+    expected = int((30.9 - 4) * 224 / 64)
+    found = small.boxes(np.array([[x * 500, 0, 500, 500]]), (500, 500), "a")[0, 0]
+    assert (found, expected) == (94, 94), "truncated at 30 first it would be 91"

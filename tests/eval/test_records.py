@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.records.store import BLOCK, RecordIndex, RecordStore
+from eval.maps.blocks import BLOCK
+from eval.records.store import RecordIndex, RecordStore
 from wsol.errors import UserError
 
 CHANNEL = "resize224-minmax"

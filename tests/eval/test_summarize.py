@@ -18,6 +18,7 @@ from eval.protocols import PROTOCOLS, Protocol, protocol_named
 from eval.records.fill import measure
 from eval.records.scorer import Scorer
 from eval.records.store import RecordIndex, RecordStore
+from eval.records.wanted import Wanted
 from tests.helpers.contour_oracle import reference_loop
 from tests.helpers.map_folders import boxed_split, smooth_maps, write_maps
 from wsol.manifest import Sample, Split
@@ -33,7 +34,7 @@ def store_of(
     channels = tuple(dict.fromkeys(p.channel for p in protocols))
     index = RecordIndex("toy", "test", "h", len(split), tuple(str(c) for c in channels), False, ())
     store = RecordStore.create(folder / "records", index)
-    measure(store, Scorer(split, channels), source, threads=1)
+    measure(store, Scorer(split, Wanted(tuple(channels))), source, threads=1)
     return store
 
 
@@ -49,20 +50,22 @@ def test_threads_do_not_change_a_byte(tmp_path: Path) -> None:
     for threads in (1, 5):
         store = RecordStore.create(tmp_path / f"records{threads}", index)
         counted: list[int] = []
-        measure(store, Scorer(split, channels), source, threads=threads, advance=counted.append)
+        measure(
+            store, Scorer(split, Wanted(tuple(channels))), source, threads=threads, advance=counted.append
+        )
         assert sum(counted) == 1100
         written.append([store.path(b).read_bytes() for b in range(3)])
     assert written[0] == written[1]
     assert store.read(2).measure("index").tolist() == list(range(1024, 1100))
 
 
-def reference_numbers(split: Split, maps: np.ndarray) -> tuple[float, float]:
+def reference_numbers(split: Split, maps: np.ndarray, side: int = 224) -> tuple[float, float]:
     """MaxBoxAcc and MaxBoxAccV2 as the reference defines them: 1,000 thresholds, a contour search each."""
     largest, every = [], []
     for i, m in enumerate(maps):
         w, h = split.size_wh(i)  # type: ignore[misc]
         gt = [
-            [int(x0 * 224 / w), int(y0 * 224 / h), int(x1 * 224 / w), int(y1 * 224 / h)]
+            [int(x0 * side / w), int(y0 * side / h), int(x1 * side / w), int(y1 * side / h)]
             for x0, y0, x1, y1 in split.boxes(i)
         ]
         one, many = reference_loop(m, np.array(gt), TAUS)

@@ -13,7 +13,9 @@ from PIL import Image
 from eval.evaluate import score_subject
 from eval.localize_config import LocalizeConfig
 from eval.maps.batch import Ranks, RawBatch
-from eval.records.store import BLOCK
+from eval.maps.blocks import BLOCK
+from eval.plan import resolve
+from eval.records.judged import JudgedMaps
 from eval.targets import Subject
 from wsol.manifest import Manifest, Sample, Split, load_manifest, write_manifest
 
@@ -153,6 +155,7 @@ def evaluated_run(
     seed: int | None = 0,
     bootstrap: int = 200,
     protocols: tuple[str, ...] = (),
+    protocol_file: Path | None = None,
 ) -> Path:
     """Score planted maps as `python -m eval.localize` does; returns the run's folder (results in `folder/eval`)."""
     assert manifest.root is not None
@@ -162,14 +165,14 @@ def evaluated_run(
         pictures=0,
         threads=1,
         protocols=protocols,
+        protocol_file=protocol_file,
     )
     subject = Subject(
         manifest,
-        lambda split, role, frames: PlantedMaps(planted, split, role),
+        JudgedMaps(manifest, lambda split, role, frames: PlantedMaps(planted, split, role), keep=True),
         folder / "eval",
         {"method": method, "training_seed": seed},
         f"{folder.name} ({method})",
-        True,
     )
-    score_subject(config, subject)
+    score_subject(resolve(config, subject), subject)
     return folder

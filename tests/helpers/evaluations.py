@@ -239,9 +239,9 @@ def _free_port() -> int:
 
 
 def _serve(block: int) -> None:
-    import eval.records.store
+    import eval.maps.blocks
 
-    eval.records.store.BLOCK = block  # before anything else reads it
+    eval.maps.blocks.BLOCK = block  # before anything else reads it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for line in sys.stdin:
         request = _Request(**json.loads(line))

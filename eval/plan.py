@@ -1,0 +1,87 @@
+"""What an evaluation does, resolved from the command's config once: protocols, splits, bootstrap."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from eval.metrics.bootstrap import Bootstrap
+from eval.protocols import Protocol, load_protocols, normalization_variants, select
+from eval.records.wanted import Wanted
+from wsol.errors import unknown_name
+from wsol.manifest import SPLIT_ROLES
+
+if TYPE_CHECKING:
+    from eval.localize_config import LocalizeConfig
+    from eval.targets import Subject
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`split` is scored; `threshold_split` is the one that transferred thresholds are chosen on, None where there is
+    none. `settings` is the whole config, for the record."""
+
+    protocols: tuple[Protocol, ...]
+    split: str
+    threshold_split: str | None
+    bootstrap: Bootstrap
+    pictures: int
+    threads: int | None
+    settings: Mapping[str, Any]
+    protocols_named: bool = False
+    """Whether the user named the protocols, rather than taking all."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The splits that records are made of, the scored one first."""
+        return (self.split, *([self.threshold_split] if self.threshold_split else []))
+
+    def wanted(self, role: str) -> Wanted:
+        """What is recorded of a split: all that its protocols read and, on the scored one, the maps under every
+        normalisation, which `eval.compare` reads."""
+        if role != self.split:
+            chosen = Wanted.of(p for p in self.protocols if p.threshold == "transferred")
+            return dataclasses.replace(chosen, thresholds_only=True)
+        variants = normalization_variants(self.protocols)
+        return Wanted.of([*self.protocols, *(p for by_name in variants.values() for p in by_name.values())])
+
+
+def resolve(config: LocalizeConfig, subject: Subject) -> Plan:
+    """The plan of a config for what it names. Raises `UserError` for unknown names of protocols and splits."""
+    extra = load_protocols(config.protocol_file) if config.protocol_file else {}
+    protocols = select(
+        config.protocols,
+        normalizations=config.normalizations,
+        first_gt=config.first_gt,
+        aligned=config.aligned,
+        ivr_fraction=config.ivr_fraction,
+        extra=extra,
+    )
+    if config.protocols:
+        protocols = (*protocols, *(p for p in extra.values() if p.name not in {q.name for q in protocols}))
+    return Plan(
+        protocols,
+        config.split,
+        _threshold_split(config, subject, protocols),
+        Bootstrap(config.bootstrap, config.seed),
+        config.pictures,
+        config.threads,
+        dataclasses.asdict(config),
+        bool(config.protocols),
+    )
+
+
+def _threshold_split(config: LocalizeConfig, subject: Subject, protocols: tuple[Protocol, ...]) -> str | None:
+    role = config.threshold_split
+    if role is None or not any(p.threshold == "transferred" for p in protocols):
+        return None
+    if role not in SPLIT_ROLES:
+        raise unknown_name("split", role, SPLIT_ROLES)
+    if role == config.split:
+        return None
+    there = subject.manifest.splits.get(role)
+    if there is None or not len(there) or not len(there.boxes_xyxy):
+        return None
+    return role if subject.judged.covers(there, role) else None
