@@ -34,11 +34,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from wsol.images import decode_rgb, open_root
-from wsol.loading import IMAGENET_MEAN, IMAGENET_STD, normalize_images
+from wsol.loading import normalize_images
 from wsol.machine.device import describe_device, pick_device, settle
 from wsol.machine.distributed import World
 from wsol.manifest import Split
-from wsol.models import Classifier, ClassifierSpec, build_classifier
+from wsol.models import IMAGENET, Classifier, ClassifierSpec, build_classifier
 from wsol.training.config import TrainConfig
 from wsol.training.data import Data, open_data, open_images
 from wsol.training.loop import Job, Trainer
@@ -121,7 +121,7 @@ def main() -> None:
 def report(contenders: list[Contender], images: int, config: TrainConfig, device: torch.device) -> None:
     """The table: images per second (median), and the median over rounds of the time relative to the first."""
     print(
-        f"\n{config.arch} at {config.size} px, batch {config.batch_size}, {images} images, {config.precision}",
+        f"\n{config.arch} at {config.side} px, batch {config.batch_size}, {images} images, {config.precision}",
         end="",
     )
     print(f", {describe_device(device)}, workers {config.workers}\n")
@@ -142,14 +142,14 @@ def report(contenders: list[Contender], images: int, config: TrainConfig, device
 
 
 def _trainer(config: TrainConfig, data: Data, device: torch.device) -> Trainer:
-    images = open_images(data.train, data.root, config.resize, config, World(), Silent())
+    images = open_images(data.train, data.root, config.resize, "bilinear", config, World(), Silent())
     model = _network(config, data)
     return Trainer(Job(config, Path(), model, images, None, device, World(), Silent(), StopRequest()))
 
 
 def _network(config: TrainConfig, data: Data) -> Classifier:
     return build_classifier(
-        ClassifierSpec(config.arch, len(data.classes), config.stride, config.size), seed=0
+        ClassifierSpec(config.arch, len(data.classes), config.stride, config.side), seed=0
     )
 
 
@@ -174,7 +174,7 @@ def step_against_step(config: TrainConfig, data: Data, device: torch.device, pai
     """
     methods = ("vanilla", "cutmix")
     trainers = {m: _trainer(replace(config, method=m), data, device) for m in methods}
-    shape = (config.batch_size, config.size, config.size, 3)
+    shape = (config.batch_size, config.side, config.side, 3)
     images = torch.randint(0, 256, shape, dtype=torch.uint8).permute(
         0, 3, 1, 2
     )  # channels_last, as batches come
@@ -206,7 +206,7 @@ def direct_cost(config: TrainConfig, data: Data, device: torch.device) -> None:
     if device.type != "cpu":
         return
     trainer = _trainer(config, data, device)
-    images = torch.randn(config.batch_size, 3, config.size, config.size).contiguous(
+    images = torch.randn(config.batch_size, 3, config.side, config.side).contiguous(
         memory_format=trainer.layout
     )
     labels = torch.randint(0, len(data.classes), (config.batch_size,))
@@ -214,7 +214,7 @@ def direct_cost(config: TrainConfig, data: Data, device: torch.device) -> None:
     generator = torch.Generator().manual_seed(0)
 
     def added() -> None:
-        draw = trainer.method.draw(len(images), (config.size, config.size), generator)
+        draw = trainer.method.draw(len(images), (config.side, config.side), generator)
         mixed = trainer.method.apply(images, labels, draw)
         cross_entropy(logits, mixed.labels_b)
 
@@ -315,11 +315,11 @@ def _torchvision(memory: bool) -> Callable[[TrainConfig, Data, torch.device], Ca
         transform = v2.Compose(
             [
                 v2.Resize((config.resize, config.resize)),
-                v2.RandomCrop(config.size),
+                v2.RandomCrop(config.side),
                 v2.RandomHorizontalFlip(),
                 v2.PILToTensor(),
                 v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+                v2.Normalize(IMAGENET.mean, IMAGENET.std),
             ]
         )
         mix = v2.CutMix(num_classes=len(data.classes))
@@ -341,7 +341,7 @@ def _timm(memory: bool) -> Callable[[TrainConfig, Data, torch.device], Callable[
         transform = v2.Compose(
             [
                 v2.Resize((config.resize, config.resize)),
-                v2.RandomCrop(config.size),
+                v2.RandomCrop(config.side),
                 v2.RandomHorizontalFlip(),
                 to_array,
             ]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from wsol.errors import UserError
+from wsol.models.pixels import Interpolation
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,19 @@ class LocalizeConfig:
     checkpoint: Path | None = None
     """Weights trained elsewhere (.pth, .pt, .safetensors of a state_dict); needs --arch and --dataset."""
     arch: str | None = None
-    """Architecture of --checkpoint: resnet18, resnet34, resnet50, vgg16_gap, or timm:NAME."""
-    input_size: int = 224
-    """Side of the network's input for --checkpoint."""
+    """Network of --checkpoint: a name of docs/networks.md (resnet50, vgg16_gap, mobilenet_v2 ...), or timm:NAME."""
+    size: Annotated[int | None, tyro.conf.arg(aliases=["--input-size"])] = None
+    """Side of the network's input for --checkpoint (default: that of the network's own weights)."""
+    mean: tuple[float, float, float] | None = None
+    """Mean of the input's red, green and blue, of pixels in [0, 1], for --checkpoint (default: the network's own)."""
+    std: tuple[float, float, float] | None = None
+    """Standard deviation of the same."""
+    interpolation: Interpolation | None = None
+    """How images are resized for --checkpoint (default: as for the network's own weights)."""
+    weights_key: str | None = None
+    """Which of several sets of weights in --checkpoint is taken, such as state_dict_ema."""
+    ignore_weights: tuple[str, ...] = ()
+    """Beginnings of names in --checkpoint that have no part in the network's logits."""
     output_stride: int | None = None
     """Input pixels per map pixel of --checkpoint, where it was trained with another than the network's own."""
     score_maps: Path | None = None
@@ -110,7 +121,7 @@ def check_counts(config: LocalizeConfig) -> None:
     """Refuse numbers outside their range: `UserError` naming the option."""
     for name, least in (
         *(("bootstrap", 0), ("pictures", 0), ("batch_size", 1), ("workers", 0), ("threads", 1), ("limit", 1)),
-        *(("seed", 0), ("input_size", 1)),
+        *(("seed", 0), ("size", 1)),
     ):
         value = getattr(config, name)
         if value is not None and value < least:

@@ -25,7 +25,7 @@ from wsol.errors import UserError
 from wsol.first_classes import first_classes
 from wsol.machine.cores import usable_cores
 from wsol.manifest import split_hash
-from wsol.models import load_external_classifier
+from wsol.models import find_network, load_external_classifier
 from wsol.runs.find import newest_run
 from wsol.runs.network import load_classifier
 from wsol.runs.record import load_run
@@ -147,8 +147,18 @@ def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
     wanted = _wanted(config)
     device = pick_device(config.device, world)
     model = load_external_classifier(
-        config.checkpoint, arch=config.arch, input_size=config.input_size, output_stride=config.output_stride
+        config.checkpoint,
+        arch=config.arch,
+        input_size=config.size,
+        output_stride=config.output_stride,
+        pixels=find_network(config.arch)
+        .input_pixels()
+        .changed(config.mean, config.std, config.interpolation),
+        weights_key=config.weights_key,
+        ignore=config.ignore_weights,
     ).to(device)
+    for note in model.load_report.notes() if model.load_report else ():
+        sys.stderr.write(f"note: {note}\n")
     manifest = first_classes(_open(config), model.spec.num_classes, f"'{config.checkpoint}'")
     digest = hashlib.sha256(config.checkpoint.read_bytes()).hexdigest()
     description = {"weights_sha256": digest, "classifier": model.describe()}

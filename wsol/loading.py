@@ -1,4 +1,4 @@
-"""From image files to batches of uint8 pixels, and the one place that knows ImageNet's mean and spread.
+"""From image files to batches of uint8 pixels, and from these to a network's input.
 
 Everything here is deterministic: a batch depends on the split, the indices and the view, never on the number
 of workers. Batches travel as uint8 (a quarter of the bytes of float32) and become float on the device.
@@ -21,15 +21,12 @@ from torch.utils.data import DataLoader, get_worker_info
 from wsol.errors import UserError, unknown_name
 from wsol.images import UndecodableImage, decode_rgb, open_root
 from wsol.machine.shared_memory import SHARED_MEMORY_FULL, require_shared_memory
+from wsol.models.pixels import IMAGENET, Interpolation, Pixels
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from wsol.manifest import Split
-
-# Mean and standard deviation of ImageNet's training pixels in [0, 1], as torchvision's weights expect them.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 VIEW_NAMES = ("resize", "center-crop")
 _CROP_MARGIN = 256 / 224  # the side before a crop, relative to the side after it
@@ -38,16 +35,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def resize_rgb(rgb: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+def resize_rgb(
+    rgb: npt.NDArray[np.uint8], side: int, interpolation: Interpolation = "bilinear"
+) -> npt.NDArray[np.uint8]:
     """Resize an image [H, W, 3] to [side, side, 3], aspect ignored.
 
-    Bilinear with antialiasing, by Pillow, whose integer arithmetic gives the same bytes on every machine. An
-    image that already has the size is returned as it is.
+    With antialiasing, by Pillow (as torchvision and timm do), whose integer arithmetic gives the same bytes on every
+    machine. An image that already has the size is returned as it is.
     """
     if rgb.shape[:2] == (side, side):
         return rgb
 
-    return np.asarray(Image.fromarray(rgb).resize((side, side), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(rgb).resize((side, side), _RESAMPLING[interpolation]))
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,13 @@ class EvalView:
 
     `resize`: straight to size x size, aspect ignored (the reference protocol's frame). `center-crop`: resized
     to round(size * 256 / 224) squared, then the centre size x size of that (CutMix 2019, appendix B). A point
-    x of an image of width w lands at `x * resized_side / w - crop_offset`, likewise y.
+    x of an image of width w lands at `x * resized_side / w - crop_offset`, likewise y. `interpolation` is the
+    network's own; it moves no point.
     """
 
     name: Literal["resize", "center-crop"]
     size: int
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         if self.name not in VIEW_NAMES:
@@ -80,7 +84,7 @@ class EvalView:
 
     def frame(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Frame one image: uint8 [H, W, 3] to uint8 [size, size, 3], perhaps a view of the input."""
-        resized = resize_rgb(rgb, self.resized_side)
+        resized = resize_rgb(rgb, self.resized_side, self.interpolation)
         cut = slice(self.crop_offset, self.crop_offset + self.size)
         return resized[cut, cut]
 
@@ -101,21 +105,23 @@ class EvalBatch:
     undecoded: dict[int, str] = field(default_factory=dict)
 
 
-def normalize_images(images: torch.Tensor) -> torch.Tensor:
-    """uint8 [N, 3, H, W] to float32, less ImageNet's mean, over its spread, on the tensor's device.
+def normalize_images(images: torch.Tensor, pixels: Pixels = IMAGENET) -> torch.Tensor:
+    """uint8 [N, 3, H, W] to float32 as a network wants it, (value / 255 - mean) / std, on the tensor's device.
 
     The memory layout (contiguous or channels_last) is kept.
     """
-    scale, shift = _scale_and_shift(images.device)
+    scale, shift = _scale_and_shift(images.device, pixels.mean, pixels.std)
     return images.to(torch.float32).mul_(scale).add_(shift)
 
 
 @functools.lru_cache(maxsize=16)
-def _scale_and_shift(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _scale_and_shift(
+    device: torch.device, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The affine map of `normalize_images`, [1, 3, 1, 1] each; kept: a copy to a GPU makes the host wait."""
     with torch.inference_mode(False):  # a later caller may train with them
-        scale = torch.tensor([1 / (255 * s) for s in IMAGENET_STD]).view(1, 3, 1, 1)
-        shift = torch.tensor([-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD)]).view(1, 3, 1, 1)
+        scale = torch.tensor([1 / (255 * s) for s in std]).view(1, 3, 1, 1)
+        shift = torch.tensor([-m / s for m, s in zip(mean, std)]).view(1, 3, 1, 1)
         return scale.to(device), shift.to(device)
 
 

@@ -56,7 +56,7 @@ class RawBatch:
         )
 
 
-def ranks_from_logits(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int32]) -> Ranks:
+def ranks_from_logits(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> Ranks:
     """The ranks of logits [n, K] for the true classes `labels` [n]; ties go to the lower class index.
 
     A row that holds NaN ranks nothing: both flags are 0.

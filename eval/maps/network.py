@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from eval.maps.batch import RawBatch, ranks_from_logits
+from eval.maps.batch import Ranks, RawBatch, ranks_from_logits
 from eval.maps.blocks import BLOCK
 from eval.maps.normalization import MapStatus
 from wsol.cams.cell_centers import CellCenters, cell_centers
@@ -50,6 +50,8 @@ class NetworkMaps:
     """Maps of the ground-truth class, one forward pass a view. The first view's logits give the ranks of the image.
 
     `wanted` are the map methods, each at its layer; several share the passes, and `each` gives the maps of them all.
+    `outputs` are the network's outputs of the dataset's labels, where they are not the labels themselves (a network of
+    1,000 classes on some of them); ranks are among all of the network's outputs.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class NetworkMaps:
         device: torch.device,
         description: dict[str, Any],
         wanted: Sequence[LayerMap] = (CAM_OF_FINAL,),
+        outputs: Sequence[int] | None = None,
         batch_size: int = 64,
         workers: int = 0,
         precision: str = "fp32",
@@ -76,6 +79,14 @@ class NetworkMaps:
         self.workers = workers
         self.precision = precision
         self.wanted = tuple(wanted)
+        for one in self.wanted:
+            one.check(model.head)
+        classes = model.spec.num_classes
+        self.outputs = np.arange(classes) if outputs is None else np.asarray(outputs, np.int64)
+        self._label_of = np.full(
+            classes, -1, np.int32
+        )  # of an output; -1 where it is no class of the dataset
+        self._label_of[self.outputs] = np.arange(len(self.outputs))
         self._description = description
         self._images_sha256: str | None = None
         self._cells: CellCenters | None = None
@@ -101,6 +112,10 @@ class NetworkMaps:
             **({} if self.wanted == (CAM_OF_FINAL,) else {"map": [w.describe() for w in self.wanted]}),
         }
 
+    def _of_labels(self, ranks: Ranks) -> Ranks:
+        """The same with the predicted output as the dataset's label."""
+        return ranks._replace(predicted=self._label_of[ranks.predicted])
+
     def _sample_digest(self) -> str:
         """SHA-256 of a few images spread over the split: tells the same list of other images (blurred, cropped)."""
         files = open_root(self.root)
@@ -114,7 +129,8 @@ class NetworkMaps:
 
     def images(self, rows: npt.NDArray[np.int64]) -> Iterator[EvalBatch]:
         """Framed images of some rows, in order, `batch_size` at a time."""
-        views = [EvalView(name, self.model.spec.input_size) for name in self.frames]  # type: ignore[arg-type]
+        spec = self.model.spec
+        views = [EvalView(name, spec.input_size, spec.input.interpolation) for name in self.frames]  # type: ignore[arg-type]
         return evaluation_batches(
             self.split,
             self.root,
@@ -152,13 +168,15 @@ class NetworkMaps:
     def _begin(self, batch: EvalBatch) -> _Underway:
         cuda = self.device.type == "cuda"  # elsewhere a copy that does not wait could be read too early
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        labels = torch.from_numpy(self.split.labels[batch.indices].astype(np.int64))
+        outputs = torch.from_numpy(self.outputs[self.split.labels[batch.indices]])
         maps: dict[str, tuple[torch.Tensor, ...]] = {}
         logits: dict[str, torch.Tensor] = {}
         for name in self.frames:
             images = batch.images[name].to(self.device, non_blocking=cuda)
             with torch.autocast(self.device.type, half) if half else nullcontext():
-                found = extract_maps(self.model, normalize_images(images), labels, self.wanted)
+                found = extract_maps(
+                    self.model, normalize_images(images, self.model.spec.input), outputs, self.wanted
+                )
             maps[name] = tuple(m.float().to("cpu", non_blocking=cuda) for m in found.maps)
             logits[name] = found.logits.float().to("cpu", non_blocking=cuda)
         arrived = None
@@ -170,12 +188,12 @@ class NetworkMaps:
     def _finish(self, underway: _Underway) -> tuple[RawBatch, ...]:
         if underway.arrived is not None:
             underway.arrived.synchronize()
-        labels = self.split.labels[underway.rows]
+        outputs = self.outputs[self.split.labels[underway.rows]]
         logits = {name: z.numpy() for name, z in underway.logits.items()}
         maps = [{name: m[i].numpy() for name, m in underway.maps.items()} for i in range(len(self.wanted))]
         for array in (*logits.values(), *(m for of_one in maps for m in of_one.values())):
             array[underway.undecoded] = np.nan  # no map and no rank: a miss in every measure
-        ranks = {name: ranks_from_logits(z, labels) for name, z in logits.items()}
+        ranks = {name: self._of_labels(ranks_from_logits(z, outputs)) for name, z in logits.items()}
         whole = ranks.pop(self.frames[0])
         status = np.zeros(len(underway.rows), np.uint8)
         status[underway.undecoded] = MapStatus.UNREADABLE

@@ -75,7 +75,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(checkpoint: Path, manifest: Path, out: Path, **changes: object) -> LocalizeConfig:
-    base = {"bootstrap": 20, "pictures": 0, "device": "cpu", "input_size": 64}
+    base = {"bootstrap": 20, "pictures": 0, "device": "cpu", "size": 64}
     return LocalizeConfig(
         checkpoint=checkpoint,
         arch="resnet18",
@@ -302,7 +302,7 @@ def test_logits_that_are_no_numbers_count_as_wrong() -> None:
         ({"bootstrap": -5}, "--bootstrap must be at least 0, got -5"),
         ({"seed": -1}, "--seed must be at least 0, got -1"),
         ({"seed": 1 << 64}, "--seed must be below"),
-        ({"input_size": 0}, "--input-size must be at least 1, got 0"),
+        ({"size": 0}, "--size must be at least 1, got 0"),
         ({"ivr_fraction": 45.0}, "--ivr-fraction must be a share"),
         ({"ivr_fraction": float("nan")}, "--ivr-fraction must be a share"),
     ],

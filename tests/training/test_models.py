@@ -16,7 +16,7 @@ from torch import nn
 from tests.helpers.oracles import oracle
 from wsol.errors import UserError
 from wsol.models import (
-    ARCHS,
+    NETWORKS,
     ClassifierSpec,
     build_classifier,
     default_output_stride,
@@ -24,8 +24,7 @@ from wsol.models import (
     load_external_classifier,
     load_pretrained,
 )
-from wsol.models.checkpoint_files import read_state_dict
-from wsol.models.pretrained import our_names
+from wsol.models.checkpoint_files import read_checkpoint
 from wsol.models.strides import stages_to_unstride
 
 SMALL = ClassifierSpec("resnet_small", 5, 8, 32)
@@ -122,7 +121,7 @@ def test_stride_one_without_dilation_keeps_the_old_cells():
         ("resnet_small", 32, 4),
         ("vgg16_gap", 224, 16),
         ("vgg16_gap", 64, 8),
-        ("timm:resnet50", 224, 32),
+        ("timm:resnet50", 224, None),
         ("timm:resnet50", 64, 8),
     ],
 )
@@ -259,7 +258,7 @@ def test_every_common_layout_loads_whole(wrap, resnet18_file, tmp_path):
     assert model.spec.num_classes == 6
     assert model.spec.output_stride == 32
     assert not model.training
-    assert model.load_report.missing == model.load_report.unexpected == ()
+    assert model.load_report.missing == model.load_report.left_out == ()
     assert not model.load_report.head_reinitialised
     with torch.inference_mode():
         torch.testing.assert_close(model(images(1, 64)).logits, net(images(1, 64)))
@@ -282,8 +281,8 @@ def test_safetensors_load(resnet18_file, tmp_path):
 
     net, path = resnet18_file
     save_file(net.state_dict(), tmp_path / "file.safetensors")
-    from_safetensors = read_state_dict(tmp_path / "file.safetensors")
-    assert all(torch.equal(value, from_safetensors[name]) for name, value in read_state_dict(path).items())
+    from_safetensors = read_checkpoint(tmp_path / "file.safetensors")
+    assert all(torch.equal(value, from_safetensors[name]) for name, value in read_checkpoint(path).items())
 
 
 def test_our_own_checkpoint_comes_back(tmp_path):
@@ -291,23 +290,6 @@ def test_our_own_checkpoint_comes_back(tmp_path):
     torch.save({"model": model.state_dict()}, tmp_path / "own.pth")
     again = load_external_classifier(tmp_path / "own.pth", "resnet_small", input_size=32)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
-
-
-def test_names_are_mapped():
-    state = {
-        "fc.weight": torch.zeros(2, 3),
-        "fc.bias": torch.zeros(2),
-        "layer1.0.conv1.weight": torch.zeros(1),
-    }
-    assert list(our_names(state, "resnet18")) == [
-        "head.weight",
-        "head.bias",
-        "backbone.layer1.0.conv1.weight",
-    ]
-    assert list(our_names({"backbone.x": torch.zeros(1), "head.bias": torch.zeros(2)}, "resnet18")) == [
-        "backbone.x",
-        "head.bias",
-    ]
 
 
 @pytest.mark.parametrize("prefix", ["", "file:"])
@@ -318,7 +300,7 @@ def test_fine_tuning_takes_the_body_and_reports_the_new_head(prefix, resnet18_fi
     assert report.head_reinitialised
     assert report.source_classes == 6
     assert report.missing == ("head.weight", "head.bias")
-    assert report.unexpected == ("head.bias", "head.weight")
+    assert report.left_out == ("fc.bias", "fc.weight")
     assert report.loaded == len(net.state_dict()) - 2
     assert torch.equal(model.backbone.conv1.weight, net.conv1.weight)
     assert model.head.weight.shape == (10, 512)
@@ -343,10 +325,10 @@ def test_vgg16_gap_takes_torchvisions_convolutions(tmp_path):
     assert model.load_report.missing == tuple(
         n for n in model.state_dict() if n.startswith(("backbone.conv6", "head."))
     )
-    assert len(model.load_report.unexpected) == 2
+    assert len(model.load_report.left_out) == 2
     last = model.backbone.features[28]  # conv5_3: behind the dropped poolings, under its own name
     assert torch.equal(last.weight, state["features.28.weight"])
-    with pytest.raises(UserError, match="no head"):
+    with pytest.raises(UserError, match="the head classifier consists of several layers"):
         load_pretrained(model, tmp_path / "vgg16.pth", allow_new_head=False)
     with pytest.raises(UserError, match="vgg16_gap"):
         load_external_classifier(tmp_path / "vgg16.pth", "vgg16")
@@ -405,14 +387,14 @@ def test_unusable_files_are_user_errors(kind, match, resnet18_file, tmp_path, ca
 def test_a_cut_safetensors_file_is_a_user_error(tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(b"\x10\x00\x00\x00\x00\x00\x00\x00{}")
     with pytest.raises(UserError, match="cannot be read"):
-        read_state_dict(tmp_path / "bad.safetensors")
+        read_checkpoint(tmp_path / "bad.safetensors")
 
 
 def test_missing_files_and_folders_are_user_errors(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        read_state_dict(tmp_path / "none.pth")
+        read_checkpoint(tmp_path / "none.pth")
     with pytest.raises(UserError, match="is a folder"):
-        read_state_dict(tmp_path)
+        read_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -421,9 +403,11 @@ def test_missing_files_and_folders_are_user_errors(tmp_path):
         pytest.param(
             lambda s: None, {"num_classes": 7}, "a head for 6 classes, expected 7", id="class count"
         ),
-        pytest.param(lambda s: s.pop("fc.weight"), {"num_classes": 6}, "no head", id="head missing"),
         pytest.param(
-            lambda s: s.pop("fc.weight"), {}, "class count is unknown", id="head missing, count unknown"
+            lambda s: (s.pop("fc.weight"), s.pop("fc.bias")), {"num_classes": 6}, "no head", id="head missing"
+        ),
+        pytest.param(
+            lambda s: s.pop("fc.weight"), {}, "class count is unknown", id="head cut, count unknown"
         ),
         pytest.param(lambda s: s.pop("conv1.weight"), {}, "lacks 1 tensors", id="a layer missing"),
         pytest.param(
@@ -461,7 +445,7 @@ def test_without_network_the_message_says_what_to_do(monkeypatch):
     def no_network(arch):
         raise URLError("Name or service not known")
 
-    monkeypatch.setattr("wsol.models.pretrained.torchvision_weights", no_network)
+    monkeypatch.setattr("wsol.models.torchvision_network.weights", no_network)
     with pytest.raises(UserError, match="give its path instead of 'imagenet'"):
         build_classifier(ClassifierSpec("resnet18", 2, 8, 64), pretrained="imagenet")
     with pytest.raises(UserError, match="no ImageNet weights"):
@@ -470,14 +454,14 @@ def test_without_network_the_message_says_what_to_do(monkeypatch):
 
 def test_imagenet_weights_keep_the_head_of_a_thousand_classes_only(monkeypatch):
     net = randomized(torchvision.models.resnet18(weights=None))
-    monkeypatch.setattr("wsol.models.pretrained.torchvision_weights", lambda arch: net.state_dict())
+    monkeypatch.setattr("wsol.models.torchvision_network.weights", lambda arch: net.state_dict())
     same = build_classifier(ClassifierSpec("resnet18", 1000, 16, 224), pretrained="imagenet")
     other = build_classifier(ClassifierSpec("resnet18", 200, 16, 224), pretrained="imagenet")
     assert (same.load_report.head_reinitialised, other.load_report.head_reinitialised) == (False, True)
     assert same.load_report.source == "torchvision IMAGENET1K_V1"
 
 
-@pytest.mark.parametrize("arch", [name for name, arch in ARCHS.items() if arch.imagenet])
+@pytest.mark.parametrize("arch", [name for name, network in NETWORKS.items() if network.weights])
 def test_torchvision_offers_the_weights_we_name(arch):
     assert "IMAGENET1K_V1" in torchvision.models.get_model_weights(arch.removesuffix("_gap")).__members__
 
@@ -516,21 +500,17 @@ def test_timm_stride_is_asked_of_timm_and_recorded(timm):
 
 
 @pytest.mark.parametrize(
-    ("name", "stride", "match"),
+    ("name", "stride", "size", "match"),
     [
-        pytest.param("timm:convnext_atto", 32, "no class activation map", id="norm between pooling and head"),
-        pytest.param(
-            "timm:mobilenetv3_small_050", 32, "no class activation map", id="layer behind the pooling"
-        ),
-        pytest.param("timm:test_vit", 32, "no class activation map|does not take", id="tokens, no map"),
-        pytest.param("timm:coat_tiny", 32, "no class activation map", id="a list of maps"),
-        pytest.param("timm:resnet81", 32, "unknown timm network 'resnet81'", id="unknown name"),
-        pytest.param("timm:resnet18", 5, "output stride", id="odd stride"),
+        pytest.param("timm:test_vit", None, 160, "before its pooling it gives tokens", id="tokens, no map"),
+        pytest.param("timm:resnet81", None, 64, "unknown timm network 'resnet81'", id="unknown name"),
+        pytest.param("timm:resnet18", 5, 64, "cells are 32 pixels apart.* give 32", id="odd stride"),
+        pytest.param("timm:edgenext_xx_small", 8, 64, "cells are 32 pixels apart", id="no choice of strides"),
     ],
 )
-def test_timm_networks_without_a_classic_cam_are_refused(timm, name, stride, match):
+def test_timm_networks_that_cannot_be_had_are_refused_with_the_reason(timm, name, stride, size, match):
     with pytest.raises(UserError, match=match):
-        build_classifier(ClassifierSpec(name, 3, stride, 224))
+        build_classifier(ClassifierSpec(name, 3, stride, size))
 
 
 def test_without_timm_the_message_says_how_to_get_it(monkeypatch):

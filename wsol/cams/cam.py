@@ -72,4 +72,5 @@ CAM = MapMethod(
     "Zhou et al., CVPR 2016, arXiv 1512.04150",
     needs_gradient=False,
     final_only=True,
+    linear_head=True,
 )

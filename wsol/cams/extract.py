@@ -46,6 +46,8 @@ def extract_maps(
     """
     if class_ids is not None:  # before the pass, and where the ids are: no waiting for the device
         class_ids = checked_class_ids(class_ids, images.shape[0], model.spec.num_classes)
+    for one in wanted:
+        one.check(model.head)
     device = next(model.parameters()).device
     layers = list(dict.fromkeys(w.layer for w in wanted if w.layer != FINAL))
     backward = list(dict.fromkeys(w.layer for w in wanted if w.method.needs_gradient and w.layer != FINAL))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from wsol.errors import UserError
+from wsol.models.head import TailHead
 
 FINAL = "final"
 """The layer that the head reads."""
@@ -28,8 +29,8 @@ that needs no gradient gets the features in its place. `head` maps (final map, c
 class MapMethod:
     """A way of making score maps.
 
-    `final_only`: its formula holds for `FINAL` alone. `class_agnostic`: the class ids change nothing. `source` names
-    the paper.
+    `final_only`: its formula holds for `FINAL` alone. `linear_head`: it reads the head's weights, so the head must be
+    one linear layer behind the pooling. `class_agnostic`: the class ids change nothing. `source` names the paper.
     """
 
     name: str
@@ -37,6 +38,7 @@ class MapMethod:
     source: str
     needs_gradient: bool = True
     final_only: bool = False
+    linear_head: bool = False
     class_agnostic: bool = False
 
 
@@ -55,6 +57,14 @@ class LayerMap:
             raise UserError(
                 f"the map method '{self.method.name}' reads the final map alone, not '{self.layer}'; "
                 "layercam and hirescam take any layer"
+            )
+
+    def check(self, head: nn.Module) -> None:
+        """UserError, with the reason and a way on, where the method cannot read a network with this head."""
+        if self.method.linear_head and isinstance(head, TailHead):
+            raise UserError(
+                f"{head.why_no_cam}; '{self.method.name}' reads the weights of a layer right behind the pooling. "
+                "--map-method hirescam, gradcam or layercam works for it"
             )
 
     @property

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING
 
 import torch
 
-from wsol.errors import UserError, unknown_name
-from wsol.models.checkpoint_files import read_state_dict
-from wsol.models.classifier import Classifier
-from wsol.models.names import ARCHS, check_arch, is_timm
-from wsol.models.pretrained import classes_of, load_imagenet, load_pretrained, load_state
-from wsol.models.resnet import ResNetBackbone, SmallResNet
+from wsol.errors import UserError
+from wsol.models.checkpoint_files import read_checkpoint
+from wsol.models.classifier import Classifier, StrideError
+from wsol.models.networks import default_output_stride, find_network
+from wsol.models.pixels import Pixels
+from wsol.models.pretrained import find_weights, load_imagenet, load_pretrained, load_state
 from wsol.models.spec import ClassifierSpec
-from wsol.models.timm_backbone import TimmBackbone, take_apart
-from wsol.models.vgg import Vgg16GapBackbone
 
 if TYPE_CHECKING:
     from wsol.methods import Method
@@ -30,20 +29,25 @@ def build_classifier(
     seed: int | None = None,
     method: Method | None = None,
     fresh_head: bool = False,
+    weights_key: str | None = None,
 ) -> Classifier:
     """A classifier on the CPU, in training mode, ready to be trained.
 
     `pretrained` is None (random weights), 'imagenet' (downloaded by torchvision or timm on first use), or a checkpoint
-    file ('file:PATH' or just the path), whose head is left out when it is for other classes; `load_report` of the
-    result says what was taken. With `seed` the initial weights depend on it alone and torch's global generator is left
-    as it was; without, they come from that generator. `method` extends the network before weights are loaded. With
-    `fresh_head` the head stays random even where the weights have one that fits. Raises UserError for anything that
+    file ('file:PATH' or just the path; `weights_key` chooses among its sets of weights), whose head is left out when it
+    is for other classes; `load_report` of the result says what was taken. `method` extends the network before weights
+    are loaded. With `fresh_head` the head stays random even where the weights have one that fits. With `seed` the
+    initial weights depend on it alone and torch's global generator is left as it was; without, they come from that
+    generator. An output stride of None is the network's own; one whose strides are not listed is asked for 8 or 16
+    first where its input is smaller than 224 pixels, so that maps have 8 x 8 cells. Raises UserError for anything that
     cannot be had.
     """
     if seed is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build_classifier(spec, pretrained=pretrained, method=method, fresh_head=fresh_head)
+            return build_classifier(
+                spec, pretrained=pretrained, method=method, fresh_head=fresh_head, weights_key=weights_key
+            )
     model = _assemble(spec)
     if method is not None and method.shapes_evaluation:
         method.extend(model)
@@ -52,7 +56,7 @@ def build_classifier(
     if pretrained == "imagenet":
         load_imagenet(model)
     elif pretrained is not None:
-        load_pretrained(model, pretrained.removeprefix("file:"), allow_new_head=True)
+        load_pretrained(model, pretrained.removeprefix("file:"), allow_new_head=True, weights_key=weights_key)
     if head is not None and model.load_report is not None:
         model.head.load_state_dict(head)
         model.load_report = replace(model.load_report, head_reinitialised=True)
@@ -63,52 +67,56 @@ def load_external_classifier(
     path: str | PathLike[str],
     arch: str,
     num_classes: int | None = None,
-    input_size: int = 224,
+    input_size: int | None = None,
     output_stride: int | None = None,
     stride_plan: str = "late",
+    pixels: Pixels | None = None,
+    weights_key: str | None = None,
+    ignore: Sequence[str] = (),
 ) -> Classifier:
     """Somebody's checkpoint as a classifier in evaluation mode, on the CPU, with every weight in place.
 
-    `arch` is one of `ARCHS` or `timm:NAME`; `num_classes` None takes the count from the file's head. The network's
-    own output stride is kept unless another is asked for: say 16 if it was trained with layer4 at stride 1. Strides
-    are turned late stages first, as the reference does, at any input size. Raises UserError for an unreadable file,
-    another class count, or weights that are not this architecture's.
+    `arch` is one of `NETWORKS` or `timm:NAME`; `num_classes` None takes the count from the file's head. `input_size`
+    and `pixels` None are those of the network's own weights. The network's own output stride is kept unless another is
+    asked for: say 16 if it was trained with layer4 at stride 1. Strides are turned late stages first, as the reference
+    does, at any input size. `weights_key` chooses among several sets of weights in the file; tensors whose names begin
+    with one of `ignore` are passed over. Raises UserError for an unreadable file, another class count, or weights that
+    are not this architecture's.
     """
     if arch == "vgg16":
         raise UserError(
             "vgg16 with its dense layers has no class activation map; "
             "vgg16_gap (conv6, pooling, one linear head) has"
         )
-    check_arch(arch)
-    state = read_state_dict(path)
+    pixels = pixels or find_network(arch).input_pixels()
+    content = read_checkpoint(path)
+    spec = ClassifierSpec(
+        arch, num_classes or 2, output_stride, input_size or pixels.size, stride_plan, pixels
+    )
+    model = Classifier(spec, find_network(arch).parts(spec))
     if num_classes is None:
-        num_classes = classes_of(state, arch)
-        if num_classes is None:
+        head = find_weights(model, content, str(path), False, weights_key).head
+        if head is None:
             raise UserError(
-                f"{path} has no head that {arch} knows, so its class count is unknown; is it {arch}?"
+                f"{path} has no head that {arch} knows, so its class count is unknown; is it {arch}, trained to "
+                "classify?"
             )
-    if output_stride is None:
-        if is_timm(arch):
-            output_stride = take_apart(arch, num_classes, input_size, None).stride
-        else:
-            output_stride = ARCHS[arch].native_stride
-    model = _assemble(ClassifierSpec(arch, num_classes, output_stride, input_size, stride_plan))
-    load_state(model, state, str(path), allow_new_head=False)
+        spec = replace(spec, num_classes=int(head.weight.shape[0]))
+        model = Classifier(spec, find_network(arch).parts(spec))
+    load_state(model, content, str(path), False, weights_key, ignore)
     return model.eval()
 
 
 def _assemble(spec: ClassifierSpec) -> Classifier:
     """The network of a spec with random weights."""
-    if is_timm(spec.arch):
-        parts = take_apart(spec.arch, spec.num_classes, spec.input_size, spec.output_stride)
-        return Classifier(spec, TimmBackbone(parts.body), parts.head.in_features, parts.stride_changes)
-    backbone: ResNetBackbone | SmallResNet | Vgg16GapBackbone
-    if spec.arch == "resnet_small":
-        backbone = SmallResNet(spec.output_stride)
-    elif spec.arch == "vgg16_gap":
-        backbone = Vgg16GapBackbone(spec.output_stride)
-    elif spec.arch in ARCHS:
-        backbone = ResNetBackbone(spec.arch, spec.output_stride, spec.stride_plan)
-    else:
-        raise unknown_name("network", spec.arch, ARCHS)
-    return Classifier(spec, backbone, backbone.channels, backbone.stride_changes)
+    network = find_network(spec.arch)
+    if (
+        spec.output_stride is None
+        and (wanted := default_output_stride(spec.arch, spec.input_size)) is not None
+    ):
+        try:
+            preferred = replace(spec, output_stride=wanted)
+            return Classifier(preferred, network.parts(preferred))
+        except StrideError:  # its own, then
+            pass
+    return Classifier(spec, network.parts(spec))

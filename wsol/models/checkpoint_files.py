@@ -1,52 +1,116 @@
-"""Reading weights from a file that anybody may have written: never runs code from it, never guesses."""
+"""Reading a checkpoint that anybody may have written: runs no code from it, and gives only dense finite tensors."""
 
 from __future__ import annotations
 
+import argparse
+import collections
+import datetime
+import importlib
+import pathlib
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from wsol.errors import UserError
 
-# Where training scripts put the weights inside their checkpoint, the better ones (averaged) not preferred
-# silently.
-_NESTED = ("state_dict", "model_state_dict", "model", "network", "net")
-# What wrappers (DataParallel, torch.compile, Lightning) put before every name.
-_WRAPPERS = ("module.", "_orig_mod.", "model.")
 # A zip archive, or the pickle stream of torch before 1.6.
 _TORCH_STARTS = (b"PK", b"\x80")
+_MULTIARRAY: Any = importlib.import_module(
+    "numpy._core.multiarray" if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else "numpy.core.multiarray"
+)
+# What scripts put beside the weights and torch does not read by itself. None of it holds code.
+_HARMLESS: list[Any] = [
+    *(
+        argparse.Namespace,
+        collections.defaultdict,
+        list,
+        dict,
+        datetime.datetime,
+        datetime.date,
+        datetime.timedelta,
+    ),
+    (pathlib.PurePosixPath, "pathlib.PosixPath"),
+    (pathlib.PureWindowsPath, "pathlib.WindowsPath"),
+    *(np.dtype, np.ndarray),
+    *(
+        type(np.dtype(kind))
+        for kind in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "U", "S")
+    ),
+    *(  # as numpy 2 and numpy 1 spell them
+        (function, f"{package}.multiarray.{name}")
+        for package in ("numpy._core", "numpy.core")
+        for name, function in (("scalar", _MULTIARRAY.scalar), ("_reconstruct", _MULTIARRAY._reconstruct))
+    ),
+]
+_LARGEST_SET_BYTES = 64 << 30
 
 
-def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file (.pth/.pt/... of torch.save, or .safetensors) by name, on the CPU.
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, at most 200 characters, or its kind where it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
-    Looks inside one level of `state_dict`, `model_state_dict`, `model`, `network` or `net`, and takes off
-    `module.`, `_orig_mod.` and `model.` where every name has them. Raises UserError when the file is
-    missing, damaged, holds objects other than tensors and plain values (they could run code), holds no
-    weights, or holds NaN or infinity.
+
+def read_checkpoint(path: str | PathLike[str]) -> Any:
+    """What a checkpoint file (.pth, .pt, .ckpt ... of torch.save, or .safetensors) holds: tensors and plain values.
+
+    Raises UserError when the file is missing, damaged, or holds objects that could run code when they are loaded.
     """
     file = Path(path)
     if file.is_dir():
         raise UserError(f"{file} is a folder; expected a checkpoint file (.pth, .pt or .safetensors)")
     if not file.is_file():
         raise UserError(f"checkpoint {file} does not exist; check the path")
-    content = _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
-    state = _without_wrappers(_tensors(content, file))
-    broken = [
-        name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()
-    ]
+    return _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
+
+
+def check_tensors(state: Mapping[str, Tensor], file: str) -> None:
+    """Refuse tensors that cannot be a network's weights: UserError naming the first, and how many there are.
+
+    Sparse and quantised tensors, tensors without values (`meta`), more elements than the file stores (an expanded
+    view), number formats below 16 bits, NaN and infinity.
+    """
+    if sum(value.numel() * value.element_size() for value in state.values()) > _LARGEST_SET_BYTES:
+        name = max(state, key=lambda n: state[n].numel())
+        raise UserError(
+            f"checkpoint {file}: {name} has shape {list(state[name].shape)}, which is larger than any network's weights"
+        )
+    wrong = [(name, reason) for name, value in state.items() if (reason := _unusable(value))]
+    if wrong:
+        name, reason = wrong[0]
+        raise UserError(
+            f"checkpoint {file}: {name} {reason} ({len(wrong)} such tensors); save dense float32 or float16 weights"
+        )
+    broken = [n for n, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise UserError(
             f"checkpoint {file} holds NaN or infinite values in {len(broken)} tensors (first: {broken[0]}); "
             f"that training run diverged, use an earlier checkpoint"
         )
-    return state
+
+
+def _unusable(value: Tensor) -> str | None:
+    if value.layout != torch.strided:
+        return f"is sparse ({value.layout})"
+    if value.is_quantized:
+        return "is quantised"
+    if value.device.type == "meta":
+        return "has no values (device meta)"
+    if value.numel() > 1 and value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return f"has shape {list(value.shape)}, but the file stores fewer values"
+    if value.is_floating_point() and value.element_size() < 2:
+        return f"has the number format {str(value.dtype).removeprefix('torch.')}"
+    if value.is_complex():
+        return "holds complex numbers"
+    return None
 
 
 def _read_torch(file: Path) -> Any:
@@ -55,16 +119,29 @@ def _read_torch(file: Path) -> Any:
     if not start.startswith(_TORCH_STARTS):
         raise _damaged(file, f"it starts with {start!r}, which no torch.save writes")
     try:
-        # Only the zip format of torch >= 1.6 can be mapped; mapping reads each tensor when it is copied.
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a pickle protocol other than torch's own is no matter
+            # Only the zip format of torch >= 1.6 can be mapped; mapping reads each tensor when it is copied.
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except pickle.UnpicklingError as error:
-        raise UserError(
-            f"checkpoint {file} holds Python objects besides tensors, and loading them could run code, so it is "
-            f"refused. If you trust its source, save the weights alone once: "
-            f"torch.save(torch.load(OLD, weights_only=False)['state_dict'], NEW)"
-        ) from error
+        raise _holds_objects(file, error) from error
     except (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise _damaged(file, first_line(error)) from error
+    except (MemoryError, RecursionError, AssertionError, NotImplementedError) as error:
+        raise _damaged(file, type(error).__name__) from error
+
+
+def _holds_objects(file: Path, error: pickle.UnpicklingError) -> UserError:
+    """Names the class that stands in the way, and how whoever trusts the file saves its weights alone."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    what = f"an object of {found[1]}" if found else "Python objects besides tensors"
+    return UserError(
+        f"checkpoint {file} holds {what}, and loading it could run code, so it is refused. If you trust its source, "
+        f"save the weights alone once: old = torch.load({file.name!r}, weights_only=False), then "
+        f"torch.save(old.state_dict() if hasattr(old, 'state_dict') else "
+        f"{{k: v for k, v in old.items() if k in ('state_dict', 'model', 'model_state_dict', 'state_dict_ema', "
+        f"'model_ema')}}, 'weights.pth')"
+    )
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
@@ -75,13 +152,8 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
         raise UserError(f"reading {file} needs the package safetensors; pip install safetensors") from error
     try:
         return load_file(file)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, AttributeError, RuntimeError, OSError) as error:
         raise _damaged(file, first_line(error)) from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, at most 200 characters, or its kind where it has no text."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _damaged(file: Path, reason: str) -> UserError:
@@ -89,34 +161,3 @@ def _damaged(file: Path, reason: str) -> UserError:
         f"checkpoint {file} cannot be read ({reason}); it may be cut off or no checkpoint at all: "
         f"fetch it again"
     )
-
-
-def _tensors(content: Any, file: Path) -> dict[str, Tensor]:
-    """The name -> tensor part of what the file held."""
-    if isinstance(content, Mapping):
-        for key in _NESTED:
-            if isinstance(content.get(key), Mapping):
-                content = content[key]
-                break
-        tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-        if tensors:
-            return tensors
-        keys = ", ".join(str(key) for key in list(content)[:8]) or "(nothing)"
-        raise UserError(
-            f"checkpoint {file} holds no weights; its top level has: {keys}. Expected names and tensors, "
-            f"or these under one of {', '.join(_NESTED)}"
-        )
-    raise UserError(
-        f"checkpoint {file} holds a {type(content).__name__}, expected a dict of names and tensors"
-    )
-
-
-def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    stripped = True
-    while stripped:
-        stripped = False
-        for prefix in _WRAPPERS:
-            if all(name.startswith(prefix) for name in state):
-                state = {name.removeprefix(prefix): value for name, value in state.items()}
-                stripped = True
-    return state

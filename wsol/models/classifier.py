@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from wsol.models.head import Outputs, PooledLinear
+from wsol.errors import UserError
+from wsol.models.head import Outputs, PooledLinear, TailHead
+from wsol.models.networks import find_network
 from wsol.models.spec import ClassifierSpec
 
 if TYPE_CHECKING:
     from wsol.methods import Method
     from wsol.models.pretrained import LoadReport
+
+
+class StrideError(UserError):
+    """The network cannot be given this output stride."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A network in parts, with random weights.
+
+    `backbone` makes the final map [N, C, h, w] of images [N, 3, S, S]; `head` the `Outputs` of that map. `stride` is
+    image pixels per cell of the map; `stride_changes` lists in words what was done to reach it.
+    """
+
+    backbone: nn.Module
+    head: PooledLinear | TailHead
+    stride: int
+    stride_changes: tuple[str, ...] = ()
 
 
 class Classifier(nn.Module):
@@ -26,14 +47,12 @@ class Classifier(nn.Module):
     load_report: LoadReport | None = None
     method: Method | None = None
 
-    def __init__(
-        self, spec: ClassifierSpec, backbone: nn.Module, channels: int, stride_changes: tuple[str, ...]
-    ) -> None:
+    def __init__(self, spec: ClassifierSpec, parts: Parts) -> None:
         super().__init__()
-        self.spec = spec
-        self.stride_changes = stride_changes
-        self.backbone = backbone
-        self.head = PooledLinear(channels, spec.num_classes)
+        self.spec = replace(spec, output_stride=parts.stride)
+        self.stride_changes = parts.stride_changes
+        self.backbone = parts.backbone
+        self.head = parts.head
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
@@ -44,7 +63,7 @@ class Classifier(nn.Module):
     def parameters_by_role(self, pretrained: bool) -> dict[str, list[nn.Parameter]]:
         """Every parameter once, under `head`, `new` (layers that no published weights have, where the rest is
         `pretrained`) or `body`."""
-        prefixes = tuple(f"backbone.{name}." for name in getattr(self.backbone, "new_layers", ()))
+        prefixes = find_network(self.spec.arch).fresh
         roles: dict[str, list[nn.Parameter]] = {"body": [], "new": [], "head": []}
         for name, parameter in self.named_parameters():
             new = pretrained and name.startswith(prefixes)

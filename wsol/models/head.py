@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from wsol.models.mode import without_autocast
 
@@ -33,3 +36,27 @@ class PooledLinear(nn.Linear):
         with without_autocast(features.device):
             pooled = features.mean((2, 3), dtype=self.weight.dtype)  # [N, C, h, w] -> [N, C]
             return Outputs(super().forward(pooled), features, {})
+
+
+class TailHead(nn.Module):
+    """A last linear layer behind further layers of the network, which `tail` runs: [N, C, h, w] to [N, D].
+
+    Such a head has no exact class activation map, and `why_no_cam` says why. `tail` belongs to the backbone, which
+    owns its weights.
+    """
+
+    def __init__(
+        self, tail: Callable[[Tensor], Tensor], in_features: int, out_features: int, why_no_cam: str
+    ) -> None:
+        super().__init__()
+        self.tail = tail
+        self.in_features = in_features
+        self.out_features = out_features
+        self.why_no_cam = why_no_cam
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(out_features))
+
+    def forward(self, features: Tensor, class_ids: Tensor | None = None) -> Outputs:
+        vector = self.tail(features)
+        with without_autocast(features.device):
+            return Outputs(linear(vector.to(self.weight.dtype), self.weight, self.bias), features, {})

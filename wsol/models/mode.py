@@ -11,12 +11,13 @@ from torch import nn
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put every module of `model` into evaluation mode, and each back into its own mode afterwards, errors
-    included.
+    """Put every module of `model` into evaluation mode, and each back into its own mode afterwards.
+
+    Errors included, also those of a module whose own `eval` raises.
     """
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
+        model.eval()
         yield
     finally:
         for module, training in modes:

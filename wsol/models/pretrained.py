@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import Any
@@ -9,65 +10,86 @@ from typing import Any
 from torch import Tensor
 
 from wsol.errors import UserError
-from wsol.models.checkpoint_files import first_line, read_state_dict
+from wsol.models.checkpoint_files import check_tensors, first_line, read_checkpoint
 from wsol.models.classifier import Classifier
-from wsol.models.names import ARCHS, is_timm
-from wsol.models.resnet import torchvision_weights
-from wsol.models.timm_backbone import head_name, timm_weights
-
-# Parts of other people's files that our networks leave out on purpose: the dense layers of VGG.
-_LEFT_OUT = {"vgg16_gap": ("backbone.classifier.", "backbone.pre_logits.", "backbone.head.")}
-# Parts that no ImageNet file has: they start fresh when fine-tuning.
-_FRESH = {"vgg16_gap": ("backbone.conv6.",)}
+from wsol.models.file_heads import FileHead, find_head
+from wsol.models.networks import Network, find_network, is_timm
+from wsol.models.weight_sets import WeightSet, choose, is_beside, weight_sets
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Where weights came from and what became of them; names are those of our `Classifier`.
+    """Where weights came from and what became of them.
 
-    `missing`: tensors of the network that the source lacked and that stay random (never any for
-    evaluation). `unexpected`: tensors of the source that were left out. `head_reinitialised`: the head
-    stays random, because the source has none or one of another shape; `source_classes` is the class count
-    of the source's head, if it has one.
+    `missing`: tensors of the network (by our names) that the source lacked and that stay random, never any for
+    evaluation. `left_out`: tensors of the source (by its names) that the network has not. `head_reinitialised`: the
+    head stays random, because the source has none or one of another shape; `source_classes` is the class count of the
+    source's head, if it has one. `weights_key` names the set of weights that was taken, where the source holds several,
+    `other_weights` the others.
     """
 
     source: str
     loaded: int
     missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
+    left_out: tuple[str, ...]
     head_reinitialised: bool
     source_classes: int | None
+    weights_key: str | None = None
+    other_weights: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values, for a run record."""
         return asdict(self)
 
+    def notes(self) -> list[str]:
+        """What a user should be told: other weights that the file holds, and tensors that were left out."""
+        found = []
+        if self.other_weights:
+            found.append(
+                f"{self.source} holds {1 + len(self.other_weights)} sets of weights; taken: '{self.weights_key}'. For "
+                f"another: " + " or ".join(f"--weights-key '{name}'" for name in self.other_weights)
+            )
+        if self.left_out and not self.other_weights:
+            found.append(f"{self.source}: {_some('left out', self.left_out)} that the network has not")
+        return found
 
-def load_pretrained(model: Classifier, path: str | PathLike[str], allow_new_head: bool) -> LoadReport:
-    """Load a checkpoint file into `model` (in place) and report what was taken; also kept as
-    `model.load_report`.
 
-    Understands our own names, torchvision's and timm's. With `allow_new_head` (fine-tuning) a missing head,
-    or one for other classes, is left as initialised, and so are VGG16-GAP's own layers; without it
-    (evaluation) everything must fit. Raises UserError, leaving the model untouched, for an unreadable file,
-    a wrong class count, or weights of another architecture.
+@dataclass(frozen=True)
+class FoundWeights:
+    """A network's weights in a source: the chosen set, its head if it has one, and the names of the other sets."""
+
+    chosen: WeightSet
+    head: FileHead | None
+    others: tuple[str, ...]
+
+
+def load_pretrained(
+    model: Classifier,
+    path: str | PathLike[str],
+    allow_new_head: bool,
+    weights_key: str | None = None,
+    ignore: Sequence[str] = (),
+) -> LoadReport:
+    """Load a checkpoint file into `model` (in place) and report what was taken; also kept as `model.load_report`.
+
+    Understands our own names, torchvision's and timm's, in whatever training scripts wrap them. With `allow_new_head`
+    (fine-tuning) a missing head, or one for other classes, is left as initialised, and so are VGG16-GAP's own layers;
+    without it (evaluation) everything must fit. `weights_key` chooses among several sets of weights; tensors whose
+    names begin with one of `ignore` are passed over. Raises UserError, leaving the model untouched, for an unreadable
+    file, a wrong class count, or weights of another architecture.
     """
-    return load_state(model, read_state_dict(path), str(path), allow_new_head)
+    return load_state(model, read_checkpoint(path), str(path), allow_new_head, weights_key, ignore)
 
 
 def load_imagenet(model: Classifier) -> LoadReport:
     """Load ImageNet weights by name (torchvision's first set, or timm's default) into `model`, in place.
 
-    The head is kept when the model has 1,000 classes. Raises UserError when there are no such weights or
-    when they cannot be downloaded.
+    The head is kept when the model has 1,000 classes. Raises UserError when there are no such weights or when they
+    cannot be downloaded.
     """
     arch = model.spec.arch
-    if not is_timm(arch) and not ARCHS[arch].imagenet:
-        raise UserError(
-            f"{arch} has no ImageNet weights; train it from scratch or give a checkpoint file instead"
-        )
     try:
-        state = timm_weights(arch) if is_timm(arch) else torchvision_weights(arch)
+        state = find_network(arch).imagenet_weights()
     except UserError:
         raise
     except Exception as error:  # the hubs raise errors of their own kinds when the network is down
@@ -79,86 +101,169 @@ def load_imagenet(model: Classifier) -> LoadReport:
     return load_state(model, state, source, allow_new_head=True)
 
 
-def load_state(model: Classifier, state: dict[str, Tensor], source: str, allow_new_head: bool) -> LoadReport:
-    """`load_pretrained` for tensors already in memory; `source` names them in messages and in the report."""
-    arch = model.spec.arch
+def load_state(
+    model: Classifier,
+    content: Mapping[str, Any],
+    source: str,
+    allow_new_head: bool,
+    weights_key: str | None = None,
+    ignore: Sequence[str] = (),
+) -> LoadReport:
+    """`load_pretrained` for what a file held; `source` names it in messages and in the report."""
     ours = model.state_dict()
-    theirs = our_names(state, arch)
-    source_classes, head_fits = _match_head(theirs, ours)
-    if not head_fits and not allow_new_head:
-        found = "no head" if source_classes is None else f"a head for {source_classes} classes"
-        raise UserError(
-            f"{source} has {found}, expected {model.spec.num_classes} classes; give the class count it was "
-            f"trained with, or another checkpoint"
-        )
-    left_out = _LEFT_OUT.get(arch, ())
+    if set(content) == set(ours) and all(content[name].shape == ours[name].shape for name in ours):
+        check_tensors(content, source)
+        model.load_state_dict(content)
+        return _keep(model, LoadReport(source, len(ours), (), (), False, model.spec.num_classes))
+    found = find_weights(model, content, source, allow_new_head, weights_key)
+    return _keep(model, _load(model, found, source, allow_new_head, ignore))
+
+
+def find_weights(
+    model: Classifier, content: Any, source: str, allow_new_head: bool, weights_key: str | None = None
+) -> FoundWeights:
+    """The weights of `model`'s network, whatever its class count, in what a file held; UserError where it has none."""
+    network = find_network(model.spec.arch)
+    body = _body_names(model, network)
+    sets = weight_sets(content, frozenset(body), source)
+    if not sets:
+        raise UserError(_of_another_network(content, body, model.spec.arch, source))
+    chosen = choose(sets, weights_key, source)
+    check_tensors({n: v for n, v in chosen.state.items() if not is_beside(n)}, source)
+    try:
+        head = find_head(chosen.state, chosen.prefix, network.head_names(), frozenset(body), source)
+    except UserError:
+        if not allow_new_head:
+            raise
+        head = None
+    return FoundWeights(chosen, head, tuple(one.name for one in sets if one is not chosen))
+
+
+def _load(
+    model: Classifier, found: FoundWeights, source: str, allow_new_head: bool, ignore: Sequence[str]
+) -> LoadReport:
+    spec, network, ours = model.spec, find_network(model.spec.arch), model.state_dict()
+    chosen, head = found.chosen, found.head
+    body = _body_names(model, network)
     taken = {
-        name: value for name, value in theirs.items() if name in ours and (head_fits or not _is_head(name))
+        ours_name: chosen.state[chosen.prefix + name]
+        for name, ours_name in body.items()
+        if chosen.prefix + name in chosen.state
     }
-    unexpected = sorted(set(theirs) - set(taken))
-    strangers = [n for n in unexpected if not _is_head(n) and not n.startswith(left_out)]
-    missing = [n for n in ours if n not in taken and not _counter(n)]
-    fresh = ("head.", *_FRESH.get(arch, ())) if allow_new_head else ()
-    absent = [n for n in missing if not n.startswith(fresh)]
-    if strangers or absent:
-        raise UserError(
-            f"{source} does not hold the weights of {arch}: {_some('lacks', absent)}; "
-            f"{_some('also has', strangers)}. Choose the architecture it was trained with"
-        )
+    used = {chosen.prefix + name for name in body} | (head.names if head else frozenset())
+    left_out = sorted(set(chosen.state) - used)
+    missing = [n for n in ours if n not in taken and not n.startswith("head.") and not _counter(n)]
+    fresh = network.fresh if allow_new_head else ()
+    absent = [n for n in missing if not n.startswith(fresh)] if fresh else missing
+    foreign = _foreign(left_out, chosen, found.others, body, network, ignore, allow_new_head)
+    if absent or foreign:
+        raise UserError(_does_not_fit(source, spec.arch, absent, foreign))
     for name, value in taken.items():
         if value.shape != ours[name].shape:
             raise UserError(
-                f"{source} does not hold the weights of {arch}: {name} has shape {tuple(value.shape)}, "
-                f"expected {tuple(ours[name].shape)}. Choose the architecture it was trained with"
+                f"{source} does not hold the weights of {spec.arch}: {name} has shape {tuple(value.shape)}, expected "
+                f"{tuple(ours[name].shape)}. Choose the architecture it was trained with"
             )
+    classes = None if head is None else int(head.weight.shape[0])
+    layer = {n: value.shape for n, value in ours.items() if n.startswith("head.")}
+    fits = head is not None and layer == {"head.weight": head.weight.shape, "head.bias": head.bias.shape}
+    if not fits and not allow_new_head:
+        raise UserError(_no_head(source, spec.arch, head, tuple(layer.get("head.weight", ()))))
+    if head is not None and fits:
+        taken |= {"head.weight": head.weight, "head.bias": head.bias}
+    else:
+        missing += layer
+        left_out = sorted((*left_out, *(head.names if head else ())))
     model.load_state_dict(taken, strict=False)
-    report = LoadReport(source, len(taken), tuple(missing), tuple(unexpected), not head_fits, source_classes)
+    return LoadReport(
+        source,
+        len(taken),
+        tuple(missing),
+        tuple(left_out),
+        not fits,
+        classes,
+        chosen.name if found.others or "/" in chosen.name else None,
+        found.others,
+    )
+
+
+def _keep(model: Classifier, report: LoadReport) -> LoadReport:
     model.load_report = report
     return report
 
 
-def head_names(arch: str) -> tuple[str, ...]:
-    """The names under which checkpoints of a network hold its head, ours included."""
-    return ("head", head_name(arch)) if is_timm(arch) else ARCHS[arch].head_names
+def _body_names(model: Classifier, network: Network) -> dict[str, str]:
+    """The network's tensors but for the head: its own name -> ours."""
+    prefix = "backbone." + network.body
+    return {n.removeprefix(prefix): n for n in model.state_dict() if n.startswith("backbone.")}
 
 
-def our_names(state: dict[str, Tensor], arch: str) -> dict[str, Tensor]:
-    """Checkpoint names turned into those of `Classifier`: `fc.weight` -> `head.weight`, the rest -> `backbone.*`.
-
-    A head stored as a 1x1 convolution [K, C, 1, 1] becomes a matrix. Names that are ours already stay. A timm
-    network's own names live one level deeper, under `backbone.body`.
-    """
-    body = "backbone.body." if is_timm(arch) else "backbone."
-    own = any(name.startswith("backbone.") for name in state)
-    head = next((h for h in head_names(arch) if f"{h}.weight" in state), None)
-    renamed: dict[str, Tensor] = {}
-    for name, value in state.items():
-        if head is not None and name in (f"{head}.weight", f"{head}.bias"):
-            matrix = value.flatten(1) if value.ndim == 4 and value.shape[2:] == (1, 1) else value
-            renamed["head." + name.removeprefix(head + ".")] = matrix
-        elif own:
-            renamed[name] = value
-        else:
-            renamed[body + name] = value
-    return renamed
-
-
-def classes_of(state: dict[str, Tensor], arch: str) -> int | None:
-    """How many classes a checkpoint's head has; None without a head."""
-    weight = our_names(state, arch).get("head.weight")
-    return None if weight is None else int(weight.shape[0])
-
-
-def _match_head(theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> tuple[int | None, bool]:
-    """The class count of the source's linear head, if it has one, and whether all of our head is there and fits."""
-    weight = theirs.get("head.weight")
-    shapes = {name: value.shape for name, value in ours.items() if _is_head(name) and not _counter(name)}
-    fits = all(name in theirs and theirs[name].shape == shape for name, shape in shapes.items())
-    return None if weight is None else int(weight.shape[0]), fits
+def _foreign(
+    names: Sequence[str],
+    chosen: WeightSet,
+    others: Sequence[str],
+    body: Mapping[str, str],
+    network: Network,
+    ignore: Sequence[str],
+    fine_tuning: bool,
+) -> list[str]:
+    """Tensors of the file that may have a part in the forward pass of what was trained, and are not in the network."""
+    stages = {name.split(".")[0] for name in body}
+    elsewhere = tuple(p for p in (one.partition(":")[2] for one in others) if p)
+    known = tuple(left.removeprefix("backbone.") for left in network.left_out)
+    found = []
+    for name in names:
+        short = name.removeprefix(chosen.prefix)
+        inside = name.startswith(chosen.prefix) and short.split(".")[0] in stages
+        if (
+            is_beside(short)
+            or short.startswith(known or "\0")
+            or name.startswith((*ignore, *elsewhere) or "\0")
+        ):
+            continue
+        if fine_tuning and not inside:
+            continue
+        found.append(name)
+    return found
 
 
-def _is_head(name: str) -> bool:
-    return name.startswith("head.")
+def _of_another_network(content: Any, body: Mapping[str, str], arch: str, source: str) -> str:
+    names = list(content) if isinstance(content, Mapping) else []
+    for value in content.values() if isinstance(content, Mapping) else ():
+        if isinstance(value, Mapping) and any(isinstance(v, Tensor) for v in value.values()):
+            names = list(value)
+            break
+    there, wanted = ", ".join(map(str, names[:3])), ", ".join(list(body)[:3])
+    return (
+        f"{source} does not hold the weights of {arch}: it has {there} ..., {arch} has {wanted} .... Choose the "
+        "architecture it was trained with"
+    )
+
+
+def _does_not_fit(source: str, arch: str, absent: Sequence[str], foreign: Sequence[str]) -> str:
+    what = f"{source} does not hold the weights of {arch}: {_some('lacks', absent)}; {_some('also has', foreign)}. "
+    if not absent and foreign:
+        start = foreign[0].split(".")[0]
+        return (
+            f"{what}Choose the architecture it was trained with, or, if they have no part in its logits, leave them "
+            f"out with --ignore-weights {start}"
+        )
+    return f"{what}Choose the architecture it was trained with"
+
+
+def _no_head(source: str, arch: str, head: FileHead | None, shape: tuple[int, ...]) -> str:
+    if head is None or not shape:
+        return f"{source} has no head that {arch} knows, so it gives no class's map; is it {arch}, trained to classify?"
+    classes, width = head.weight.shape
+    if width != shape[1]:
+        return (
+            f"{source} has a head for {width} channels, {arch} has {shape[1]}; choose the architecture it was trained "
+            "with"
+        )
+    return (
+        f"{source} has a head for {classes} classes, expected {shape[0]} classes; give the class count it was trained "
+        "with, or another checkpoint"
+    )
 
 
 def _counter(name: str) -> bool:
@@ -166,7 +271,7 @@ def _counter(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def _some(verb: str, names: list[str]) -> str:
+def _some(verb: str, names: Sequence[str]) -> str:
     if not names:
         return f"{verb} nothing"
     shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")

@@ -1,41 +1,47 @@
-"""ResNets (He et al., CVPR 2016, arXiv 1512.03385) up to the final map: torchvision's, and a small one for
-CPUs.
-"""
+"""ResNets (He et al., CVPR 2016, arXiv 1512.03385) up to the final map: torchvision's, and a small one for CPUs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from wsol.models.names import ARCHS
+from wsol.models.classifier import Parts
+from wsol.models.head import PooledLinear
+from wsol.models.spec import ClassifierSpec
 from wsol.models.strides import stages_to_unstride, unstride
 
-_MAKERS: dict[str, Callable[..., torchvision.models.ResNet]] = {
-    "resnet18": torchvision.models.resnet18,
-    "resnet34": torchvision.models.resnet34,
-    "resnet50": torchvision.models.resnet50,
-}
+_NATIVE_STRIDE = 32
+
+
+def build_resnet(spec: ClassifierSpec) -> Parts:
+    """torchvision's ResNet of the spec's name in parts."""
+    backbone = ResNetBackbone(spec.arch, spec.stride, spec.stride_plan)
+    head = PooledLinear(backbone.channels, spec.num_classes)
+    return Parts(backbone, head, spec.stride, backbone.stride_changes)
+
+
+def build_small(spec: ClassifierSpec) -> Parts:
+    """The small network in parts."""
+    backbone = SmallResNet(spec.stride)
+    head = PooledLinear(backbone.channels, spec.num_classes)
+    return Parts(backbone, head, spec.stride, backbone.stride_changes)
 
 
 class ResNetBackbone(nn.Module):
-    """A torchvision ResNet without pooling and head: [N, 3, H, W] -> [N, channels, h, w], h = ceil(H /
-    stride).
+    """A torchvision ResNet without pooling and head: [N, 3, H, W] -> [N, channels, h, w], h = ceil(H / stride).
 
-    Submodules keep torchvision's names, so its weights load unchanged. `stride_changes` says in words which
-    strides were turned to 1.
+    Submodules keep torchvision's names, so its weights load unchanged. `stride_changes` says in words which strides
+    were turned to 1.
     """
 
     def __init__(self, arch: str, output_stride: int, plan: str) -> None:
         super().__init__()
-        net = _MAKERS[arch](weights=None)
+        net = getattr(torchvision.models, arch)(weights=None)
         self.channels: int = net.fc.in_features
         self.conv1, self.bn1, self.relu, self.maxpool = net.conv1, net.bn1, net.relu, net.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
-        names = stages_to_unstride(ARCHS[arch].native_stride, output_stride, plan)
+        names = stages_to_unstride(_NATIVE_STRIDE, output_stride, plan)
         self.stride_changes = tuple(unstride(self, name) for name in names)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -46,10 +52,9 @@ class ResNetBackbone(nn.Module):
 class SmallResNet(nn.Module):
     """A residual network for small images on a CPU: [N, 3, H, W] -> [N, 128, h, w], h = ceil(H / stride).
 
-    Stem of one 3x3 convolution at stride 2 and no pooling, then torchvision's BasicBlocks in widths 32, 64,
-    128 (1, 1 and 2 blocks), which gives 8 x 8 maps at 64 pixels for 0.07 G multiply-adds. The second block
-    of the last stage widens the receptive field from 47 to 79 pixels, so that a 64-pixel image lies inside
-    it.
+    Stem of one 3x3 convolution at stride 2 and no pooling, then torchvision's BasicBlocks in widths 32, 64, 128 (1, 1
+    and 2 blocks), which gives 8 x 8 maps at 64 pixels for 0.07 G multiply-adds. The second block of the last stage
+    widens the receptive field from 47 to 79 pixels, so that a 64-pixel image lies inside it.
     """
 
     channels = 128
@@ -79,14 +84,3 @@ def _widening(channels_in: int, channels: int, stride: int) -> BasicBlock:
         nn.Conv2d(channels_in, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels)
     )
     return BasicBlock(channels_in, channels, stride, shortcut)
-
-
-def torchvision_weights(arch: str) -> dict[str, torch.Tensor]:
-    """ImageNet weights as torchvision names them, downloaded on first use; the first set, which the field
-    uses.
-
-    Raises OSError (URLError without network) or RuntimeError (a damaged download).
-    """
-    name = "vgg16" if arch == "vgg16_gap" else arch
-    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
-    return dict(weights.get_state_dict(progress=False, check_hash=True))

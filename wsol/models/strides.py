@@ -1,7 +1,7 @@
 """Turning strides to 1: how a ResNet's final map is made finer without dilation.
 
-The weights stay as they are, so a stage whose stride is gone sees its input at twice the scale it was
-trained at. Scores depend on this choice, therefore every change is recorded in words.
+The weights stay as they are, so a stage whose stride is gone sees its input at twice the scale it was trained at.
+Scores depend on this choice, therefore every change is recorded in words.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 from torch import nn
 
 _ORDER = {
-    # The reference's rule: the last stages first (layer4 at 224 pixels gives 14 x 14, layer3 as well 28 x
-    # 28).
+    # The reference's rule: the last stages first (layer4 at 224 pixels gives 14 x 14, layer3 as well 28 x 28).
     "late": ("layer4", "layer3", "layer2"),
     # For small images: the image looks twice as large to every layer behind the stem; then as the reference.
     "stem": ("maxpool", "layer4", "conv1"),

@@ -5,21 +5,30 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
+from wsol.models.classifier import Parts
+from wsol.models.head import PooledLinear
+from wsol.models.spec import ClassifierSpec
+
 # Where torchvision's vgg16().features holds its poolings; pool5 is not part of VGG16-GAP.
 _POOLINGS = {"pool3": 16, "pool4": 23, "pool5": 30}
 _DROPPED = {16: ("pool5",), 8: ("pool5", "pool4"), 4: ("pool5", "pool4", "pool3")}
 
 
+def build_vgg16_gap(spec: ClassifierSpec) -> Parts:
+    """VGG16-GAP in parts."""
+    backbone = Vgg16GapBackbone(spec.stride)
+    head = PooledLinear(backbone.channels, spec.num_classes)
+    return Parts(backbone, head, spec.stride, backbone.stride_changes)
+
+
 class Vgg16GapBackbone(nn.Module):
     """VGG16's convolutions and conv6: [N, 3, H, W] -> [N, 1024, h, w], h = floor(H / stride).
 
-    Convolutions up to conv5_3 as in torchvision (same names, so its weights load), no pool5, then conv6:
-    3x3, 1024 channels, ReLU. Smaller strides drop pool4 (8) and pool3 (4) too. conv6 never has ImageNet
-    weights.
+    Convolutions up to conv5_3 as in torchvision (same names, so its weights load), no pool5, then conv6: 3x3, 1024
+    channels, ReLU. Smaller strides drop pool4 (8) and pool3 (4) too. conv6 never has ImageNet weights.
     """
 
     channels = 1024
-    new_layers = ("conv6",)
 
     def __init__(self, output_stride: int) -> None:
         super().__init__()

@@ -14,13 +14,15 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
+import tyro
 from typing_extensions import Doc
 
 from wsol.command_line import parse
 from wsol.errors import UserError
 from wsol.files.strict_yaml import read_yaml
 from wsol.methods import METHODS, Method, method_named
-from wsol.models.names import check_arch, default_output_stride
+from wsol.models.networks import default_output_stride, find_network
+from wsol.models.pixels import IMAGENET, Interpolation
 
 C = TypeVar("C", bound=type)
 
@@ -77,8 +79,14 @@ class TrainConfig:
     """Folder or .zip of the images, where they are not where the manifest says."""
     classes: int | None = None
     """Train on the first N classes of the manifest only; labels stay as they are."""
-    size: int = 64
-    """Side of the network's input in pixels."""
+    size: Annotated[int | None, tyro.conf.arg(aliases=["--input-size"])] = None
+    """Side of the network's input in pixels (default: with --pretrained that of the network's own weights, else 64)."""
+    mean: tuple[float, float, float] | None = None
+    """Mean of the input's red, green and blue, of pixels in [0, 1] (default: that of the network's own weights)."""
+    std: tuple[float, float, float] | None = None
+    """Standard deviation of the same."""
+    interpolation: Interpolation | None = None
+    """How images are resized (default: as for the network's own weights)."""
     train_resize: int | None = None
     """Side that training images are resized to before the random crop (default: size * 256 / 224)."""
     workers: int | None = None
@@ -95,6 +103,8 @@ class TrainConfig:
     """Which strides give way to reach it: late stages, or a ResNet's first pooling (small images)."""
     pretrained: str | None = None
     """Start from 'imagenet' weights, or from a .safetensors or .pth FILE (its head may differ)."""
+    weights_key: str | None = None
+    """Which of several sets of weights in --pretrained FILE is taken, such as state_dict_ema."""
     fresh_head: bool = False
     """With --pretrained, start the head at random even where the weights have one for as many classes."""
 
@@ -179,8 +189,10 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UserError(f"{_flag(name)} must be a number above 0, got {value}")
-        if self.train_resize is not None and self.train_resize < self.size:
-            raise UserError(f"--train-resize {self.train_resize} is smaller than --size {self.size}")
+        IMAGENET.changed(self.mean, self.std)  # refuses illegal values
+        known = self.size is not None or self.pretrained is None  # else the weights say it
+        if self.train_resize is not None and known and self.train_resize < self.side:
+            raise UserError(f"--train-resize {self.train_resize} is smaller than --size {self.side}")
         if self.batch_size % self.accumulate:
             raise UserError(
                 f"--batch-size {self.batch_size} is not a multiple of --accumulate {self.accumulate}"
@@ -189,7 +201,7 @@ class TrainConfig:
             raise UserError("--nesterov needs a --momentum above 0; add --no-nesterov")
         if self.fresh_head and self.pretrained is None:
             raise UserError("--fresh-head does nothing without --pretrained; leave it out")
-        check_arch(self.arch)
+        find_network(self.arch)
         self._check_method()
 
     def _check_method(self) -> None:
@@ -210,11 +222,16 @@ class TrainConfig:
             )
 
     @property
-    def stride(self) -> int:
-        """The output stride, the default filled in."""
-        if self.output_stride is not None:
+    def side(self) -> int:
+        """Side of the network's input; 64 pixels where neither --size nor the weights say it."""
+        return 64 if self.size is None else self.size
+
+    @property
+    def stride(self) -> int | None:
+        """The output stride, the default filled in; None leaves it to a network whose strides are not listed."""
+        if self.output_stride is not None or not find_network(self.arch).strides:
             return self.output_stride
-        return default_output_stride(self.arch, self.size)
+        return default_output_stride(self.arch, self.side)
 
     @property
     def base_lr(self) -> float:
@@ -236,7 +253,7 @@ class TrainConfig:
     @property
     def resize(self) -> int:
         """Side that training images are resized to before the random crop."""
-        return round(self.size * 256 / 224) if self.train_resize is None else self.train_resize
+        return round(self.side * 256 / 224) if self.train_resize is None else self.train_resize
 
     def make_method(self) -> Method:
         """The method with its settings; a `UserError` for an unknown name, or an illegal or missing value."""

@@ -13,6 +13,7 @@ from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError, describe_os_error
 from wsol.loading import ImageReader
 from wsol.machine.distributed import World, wait_for_all
+from wsol.models.pixels import Interpolation
 from wsol.training.batches import Images
 from wsol.training.pixels import (
     AUTO_LIMIT_BYTES,
@@ -73,23 +74,35 @@ def first_classes(split: Split, count: int) -> Split:
 
 
 def open_images(
-    split: Split, root: str, side: int, config: TrainConfig, world: World, report: Reporter
+    split: Split,
+    root: str,
+    side: int,
+    interpolation: Interpolation,
+    config: TrainConfig,
+    world: World,
+    report: Reporter,
 ) -> Images:
-    """A split's images at a side: from the cache (made now where it is missing), or read as they are
-    needed.
-    """
+    """A split's images at a side: from the cache (made now where it is missing), or read as they are needed."""
     labels = split.labels.astype(np.int64)
     cached = config.cache == "on" or (
         config.cache == "auto" and pixel_bytes(len(split), side) < AUTO_LIMIT_BYTES
     )
     if not cached:
-        return Images(labels, decode=Decode(ImageReader(split, root), side))
-    file = pixel_file(split, root, side)
+        return Images(labels, decode=Decode(ImageReader(split, root), side, interpolation))
+    file = pixel_file(split, root, side, interpolation=interpolation)
     if world.first and not _usable(file, len(split), side):
         began = time.monotonic()
         with barred(report, "decoding images once", len(split)) as bar:
             try:
-                make_pixels(file, split, root, side, workers=config.workers or 0, progress=bar.advance)
+                make_pixels(
+                    file,
+                    split,
+                    root,
+                    side,
+                    workers=config.workers or 0,
+                    interpolation=interpolation,
+                    progress=bar.advance,
+                )
             except OSError as error:
                 raise UserError(f"{describe_os_error(error)}; or add --cache off") from error
         took = duration(time.monotonic() - began)

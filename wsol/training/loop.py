@@ -137,7 +137,7 @@ class Trainer:
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 images on the device to the network's input."""
-        return normalize_images(images).contiguous(memory_format=self.layout)
+        return normalize_images(images, self.model.spec.input).contiguous(memory_format=self.layout)
 
     # --- steps
 
@@ -185,10 +185,10 @@ class Trainer:
         """The rest of the current epoch's steps, with checkpoints in between; `Stopped` when a signal came."""
         job, config, position = self.job, self.job.config, self.position
         order = epoch_order(config.seed, position.epoch, len(job.train))
-        crops = epoch_crops(config.seed, position.epoch, len(job.train), config.resize, config.size)
+        crops = epoch_crops(config.seed, position.epoch, len(job.train), config.resize, config.side)
         plans = self._plans(order, crops)
         pin = job.device.type == "cuda"
-        batches = make_batches(job.train, plans, config.size, workers=config.workers or 0, pin_memory=pin)
+        batches = make_batches(job.train, plans, config.side, workers=config.workers or 0, pin_memory=pin)
         title = f"epoch {position.epoch + 1}/{config.epochs}"
         with barred(job.report, title, self.steps_per_epoch) as bar, closing(cast(Any, batches)):
             while position.step_in_epoch < self.steps_per_epoch:
@@ -243,7 +243,7 @@ class Trainer:
         if images is None:
             return None
 
-        size = job.config.size
+        size = job.config.side
         rows = np.arange(len(images))[world.rank :: world.size]
         chunk = max(1, min(256, job.config.batch_size // self.parts * 2))
         plans = [

@@ -25,6 +25,7 @@ from wsol.files.regular import open_regular
 from wsol.images import open_root
 from wsol.loading import ImageReader, ordered_map, resize_rgb
 from wsol.manifest import split_hash
+from wsol.models.pixels import Interpolation
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -41,9 +42,12 @@ def pixel_bytes(images: int, side: int) -> int:
     return images * side * side * 3
 
 
-def pixel_file(split: Split, root: str, side: int, folder: Path = CACHE) -> Path:
+def pixel_file(
+    split: Split, root: str, side: int, folder: Path = CACHE, interpolation: Interpolation = "bilinear"
+) -> Path:
     """Where the pixels of a split are kept. An image that was replaced gives another name."""
-    digest = hashlib.sha256(f"pillow-bilinear-2 {split_hash(split)} {Path(root).resolve()} {side}".encode())
+    recipe = f"pillow-{interpolation}-2 {split_hash(split)} {Path(root).resolve()} {side}"
+    digest = hashlib.sha256(recipe.encode())
     digest.update(images_state(split, root).encode())
     return folder / f"{digest.hexdigest()[:20]}-{side}.pixels"
 
@@ -110,6 +114,7 @@ def make_pixels(
     side: int,
     *,
     workers: int,
+    interpolation: Interpolation = "bilinear",
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Decode a whole split into a file; `progress` is told how many images are done.
@@ -120,7 +125,7 @@ def make_pixels(
     file.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(file.parent)
     chunks = [range(i, min(i + _CHUNK, len(split))) for i in range(0, len(split), _CHUNK)]
-    job = Decode(ImageReader(split, root), side)
+    job = Decode(ImageReader(split, root), side, interpolation)
     before = images_state(split, root)
 
     def write(stream: BinaryIO) -> None:
@@ -148,9 +153,10 @@ class Decode:
 
     reader: ImageReader
     side: int
+    interpolation: Interpolation = "bilinear"
 
     def __call__(self, rows: range | npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         out = np.empty((len(rows), self.side, self.side, 3), np.uint8)
         for i, row in enumerate(rows):
-            out[i] = resize_rgb(self.reader.read(int(row)), self.side)
+            out[i] = resize_rgb(self.reader.read(int(row)), self.side, self.interpolation)
         return out

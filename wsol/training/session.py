@@ -13,7 +13,7 @@ from wsol.files.atomic_write import remove_unfinished
 from wsol.files.lock import locked
 from wsol.machine.device import describe_device, pick_device, settings_put_back, settle
 from wsol.machine.distributed import World, agree_on, from_first, joined, wait_for_all, world_from_environment
-from wsol.models import ClassifierSpec, build_classifier
+from wsol.models import ClassifierSpec, build_classifier, find_network
 from wsol.runs.made_by import made_by
 from wsol.runs.record import CHECKPOINTS, RECORD, Run, load_run, resume_command, update_run, write_run
 from wsol.training.checkpoint import checkpoint_files
@@ -83,7 +83,7 @@ def _train(
     elif config.out is not None:
         refuse_used(Path(config.out))
     device = pick_device(config.device, world.local_rank)
-    config = settle(config, device)
+    config = settle(_with_size(config), device)
     with ExitStack() as stack:
         stack.enter_context(settings_put_back(deterministic=config.deterministic))
         stop = stack.enter_context(StopRequest())
@@ -111,6 +111,13 @@ def _shared(config: TrainConfig) -> dict[str, Any]:
     return {k: v for k, v in config.to_dict().items() if k not in _OF_ONE_HOST}
 
 
+def _with_size(config: TrainConfig) -> TrainConfig:
+    """With pretrained weights the default size is the one that they were made for."""
+    if config.size is not None or config.pretrained is None:
+        return replace(config, size=config.side)
+    return replace(config, size=find_network(config.arch).input_pixels().size)
+
+
 def _build(
     config: TrainConfig,
     data: Data,
@@ -121,17 +128,28 @@ def _build(
     stop: StopRequest,
 ) -> Job:
     """Network and images, checked; no directory has been made yet, so a mistake leaves nothing behind."""
-    spec = ClassifierSpec(config.arch, len(data.classes), config.stride, config.size, config.stride_plan)
+    pixels = find_network(config.arch).input_pixels().changed(config.mean, config.std, config.interpolation)
+    spec = ClassifierSpec(
+        config.arch, len(data.classes), config.stride, config.side, config.stride_plan, pixels
+    )
     begun = resumed is not None and bool(checkpoint_files(resumed.dir / CHECKPOINTS))
     pretrained = None if begun else config.pretrained  # a checkpoint has the weights
-    seed = network_seed(config.seed)
     model = build_classifier(
-        spec, pretrained=pretrained, seed=seed, method=config.make_method(), fresh_head=config.fresh_head
+        spec,
+        pretrained=pretrained,
+        seed=network_seed(config.seed),
+        method=config.make_method(),
+        fresh_head=config.fresh_head,
+        weights_key=config.weights_key,
     )
-    images = open_images(data.train, data.root, config.resize, config, world, report)
+    for note in model.load_report.notes() if model.load_report else ():
+        report.line(f"note: {note}")
+    config = replace(config, output_stride=model.spec.output_stride)
+    kind = pixels.interpolation
+    images = open_images(data.train, data.root, config.resize, kind, config, world, report)
     validation = None
     if data.validation is not None:
-        validation = open_images(data.validation, data.root, config.size, config, world, report)
+        validation = open_images(data.validation, data.root, config.side, kind, config, world, report)
     identity = made_by(config.to_dict(), data.manifest.hash())
     job = Job(config, Path(), model, images, validation, device, world, report, stop, made_by=identity)
     job.steps_per_epoch  # noqa: B018  (refuses a batch that does not fit)
@@ -194,7 +212,7 @@ def _interrupted(run: Run, trainer: Trainer) -> Outcome:
 def _announce(trainer: Trainer, data: Data) -> None:
     job, config, position = trainer.job, trainer.job.config, trainer.position
     spec = job.model.spec
-    side = -(-spec.input_size // spec.output_stride)
+    side = -(-spec.input_size // spec.stride)
     machine = describe_device(job.device)
     where = f"{job.device.type}, {machine['threads']} threads" if "threads" in machine else machine["name"]
     several = f", {job.world.size} processes" if job.world.size > 1 else ""

@@ -62,7 +62,7 @@ def draw_for_part(trainer: Trainer, images: int, part: int) -> tuple[Any] | None
     if config.method_schedule == "linear" and schedule_draw(config.seed, position.step) >= progress:
         return None
     generator = method_generator(config.seed, position.step, part)
-    return (trainer.method.draw(images, (config.size, config.size), generator, progress),)
+    return (trainer.method.draw(images, (config.side, config.side), generator, progress),)
 
 
 @contextmanager

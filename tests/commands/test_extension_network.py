@@ -1,0 +1,69 @@
+"""A network from outside the package is built, trained and localized by the product as it is, with its own input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from eval.evaluate import localize
+from eval.localize_config import LocalizeConfig
+from eval.metrics.results_json import read_results
+from tests.helpers.dummy_network import TINY, TinyNet
+from tests.helpers.tiny_dataset import make_tiny_dataset, tiny_config
+from wsol.models import NETWORKS
+from wsol.training.progress import Silent
+from wsol.training.session import train
+
+
+@pytest.fixture(autouse=True)
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(NETWORKS, "tiny", TINY)
+
+
+def test_a_network_from_outside_trains_and_localizes(tmp_path: Path) -> None:
+    manifest = make_tiny_dataset(tmp_path)
+    run = train(tiny_config(manifest, arch="tiny", epochs=1, out="run"), report=Silent()).run
+    recorded = yaml.safe_load((run.dir / "run.yaml").read_text())["classifier"]
+    assert recorded["pixels"]["mean"] == [0.5, 0.4, 0.3]
+    assert (recorded["output_stride"], recorded["pixels"]["interpolation"]) == (4, "bicubic")
+    localize(LocalizeConfig(run=run.dir, device="cpu", bootstrap=0, pictures=0))
+    assert read_results(run.dir / "eval")["provenance"]["classifier"]["pixels"] == recorded["pixels"]
+
+
+def test_its_checkpoint_is_read_at_its_own_size_and_mean_or_at_those_asked_for(tmp_path: Path) -> None:
+    manifest = make_tiny_dataset(tmp_path)
+    torch.save({"state_dict": TinyNet().state_dict(), "best_acc1": 3.0}, tmp_path / "w.pth")
+
+    def localized(**options: object) -> dict[str, object]:
+        config = LocalizeConfig(
+            checkpoint=tmp_path / "w.pth",
+            arch="tiny",
+            dataset=str(manifest),
+            device="cpu",
+            bootstrap=0,
+            pictures=0,
+            out=tmp_path / f"out{len(options)}",
+            **options,  # type: ignore[arg-type]
+        )
+        found = localize(config)
+        assert found is not None
+        return found[1]["provenance"]["classifier"]
+
+    own = localized()
+    assert (own["input_size"], own["pixels"]) == (32, TINY.input_pixels().to_dict())
+    asked = localized(size=48, mean=(0.1, 0.1, 0.1))
+    assert (asked["input_size"], asked["pixels"]["mean"]) == (48, [0.1, 0.1, 0.1])  # type: ignore[index]
+
+
+def test_with_pretrained_weights_the_default_size_is_theirs(tmp_path: Path) -> None:
+    manifest = make_tiny_dataset(tmp_path)
+    torch.save(TinyNet(7).state_dict(), tmp_path / "w.pth")
+    config = tiny_config(
+        manifest, arch="tiny", epochs=1, size=None, pretrained=str(tmp_path / "w.pth"), out="run"
+    )
+    run = train(config, report=Silent()).run
+    assert (run.spec.input_size, run.config["size"]) == (32, 32)
