@@ -1,6 +1,7 @@
 """Broken inputs by the thousand: each gives a manifest that holds, or one clear error; never anything else.
 
     python benchmarks/fuzz_inputs.py [--cases 100000] [--seed 0] [--kinds voc,coco]
+    python benchmarks/fuzz_inputs.py --kinds prepare --cases 10000      # whole commands, on every layout
 
 Each case takes a small valid dataset (texts, XML, JSON, CSV, YAML, zip and tar archives), breaks one of its files in
 one to four places, and reads it. Accepted outcomes:
@@ -33,6 +34,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -43,8 +45,10 @@ from tests.datasets.test_read_imagenet import LAYOUTS, devkit, train_files, val_
 from tests.datasets.test_read_openimages import openimages_files
 from tests.datasets.test_read_voc import voc_files
 from tests.datasets.test_read_wsol_metadata import BOXES
+from tests.helpers import layouts
 from tests.helpers.dataset_trees import tiny_files, write_tree
-from wsol import prepare
+from tests.helpers.layouts import Layout
+from wsol import preparation, prepare
 from wsol.audit import audit_manifest
 from wsol.datasets import cards
 from wsol.datasets.cards import parse_card
@@ -58,7 +62,7 @@ from wsol.datasets.voc import read_voc
 from wsol.datasets.wsol_metadata import read_wsol_metadata
 from wsol.errors import UserError
 from wsol.files.archives import unpack_tar
-from wsol.images import FileRoot, open_root, safe_relative
+from wsol.images import IMAGE_SUFFIXES, FileRoot, open_root, safe_relative
 from wsol.manifest import Manifest, Sample, Split, load_manifest, write_manifest
 
 Files = dict[str, bytes]
@@ -285,6 +289,48 @@ def run_command(files: Files, scratch: Path) -> Manifest:
     return load_manifest(out)
 
 
+def run_prepare(layout: Layout, files: Files, scratch: Path) -> Manifest:
+    """`prepare` on a layout of tests/helpers/layouts.py; every image of the source must be in a split or be counted."""
+    source = write_tree(scratch / "source", files)
+    name, *options = layout.command
+    options = [str(source) if o == "SOURCE" else o for o in options]
+    out = scratch / "made"
+    sheets = (
+        contextlib.nullcontext()
+        if random.random() < SHEETS
+        else mock.patch.object(preparation, "write_sheet")
+    )
+    with contextlib.redirect_stdout(io.StringIO()), sheets:
+        prepare.main([name, *options, "--source", str(source), "--out", str(out)])
+    manifest = load_manifest(out)
+    named = {split.path(row) for split in manifest.splits.values() for row in range(len(split))}
+    named |= {mask for split in manifest.splits.values() for masks in split.masks.values() for mask in masks}
+    named |= {mask for split in manifest.splits.values() for mask in split.ignore_masks.values()}
+    below = source.as_posix()[len(manifest.root or "") :].strip("/") if manifest.root else ""
+    there = {
+        f"{below}/{n}".strip("/") for n in open_root(source).names() if n.lower().endswith(IMAGE_SUFFIXES)
+    }
+    findings = json.loads((out / "audit.json").read_text(encoding="utf-8"))["findings"]
+    counted = sum(f["count"] for f in findings if f["check"] == "surplus")
+    if manifest.root is not None and len(there - named) > counted:
+        raise AssertionError(f"{len(there - named)} images are in no split, but {counted} are counted")
+    return manifest
+
+
+def prepare_kinds(scratch: Path) -> dict[str, Kind]:
+    """The layouts that lie in folders, each read by the whole command."""
+    found = {}
+    for name, layout in layouts.LAYOUTS.items():
+        if "zip" in name:
+            continue
+        texts = [n for n in layout.files if not n.lower().endswith(IMAGE_SUFFIXES)]
+        pictures = [n for n in layout.files if n not in texts][:2]
+        found[f"prepare: {name}"] = Kind(
+            layout.files, (*texts, *pictures), lambda f, layout=layout: run_prepare(layout, f, scratch)
+        )
+    return found
+
+
 def kinds(scratch: Path) -> dict[str, Kind]:
     """Every kind of input."""
     images, texts = openimages_files()
@@ -340,9 +386,12 @@ def kinds(scratch: Path) -> dict[str, Kind]:
             {"data.tgz": gzip.compress(tarred(tiny), mtime=0)}, ("data.tgz",), lambda f: read_tar(f, scratch)
         ),
         "command": Kind(photographs, tuple(photographs), lambda f: run_command(f, scratch)),
+        **prepare_kinds(scratch),
     }
 
 
+SHEETS = 0.1
+"""Share of whole commands that draw their contact sheet too."""
 WEIGHTS = {
     "zip": 0.3,
     "tar": 0.15,
@@ -399,9 +448,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=place) as folder:
         scratch = Path(folder)
         every = kinds(scratch)
-        chosen = options.kinds.split(",") if options.kinds else list(every)
+        wanted = options.kinds.split(",")
+        chosen = [n for n in every if not options.kinds or n in wanted or n.partition(":")[0] in wanted]
+        if options.kinds == "prepare":
+            WEIGHTS.update(dict.fromkeys(chosen, 1.0))
         outcomes: dict[str, Counter[str]] = {name: Counter() for name in chosen}
-        shares = [WEIGHTS.get(name, 1.0) for name in chosen]
+        shares = [WEIGHTS.get(name, 0.005 if name.startswith("prepare:") else 1.0) for name in chosen]
         start, cpu = time.perf_counter(), time.process_time()
         for case in range(options.cases):
             seed = options.seed * 1_000_000_000 + case
@@ -411,11 +463,11 @@ def main() -> None:
             except Exception as error:
                 print(f"DEFECT in {name}, seed {seed}: {type(error).__name__}: {error}", file=sys.stderr)
                 raise
-        print(f"{'kind':<16}{'cases':>8}{'manifest':>10}{'error':>8}{'of these with line':>20}")
+        print(f"{'kind':<52}{'cases':>8}{'manifest':>10}{'error':>8}{'of these with line':>20}")
         for name, found in outcomes.items():
             lined = found["error with line"]
             print(
-                f"{name:<16}{found.total():>8}{found['manifest']:>10}{found['error'] + lined:>8}{lined:>20}"
+                f"{name:<52}{found.total():>8}{found['manifest']:>10}{found['error'] + lined:>8}{lined:>20}"
             )
         seconds = f"{time.perf_counter() - start:.0f} s ({time.process_time() - cpu:.0f} s of CPU)"
         print(f"{options.cases} cases, seed {options.seed}, no defect, {seconds}")

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.fuzz_inputs import Kind, clear, kinds, mutate, run_case
+from tests.helpers.layouts import LAYOUTS
 
 NAMES = (
     *(
@@ -34,7 +35,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Kind],
 
 
 def test_every_kind_is_known(prepared: tuple[dict[str, Kind], Path]) -> None:
-    assert set(prepared[0]) == set(NAMES)
+    assert {n for n in prepared[0] if not n.startswith("prepare:")} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -60,6 +61,13 @@ def test_the_whole_command_leaves_a_manifest_or_nothing(
 ) -> None:
     every, scratch = prepared
     assert run_case(every["command"], seed, scratch)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted(f"prepare: {n}" for n in LAYOUTS if "zip" not in n))
+def test_whole_commands_on_every_layout(prepared: tuple[dict[str, Kind], Path], name: str) -> None:
+    every, scratch = prepared
+    assert run_case(every[name], 1, scratch)
 
 
 def test_mutation_changes_something() -> None:
