@@ -63,7 +63,9 @@ def draw_contact_sheet(
     height = look.heading + sum(look.heading + n * tall for n in rows.values()) + look.gap
     sheet = Image.new("RGB", (look.gap + look.columns * step, height), PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((look.gap, 8), fit_text(pen, _title(manifest, blocks, seed), sheet.width, 14), fill=INK, font=font(14))
+    pen.text(
+        (look.gap, 8), fit_text(pen, _title(manifest, blocks, seed), sheet.width, 14), fill=INK, font=font(14)
+    )
     top = look.heading
     for role, chosen in blocks.items():
         split = manifest.splits[role]
