@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @functools.lru_cache(maxsize=8)
 def font(size: int) -> Any:
-    """DejaVu Sans, which comes with matplotlib (Latin, Greek, Cyrillic, Arabic), at a size in pixels; Pillow's own where it
-    is not there."""
+    """DejaVu Sans, which comes with matplotlib (Latin, Greek, Cyrillic, Arabic), at a size in pixels; Pillow's own where
+    it is not there."""
     matplotlib = importlib.util.find_spec("matplotlib")  # not imported: that takes longer than drawing
     for folder in (matplotlib.submodule_search_locations or []) if matplotlib else []:
         file = Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
@@ -41,7 +41,7 @@ def fit_text(
 ) -> str:
     """The text, shortened with "..." to a width in pixels: its beginning (names) or its end (ids) is kept.
 
-    Characters that cannot be printed become question marks, those that the font does not have their code, such as U+6843.
+    Characters that cannot be printed become question marks, those that the font lacks their code, such as U+6843.
     """
     text = "".join(c if c.isprintable() else "?" for c in text)
     text = "".join(c if has_glyph(c, size) else f"U+{ord(c):04X} " for c in text)

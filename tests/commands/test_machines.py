@@ -1,4 +1,4 @@
-"""Machines as they are: output that cannot spell a name, installations without a home, pictures without the right font."""
+"""Machines as they are: output that cannot spell a name, pictures whose font lacks its characters."""
 
 from __future__ import annotations
 
