@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @functools.lru_cache(maxsize=8)
 def font(size: int) -> Any:
-    """DejaVu Sans, which comes with matplotlib (Latin, Greek, Cyrillic, Arabic), at a size in pixels; Pillow's own where
-    it is not there."""
+    """DejaVu Sans, which comes with matplotlib (Latin, Greek, Cyrillic, Arabic), at a size in pixels; Pillow's own
+    where it is not there."""
     matplotlib = importlib.util.find_spec("matplotlib")  # not imported: that takes longer than drawing
     for folder in (matplotlib.submodule_search_locations or []) if matplotlib else []:
         file = Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
