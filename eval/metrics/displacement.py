@@ -65,11 +65,11 @@ def _displacement(
     if not counted:
         return None
     entry: dict[str, Any] = {"frame_size": protocol.frame_size, "num_images": counted}
+    varies = bootstrap.resamples > 0 and counted > 1
     for i, name in enumerate(("dx", "dy")):
-        law = Law(
-            float(means[0, i]), float(np.nanvar(means[1:, i])) if bootstrap.resamples else 0.0, counted - 1
-        )
-        entry[name] = {"value": law.value, "ci95": list(law.interval()) if bootstrap.resamples else None}
+        value = float(means[0, i])
+        spread = Law(value, float(np.nanvar(means[1:, i])), counted - 1).interval() if varies else None
+        entry[name] = {"value": value, "ci95": list(spread) if spread else None}
     return entry
 
 
