@@ -130,7 +130,7 @@ def summarize(
         if p.name in masks:
             outcomes[p.name] = finish_histograms(p, masks[p.name].sums, images, bootstrap.units(images))
         else:
-            outcomes[p.name] = _finish(p, curves[p.name], chosen.get(p.name), bootstrap)
+            outcomes[p.name] = finish_curves(p, curves[p.name], chosen.get(p.name), bootstrap)
     return {p.name: outcomes[p.name] for p in protocols}
 
 
@@ -148,7 +148,8 @@ def _why_not(store: Records, protocol: Protocol, chosen: Mapping[str, Chosen]) -
     return None
 
 
-def _finish(protocol: Protocol, sums: Curves, given: Chosen | None, bootstrap: Bootstrap) -> Outcome:
+def finish_curves(protocol: Protocol, sums: Curves, given: Chosen | None, bootstrap: Bootstrap) -> Outcome:
+    """The outcome of a protocol of boxes from its summed curves; `given` are thresholds chosen elsewhere."""
     grid = sums.grid
     shares = [sums.percent(iou) for iou in protocol.iou_thresholds]  # each [1 + B, T]
     curves = np.stack([share[0] for share in shares])  # [K, T]

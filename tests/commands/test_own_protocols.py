@@ -11,7 +11,7 @@ import pytest
 from eval.boxes.frames import Frame
 from eval.localize import main
 from eval.maps.normalization import normalize, upsample
-from eval.metrics.objects import PxAP
+from eval.metrics.objects import PixelMetric
 from eval.metrics.results_json import read_results
 from eval.protocols import PROTOCOLS
 from eval.records.truth import read_truth
@@ -60,7 +60,7 @@ def test_another_threshold_step_is_scored(tmp_path: Path) -> None:
     frame = Frame.of("resize", 224)
     (batch,) = frame_maps.batches(np.arange(len(split)))
     for name, step in (("pxap", 0.001), ("coarse", 0.01)):
-        metric = PxAP(replace(PROTOCOLS["pxap"], threshold_step=step), resamples=0)
+        metric = PixelMetric(replace(PROTOCOLS["pxap"], threshold_step=step), resamples=0)
         for i, raw in enumerate(batch.maps["resize"]):
             score, _ = normalize(upsample(np.asarray(raw), (224, 224)), "minmax")
             mask = read_truth(split, i, files, frame).mask

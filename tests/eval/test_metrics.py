@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from eval.metrics.objects import MaxBoxAcc, MaxBoxAccV2, PxAP
+from eval.maps.normalization import score_levels
+from eval.metrics.objects import BoxAccuracy, MaxBoxAcc, MaxBoxAccV2, PixelMetric, PxAP
 from eval.protocols import PROTOCOLS, protocol_named
 from tests.eval.test_pixels import naive_pxap
 from tests.helpers.contour_oracle import reference_loop
@@ -73,9 +74,11 @@ def test_pxap_equals_its_definition() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: MaxBoxAcc(PROTOCOLS["top1_loc"]), "needs more than"),
-        (lambda: MaxBoxAcc(protocol_named("maxboxacc_transferred")), "needs more than"),
-        (lambda: PxAP(PROTOCOLS["maxboxacc"]), "not one of masks"),
+        (lambda: BoxAccuracy(PROTOCOLS["top1_loc"]), "needs more than"),
+        (lambda: BoxAccuracy(protocol_named("maxboxacc_transferred")), "needs more than"),
+        (lambda: BoxAccuracy(PROTOCOLS["cam2016"]), "needs raw maps"),
+        (lambda: PixelMetric(protocol_named("pxap@max")), "needs raw maps"),
+        (lambda: PixelMetric(PROTOCOLS["maxboxacc"]), "not one of masks"),
         (lambda: MaxBoxAcc().update(np.zeros((2, 4, 4)), [np.zeros((0, 4))]), "boxes of 1 images"),
         (lambda: MaxBoxAcc().update(np.zeros((4, 4)), []), r"\[n, H, W\]"),
         (lambda: MaxBoxAcc().update(np.full((1, 4, 4), 1.5), [np.zeros((0, 4))]), r"\[0, 1\]"),
@@ -105,3 +108,51 @@ def test_a_batch_without_images_changes_nothing() -> None:
     boxes.update(one, [np.array([[2, 2, 6, 6]])])
     masks.update(one, one)
     assert (boxes.compute().value, masks.compute().value) == (100.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        pytest.param([0.25, 0.25, 0.75, 0.75], id="in [0, 1]"),
+        pytest.param([125, 94, 375, 281], id="in pixels of the image"),
+        pytest.param([float("nan"), 56, 168, 168], id="NaN"),
+        pytest.param([-56, -56, 168, 168], id="negative"),
+        pytest.param([168, 56, 56, 168], id="turned around"),
+        pytest.param([56.5, 56, 168, 168], id="fractional"),
+    ],
+)
+def test_boxes_that_are_none_of_the_frame_are_refused(box: list[float]) -> None:
+    """They gave 0.00 without a word, or were truncated."""
+    metric = MaxBoxAcc(resamples=0)
+    with pytest.raises(ValueError, match=r"image 1 of the batch: box .* whole pixels of the 224 x 224 frame"):
+        metric.update(np.zeros((2, 224, 224)), [[[0, 0, 224, 224]], [box]])
+    assert len(metric) == 0
+
+
+def test_without_resamples_memory_does_not_grow_and_the_number_is_the_same(
+    images: tuple[np.ndarray, list[np.ndarray]],
+) -> None:
+    """4 KB an image were kept to be summed up once."""
+    maps, boxes = images
+    for protocol in (PROTOCOLS["maxboxacc"], PROTOCOLS["maxboxacc_v2"], PROTOCOLS["gt_known_fixed"]):
+        counts, records = BoxAccuracy(protocol, resamples=0), BoxAccuracy(protocol, resamples=2)
+        for part in (slice(0, 9), slice(9, 14)):
+            other = BoxAccuracy(protocol, resamples=0)
+            other.update(maps[part], [*boxes[part][:-1], []])
+            counts.merge(other)
+            records.update(maps[part], [*boxes[part][:-1], []])
+        a, b = counts.compute(), records.compute()
+        assert (a.value, a.per_iou, a.thresholds, a.ties) == (b.value, b.per_iou, b.thresholds, b.ties)
+        assert (a.num_scored, a.ci95) == (12, None)
+        assert not counts._batches
+
+
+def test_raw_maps_are_normalised_as_the_protocol_says(images: tuple[np.ndarray, list[np.ndarray]]) -> None:
+    maps, boxes = images
+    for name in ("maxboxacc", "maxboxacc@max", "maxboxacc@pas", "maxboxacc@ivr", "cam2016"):
+        protocol = protocol_named(name)
+        raw, ready = (BoxAccuracy(protocol, values="raw", resamples=0) for _ in range(2))
+        raw.update(7 * maps - 3, boxes)
+        levels, _ = score_levels(7 * maps - 3, protocol.normalization, protocol.normalization_fraction)
+        ready.update(levels, boxes)
+        assert raw.compute().value == ready.compute().value
