@@ -22,6 +22,8 @@ from wsol.files.checked_safetensors import load_tensors
 from wsol.methods import MixedBatch, acol_head
 from wsol.methods.acol import ACoL
 from wsol.methods.adl import ADL
+from wsol.methods.spg import SPG
+from wsol.methods.spg_head import guided_loss
 from wsol.models import ClassifierSpec, build_classifier
 from wsol.runs.network import load_classifier
 from wsol.training.loop import Trainer
@@ -149,9 +151,77 @@ def _place(name: str) -> int:
     return int(name.split(".")[2])
 
 
-def test_acol_refuses_what_it_is_not_defined_for() -> None:
-    with pytest.raises(UserError, match="not for timm:resnet18; choose one of them"):
-        build_classifier(ClassifierSpec("timm:resnet18", 3, 32, 64), method=ACoL())
+def test_networks_that_a_method_is_not_defined_for_are_refused() -> None:
+    for method in (ACoL(), SPG()):
+        with pytest.raises(UserError, match="not for timm:resnet18; choose one of them"):
+            build_classifier(ClassifierSpec("timm:resnet18", 3, 32, 64), method=method)
+
+
+# --- SPG ----------------------------------------------------------------------------------------------------
+
+
+def plain_guided_loss(logits: torch.Tensor, guide: torch.Tensor, high: float, low: float) -> torch.Tensor:
+    """clovaai/wsolevaluation's, image by image: 1, 0, or 255 for pixels that teach nothing."""
+    masks = torch.full_like(guide, 255.0)
+    for mask, own in zip(masks, guide):
+        front = own > high
+        if front.sum() < 30 * own.numel() / 224**2:
+            front = own > 0.7 * own.max()
+        mask[front] = 1.0
+        mask[own < low] = 0.0
+    taught = masks < 255
+    return nn.functional.binary_cross_entropy_with_logits(logits[taught], masks[taught])
+
+
+@pytest.mark.parametrize(("arch", "stride"), [("resnet18", 8), ("vgg16_gap", 16)])
+def test_spg_equals_its_formulas(arch: str, stride: int) -> None:
+    method = SPG()
+    model = build_classifier(ClassifierSpec(arch, 3, stride, 32, "late"), seed=0, method=method).train()
+    plain, head = copy.deepcopy(model), model.head
+    x, network = IMAGES, plain.backbone
+    if arch == "resnet18":
+        x = network.layer2(network.layer1(network.maxpool(network.relu(network.bn1(network.conv1(x))))))
+        early = network.layer3[0](x)
+        late = network.layer3[1](early)
+        final = network.layer4(late)
+    else:
+        early = max_pool2d(network.features[:23](x), 3, 2, 1)
+        late = network.features[24:30](early)
+        final = head.a3(late)
+    outputs = model(IMAGES, LABELS)
+    logits_b1, logits_b2 = head.shared(head.b1(early)), head.shared(head.b2(late))
+    maps, logits_c = head.a4(final), head.c(final)
+    torch.testing.assert_close(outputs.logits, maps.mean((2, 3)))
+    torch.testing.assert_close(outputs.extra["b1"], logits_b1)
+    torch.testing.assert_close(outputs.extra["b2"], logits_b2)
+
+    def up(values: torch.Tensor) -> torch.Tensor:
+        return nn.functional.interpolate(values, (32, 32), mode="bilinear", align_corners=False)[:, 0]
+
+    attention = min_max(up(torch.stack([maps[n, k] for n, k in enumerate(LABELS)])[:, None])).detach()
+    b1, b2 = up(logits_b1), up(logits_b2)
+    expected = cross_entropy(outputs.logits, LABELS)
+    expected = expected + plain_guided_loss(b2, attention, 0.7, 0.01)
+    expected = expected + plain_guided_loss(b1, b2.sigmoid().detach(), 0.5, 0.05)
+    fused = ((b1.sigmoid() + b2.sigmoid()) / 2).detach()
+    expected = expected + plain_guided_loss(up(logits_c), fused, 0.7, 0.1)
+    torch.testing.assert_close(method.loss(outputs, WHOLE), expected)
+    model.eval()
+    evaluated = model(IMAGES)
+    assert set(evaluated.extra) == {"maps"}, "the branches are for training alone"
+    own = torch.stack([evaluated.extra["maps"][n, k] for n, k in enumerate(LABELS)])
+    torch.testing.assert_close(extract_cams(model, IMAGES, LABELS).maps, own.detach())
+
+
+def test_spg_masks_by_hand() -> None:
+    guide = torch.tensor([[[0.9, 0.3], [0.02, 0.8]], [[0.4, 0.2], [0.3, 0.0]]])
+    logits = torch.zeros(2, 2, 2)
+    # image 1: two above 0.7, one below 0.05; image 2: none above, so what is above 0.28: two, and one below
+    assert guided_loss(logits, guide, 0.7, 0.05).item() == pytest.approx(0.693147, abs=1e-6)
+    logits[1, 1, 0] = 2.0  # foreground of image 2
+    expected = (5 * 0.693147 + 0.126928) / 6
+    assert guided_loss(logits, guide, 0.7, 0.05).item() == pytest.approx(expected, abs=1e-6)
+    assert guided_loss(logits, torch.zeros(2, 2, 2), 0.7, 0.0).item() == 0
 
 
 # --- whole runs ---------------------------------------------------------------------------------------------
@@ -159,6 +229,7 @@ def test_acol_refuses_what_it_is_not_defined_for() -> None:
 RUNS: list[dict[str, Any]] = [
     {"method": "acol", "output_stride": 8},
     {"method": "adl", "adl_sites": ("layer2", "layer3")},
+    {"method": "spg", "output_stride": 8},
 ]
 
 

@@ -20,6 +20,7 @@ from tests.helpers.tiny_dataset import make_tiny_dataset
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors
 from wsol.manifest import load_manifest
+from wsol.methods import acol_head
 from wsol.runs.record import load_run
 from wsol.training import session
 from wsol.training.config import parse_config
@@ -109,6 +110,28 @@ def test_processes_equal_accumulated_parts(manifest: Path, count: int, batch: st
         assert several["validation"]["images"] == one["validation"]["images"] == 9
         assert several["validation"]["top1"] == one["validation"]["top1"]
     assert load_run("several").record["processes"] == count
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "--method adl --adl-sites layer2 layer3",
+        "--method acol --output-stride 8",
+        "--method spg --output-stride 8",
+        "--method snapmix",
+        "--method feature_cutmix --feature-cutmix-layer layer1",
+    ],
+    ids=lambda settings: settings.split()[1],
+)
+def test_methods_with_layers_heads_and_looks_hold_in_processes(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, settings: str
+) -> None:
+    """Two steps: what `--accumulate 2` makes, two processes make too; every parameter gets its gradient."""
+    monkeypatch.setattr(acol_head, "WIDTH", 16)  # quick
+    more = [*settings.split(), "--epochs", "1", "--batch-size", "12"]
+    assert in_processes(2, lambda: train(manifest, *more, out="two")) == [0, 0]
+    assert train(manifest, *more, "--accumulate", "2", out="one") == 0
+    assert_close("two", "one", 1e-5)
 
 
 def _without_batch_statistics(module: nn.Module) -> None:

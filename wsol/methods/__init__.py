@@ -28,6 +28,7 @@ from wsol.methods.mixup import Mixup
 from wsol.methods.resizemix import ResizeMix
 from wsol.methods.saliencymix import SaliencyMix
 from wsol.methods.snapmix import SnapMix
+from wsol.methods.spg import SPG
 from wsol.methods.vanilla import Vanilla
 
 METHODS: dict[str, type[Method]] = {
@@ -49,6 +50,7 @@ METHODS: dict[str, type[Method]] = {
         DropBlock,
         ADL,
         ACoL,
+        SPG,
     )
 }
 

@@ -45,6 +45,8 @@ class Method:
     """
 
     name: ClassVar[str]
+    can_compile: ClassVar[bool] = True
+    """Whether torch.compile takes the network as `extend` leaves it."""
 
     def __post_init__(self) -> None:
         for entry in fields(self):

@@ -215,10 +215,10 @@ class TrainConfig:
             raise UserError(
                 f"--method-off-epochs {self.method_off_epochs} is more than --epochs {self.epochs}"
             )
-        if self.compile and method.changes_layers:
+        if self.compile and (method.changes_layers or not method.can_compile):
             raise UserError(
-                f"--compile cannot be used with --method {self.method}, which changes a layer's output in every step; "
-                "leave it out"
+                f"--compile cannot be used with --method {self.method}, which reads or changes layers' outputs in "
+                "every step; leave it out"
             )
 
     @property
