@@ -168,9 +168,6 @@ def open_evaluated(location: str | os.PathLike[str]) -> Evaluated:
             f"'{path}' has not been evaluated ({RESULTS} is missing); run `python -m eval.localize {path}`"
         )
     results = read_results(folder)
-    for key in ("dataset", "split", "protocols", "provenance", "num_images"):
-        if key not in results:
-            raise UserError(f"'{folder / RESULTS}': entry '{key}' is missing; run eval.localize again")
     store = RecordStore.open(folder / "records" / results["split"])
     if store.index.num_images != results["num_images"]:
         raise UserError(

@@ -19,6 +19,8 @@ from eval.records.store import Records
 from eval.statistics.counts import score_interval
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
+from wsol.files.strict_json import read_json
+from wsol.files.typed import check_types
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -119,19 +121,58 @@ def write_results(folder: str | os.PathLike[str], content: Mapping[str, Any]) ->
 
 
 def read_results(folder_or_file: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a results.json; a missing, damaged or foreign one is a `UserError`."""
+    """Read a results.json with every entry that is read later of its type; a missing, damaged or foreign one is a
+    `UserError`."""
     path = Path(folder_or_file)
     path = path / RESULTS if path.is_dir() else path
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except FileNotFoundError as error:
         raise UserError(f"no results at '{path}'; run `python -m eval.localize` first") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"'{path}' cannot be read as JSON: {error}") from error
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read: {error.strerror}") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise UserError(
             f"'{path}' is not a results.json of schema {SCHEMA}; run `python -m eval.localize` again"
         )
+    return _checked(data, f"'{path}'")
+
+
+_AGAIN = "run eval.localize again"
+_OPTIONAL = {"title": str, "threshold_split": (str, None), "energy": dict, "controls": dict, "curves": dict}
+_NUMBER = {"value": float, "ci95": ([float], None)}
+
+
+def _checked(data: dict[str, Any], where: str) -> dict[str, Any]:
+    """results.json with its entries of the types that are read. Raises `UserError` naming the entry."""
+    shape: dict[str, Any] = {
+        **dict.fromkeys(("dataset", "split"), str),
+        **dict.fromkeys(("protocols", "not_computed", "counts", "classification", "provenance"), dict),
+        "num_images": int,
+        **{name: kind for name, kind in _OPTIONAL.items() if name in data},
+    }
+    check_types(data, shape, where, _AGAIN)
+    for name, entry in data["protocols"].items():
+        kinds = {**_NUMBER, "definition": dict, "definition.metric": str, "definition.threshold": str}
+        kinds["definition.iou_thresholds"] = [float]
+        tau = entry.get("threshold") if isinstance(entry, dict) else None
+        if tau is not None:
+            kinds["threshold"] = (float, dict)
+            kinds |= (
+                {f"threshold.{iou}": float for iou in tau if "." not in iou} if isinstance(tau, dict) else {}
+            )
+        check_types(entry, kinds, f"{where}: protocol '{name}'", _AGAIN)
+    for group in ("classification", "energy"):
+        for name, entry in data.get(group, {}).items():
+            check_types(entry, _NUMBER, f"{where}: {group} '{name}'", _AGAIN)
+    for control, entries in data.get("controls", {}).items():
+        check_types(data["controls"], {control: dict}, f"{where}: controls", _AGAIN)
+        for name, entry in entries.items():
+            check_types(entry, _NUMBER, f"{where}: control '{control}' '{name}'", _AGAIN)
+    for name, reason in data["not_computed"].items():
+        check_types({"reason": reason}, {"reason": str}, f"{where}: not_computed '{name}'", _AGAIN)
+    config = data["provenance"].get("config")
+    check_types({"config": config}, {"config": (dict, None)}, f"{where}: provenance", _AGAIN)
     return data
 
 
