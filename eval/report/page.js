@@ -86,7 +86,7 @@
     for (let i = 0; i < side * side; i++) {
       const v = Math.floor((full[i] - low) * scale);
       out.data[4 * i] = LUT[3 * v]; out.data[4 * i + 1] = LUT[3 * v + 1]; out.data[4 * i + 2] = LUT[3 * v + 2];
-      out.data[4 * i + 3] = veil ? 60 + 0.5 * v : 255; // over a picture, low values let it through
+      out.data[4 * i + 3] = veil ? 0.75 * v : 255; // over a picture: where the map is low the picture stays as it is
     }
     canvas.getContext("2d").putImageData(out, 0, 0);
     return canvas;
@@ -117,10 +117,7 @@
     g.imageSmoothingQuality = "high";
     const picture = state.layer === "map" ? null : pictureOf(image, () => draw(canvas, image, m));
     const map = state.layer === "image" ? null : heatOf(image, m, Boolean(picture));
-    g.save();
-    if (picture && map) g.filter = "grayscale(1)";
     if (picture) g.drawImage(picture, X, Y, W, H);
-    g.restore();
     if (map) g.drawImage(map, X, Y, W, H);
     const scale = Math.max(side / 340, 1);
     const frame = (box, colour, dash) => {
@@ -167,6 +164,7 @@
       canvas.width = canvas.height = side;
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", data.methods[m] + ": " + image.id);
+      if (data.methods.length > 1) pane.append(el("span", "pane-name", data.methods[m]));
       pane.append(canvas); row.append(pane);
     });
     return row;
@@ -196,7 +194,8 @@
   const arrange = () => {
     if (!grid) return;
     const cls = $("class").value, kind = $("kind").value, why = $("why").value, order = orders[$("sort").value];
-    state.list = data.images.filter((i) => (cls === "" || i.class === Number(cls)) && (why === "" || i.why === why)
+    const sought = $("search").value.trim().toLowerCase();
+    state.list = data.images.filter((i) => (sought === "" || i.id.toLowerCase().includes(sought)) && (cls === "" || i.class === Number(cls)) && (why === "" || i.why === why)
       && (kind === "" || i.runs.some((r, m) => kind === m + ":" + r.kind)));
     if (order) state.list = state.list.map((i, n) => [i, n]).sort((a, b) => order(a[0], b[0]) || a[1] - b[1]).map((p) => p[0]);
     const visible = state.list.slice(0, state.shown).map(cardOf);
@@ -217,17 +216,48 @@
     const body = $("viewer-body"), row = panes(image, BIG);
     row.querySelectorAll("canvas").forEach((c, m) => draw(c, image, m));
     body.replaceChildren(el("h3", "", data.classes[image.class]), el("p", "quiet", image.id + " · " + data.words[image.why]), row,
-      ...image.runs.map((r, m) => { const l = scoreLine(image, m); if (r.kind) l.append(el("span", "", "(" + r.kind + ")")); return l; }));
+      ...image.runs.map((r, m) => { const l = scoreLine(image, m); if (r.kind) l.append(el("span", "", "(at the result's own threshold: " + r.kind + ")")); return l; }));
+    const at = state.list.indexOf(image);
+    $("previous").disabled = at <= 0; $("next").disabled = at < 0 || at + 1 >= state.list.length;
   };
-  const open = (image) => { fill(image); viewer.showModal(); };
+  const go = (step) => {
+    const next = state.list.indexOf(current) + step;
+    if (next >= 0 && next < state.list.length) { fill(state.list[next]); remember(); }
+  };
+  const open = (image) => { fill(image); viewer.showModal(); remember(); };
+  $("previous").addEventListener("click", () => go(-1));
+  $("next").addEventListener("click", () => go(1));
   viewer.addEventListener("keydown", (e) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
     if (!step) return;
-    const next = state.list.indexOf(current) + step;
-    if (next >= 0 && next < state.list.length) fill(state.list[next]);
+    go(step);
     e.preventDefault();
   });
-  viewer.addEventListener("close", () => { const c = cards.get(current.id); if (c) c.focus(); });
+  viewer.addEventListener("close", () => { const c = cards.get(current.id); if (c) c.focus(); remember(); });
+
+  // --- a link to what is seen ------------------------------------------------------------------------------
+  const FIELDS = ["sort", "class", "kind", "why", "search", "layer"];
+  const remember = () => {
+    const words = new URLSearchParams({ protocol: state.protocol, tau: Math.round(state.tau * 1000) });
+    if (grid) for (const id of FIELDS) if ($(id).value && $(id).value !== $(id).dataset.first) words.set(id, $(id).value);
+    if (viewer.open && current) words.set("image", current.id);
+    history.replaceState(null, "", "#" + words);
+  };
+  const recall = () => {
+    const words = new URLSearchParams(location.hash.slice(1));
+    if (!words.has("protocol")) return;
+    if (data.curves.some((c) => c.name === words.get("protocol"))) {
+      $("protocol").value = words.get("protocol"); choose($("protocol").value);
+    }
+    const step = Number(words.get("tau"));
+    if (step >= 0 && step < 1000) setTau(step);
+    if (!grid) return;
+    for (const id of FIELDS) if (words.has(id)) $(id).value = words.get(id);
+    state.layer = $("layer").value;
+    arrange();
+    const image = data.images.find((i) => i.id === words.get("image"));
+    if (image) open(image);
+  };
 
   // --- threshold ---------------------------------------------------------------------------------------
   let pending = 0;
@@ -257,6 +287,10 @@
     if (!pending) pending = requestAnimationFrame(() => { pending = 0; onScreen.forEach(paint); if (viewer.open) fill(current); });
   };
   const setTau = (step) => { slider.value = step; state.tau = step * 0.001; update(); }; // numpy's arange gives the same doubles
+  const renew = () => { // an order by IoU is that of the threshold and protocol of the moment
+    if (grid && !["random", "class"].includes($("sort").value)) arrange();
+    remember();
+  };
   const choose = (name) => {
     state.protocol = name;
     document.querySelectorAll(".curve-figure, .spark-box").forEach((f) => { f.hidden = f.dataset.protocol !== name; });
@@ -265,23 +299,25 @@
     c.best.forEach((tau, m) => {
       const button = el("button", "", (data.methods.length > 1 ? "best of " + data.methods[m] : "best") + ", " + tau.toFixed(3));
       button.type = "button";
-      button.addEventListener("click", () => setTau(Math.round(tau * 1000)));
+      button.addEventListener("click", () => { setTau(Math.round(tau * 1000)); renew(); });
       jumps.append(button);
     });
     const usual = el("button", "", "conventional, 0.200");
-    usual.type = "button"; usual.addEventListener("click", () => setTau(200)); jumps.append(usual);
+    usual.type = "button"; usual.addEventListener("click", () => { setTau(200); renew(); }); jumps.append(usual);
     setTau(Math.round(c.best[last] * 1000));
   };
   slider.addEventListener("input", () => setTau(Number(slider.value)));
-  $("protocol").addEventListener("change", (e) => choose(e.target.value));
+  $("protocol").addEventListener("change", (e) => { choose(e.target.value); renew(); });
   choose(state.protocol);
   if (grid) {
-    for (const id of ["sort", "class", "kind", "why"]) $(id).addEventListener("change", () => { state.shown = PAGE; arrange(); });
-    // an order by IoU is taken at the threshold of that moment; keep it while the slider moves, renew it when it rests
-    slider.addEventListener("change", () => { if (!["random", "class"].includes($("sort").value)) arrange(); });
-    $("layer").addEventListener("change", (e) => { state.layer = e.target.value; onScreen.forEach(paint); });
+    for (const id of FIELDS) $(id).dataset.first = $(id).value;
+    for (const id of ["sort", "class", "kind", "why"]) $(id).addEventListener("change", () => { state.shown = PAGE; arrange(); remember(); });
+    $("search").addEventListener("input", () => { state.shown = PAGE; arrange(); remember(); });
+    $("layer").addEventListener("change", (e) => { state.layer = e.target.value; onScreen.forEach(paint); remember(); });
     $("more").addEventListener("click", () => { state.shown += 2 * PAGE; arrange(); });
     addEventListener("beforeprint", () => grid.querySelectorAll(".card").forEach(paint));
     arrange();
   }
+  slider.addEventListener("change", renew); // while it moves the order stays, and follows when it rests
+  recall();
 })();

@@ -36,7 +36,9 @@ def test_every_file_beside_the_code_is_package_data() -> None:
 
 def test_console_scripts_name_functions_that_exist() -> None:
     scripts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert {"wsol-train", "wsol-localize", "wsol-compare", "wsol-report", "wsol-prepare"} == set(scripts)
+    assert {"wsol-train", "wsol-localize", "wsol-compare", "wsol-report", "wsol-prepare", "wsol-show"} == set(
+        scripts
+    )
     for target in scripts.values():
         module, _, function = target.partition(":")
         assert callable(getattr(importlib.import_module(module), function))

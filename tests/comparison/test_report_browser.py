@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +154,53 @@ def test_keyboard(page: Page) -> None:
     assert page.run("document.querySelector('#viewer-body p').textContent") != first
     page.press("Escape")
     assert not page.run("document.getElementById('viewer').open")
+    assert page.problems == []
+
+
+def test_the_order_follows_the_threshold_of_a_button(page: Page) -> None:
+    """Shown are the changes of IoU, largest first, whatever sets the threshold."""
+    page.run(
+        "const s = document.getElementById('sort'); s.value = 'changed'; s.dispatchEvent(new Event('change'))"
+    )
+    page.run("document.querySelector('#jumps button:last-child').click()")
+    page.run("dispatchEvent(new Event('beforeprint'))")
+    found = page.run(
+        "[...document.querySelectorAll('.card')].map(c => [...c.querySelectorAll('.score')].map(s =>"
+        " Number(s.textContent.match(/IoU ([0-9.]+)/)[1])))"
+    )
+    changes = [abs(b - a) for a, b in found]
+    assert all(x >= y - 0.011 for x, y in itertools.pairwise(changes)), changes
+    assert changes[0] > changes[-1]
+
+
+def test_an_image_is_found_by_its_id_and_reached_by_buttons_and_by_a_link(
+    page: Page, comparison: Path
+) -> None:
+    page.run(
+        "const q = document.getElementById('search'); q.value = '0007'; q.dispatchEvent(new Event('input'))"
+    )
+    assert page.run("[...document.querySelectorAll('.card')].map(c => c.dataset.id)") == ["test/0007.png"]
+    page.run("const r = document.getElementById('search'); r.value = ''; r.dispatchEvent(new Event('input'))")
+    page.run("document.querySelector('#grid .card').click()")
+    first = page.run("document.querySelector('#viewer-body p').textContent")
+    assert page.run("document.getElementById('previous').disabled")
+    page.run("document.getElementById('next').click()")
+    second = page.run("document.querySelector('#viewer-body p').textContent")
+    assert second != first
+    assert page.run("[...document.querySelectorAll('#viewer-body .pane-name')].map(n => n.textContent)") == [
+        "vanilla",
+        "cutmix",
+    ]
+    link = page.run("location.hash")
+    page.run("document.getElementById('close').click()")
+    page.open(comparison)
+    page.run(f"location.hash = {link!r}; location.reload()")
+    while page.run("document.readyState") != "complete":
+        pass
+    page.settle()
+    assert page.run("document.getElementById('viewer').open")
+    assert page.run("document.querySelector('#viewer-body p').textContent") == second
+    page.run("document.getElementById('close').click()")
     assert page.problems == []
 
 

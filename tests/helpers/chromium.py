@@ -138,7 +138,7 @@ class Page:
         }
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
-            extra = text if kind == "keyDown" else {}
+            extra: dict[str, Any] = text if kind == "keyDown" else {}
             self.send(
                 "Input.dispatchKeyEvent",
                 type=kind,

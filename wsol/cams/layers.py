@@ -49,8 +49,11 @@ def outputs_of(backbone: nn.Module, names: Sequence[str], gradients: bool) -> It
 
 def layer_named(backbone: nn.Module, name: str) -> nn.Module:
     """A module of a backbone by its dotted name, as the network's checkpoints spell it; UserError if there is none."""
-    body = getattr(backbone, "body", backbone)  # a timm network lies one level deeper
-    modules = dict(body.named_modules())
+    children = dict(backbone.named_children())
+    body = (
+        children["body"] if list(children) == ["body"] else backbone
+    )  # a timm network lies one level deeper
+    modules = {**dict(body.named_modules()), **dict(backbone.named_modules())}
     if name not in modules or not name:
         raise unknown_name("layer", name, ["final", *(n for n, _ in body.named_children())])
     return modules[name]
