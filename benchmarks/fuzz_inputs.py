@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import gzip
 import io
 import json
@@ -289,7 +290,7 @@ def run_command(files: Files, scratch: Path) -> Manifest:
     return load_manifest(out)
 
 
-def run_prepare(layout: Layout, files: Files, scratch: Path) -> Manifest:
+def run_prepare(layout: Layout, scratch: Path, files: Files) -> Manifest:
     """`prepare` on a layout of tests/helpers/layouts.py; every image of the source must be in a split or be counted."""
     source = write_tree(scratch / "source", files)
     name, *options = layout.command
@@ -325,9 +326,8 @@ def prepare_kinds(scratch: Path) -> dict[str, Kind]:
             continue
         texts = [n for n in layout.files if not n.lower().endswith(IMAGE_SUFFIXES)]
         pictures = [n for n in layout.files if n not in texts][:2]
-        found[f"prepare: {name}"] = Kind(
-            layout.files, (*texts, *pictures), lambda f, layout=layout: run_prepare(layout, f, scratch)
-        )
+        run = functools.partial(run_prepare, layout, scratch)
+        found[f"prepare: {name}"] = Kind(layout.files, (*texts, *pictures), run)
     return found
 
 
