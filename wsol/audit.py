@@ -107,7 +107,8 @@ def _check_counts(manifest: Manifest, card: Card, subset: bool, held_out: bool) 
     found = len(manifest.classes)
     if card.num_classes is not None and found != card.num_classes:
         if found < card.num_classes and (subset or _per_class_only(card)):
-            yield Finding("note", "classes", f"a subset: {found} of {card.num_classes} classes")
+            what = "a subset" if subset else "a part of it, or other data in its layout"
+            yield Finding("note", "classes", f"{what}: {found} of {card.num_classes} classes")
         else:
             yield Finding("error", "classes", f"{found} classes, but {card.title} has {card.num_classes}")
     for role, expected in card.expected.items():
@@ -262,8 +263,7 @@ def _check_files(manifest: Manifest, facts: FileFacts) -> Iterator[Finding]:
             names = _few(split.image_ids[i] for i in found.exif_rotated)
             message = (
                 f"{_have(len(found.exif_rotated), 'image')} an EXIF rotation, which is not applied; their boxes "
-                "must refer "
-                f"to the stored pixels (--boxes-in upright moves them there): {names}"
+                f"must refer to the stored pixels (--boxes-in upright moves them there): {names}"
             )
             yield Finding("warning", "rotation", message, len(found.exif_rotated), role)
         if found.bad_masks:
@@ -301,8 +301,7 @@ def _check_units(manifest: Manifest) -> Iterator[Finding]:
     if small.all():
         message = (
             f"all coordinates of {plural(len(boxes), 'box')} lie in [0, 1]: they are shares of the image, not "
-            "pixels; pass "
-            "--box-units shares to scale them"
+            "pixels; pass --box-units shares to scale them"
         )
         yield Finding("error", "units", message, len(boxes))
         return
@@ -318,9 +317,8 @@ def _check_units(manifest: Manifest) -> Iterator[Finding]:
             and _beyond(sizes, whole)
         ):
             message = (
-                f"no coordinate of {plural(len(boxes), 'box')} is above {whole}, although the images are larger; "
-                "if they are "
-                f"{units} of the image, pass --box-units {units}"
+                f"no coordinate of {plural(len(boxes), 'box')} is above {whole}, although the images are larger; if "
+                f"they are {units} of the image, pass --box-units {units}"
             )
             yield Finding("warning", "units", message, len(boxes))
             return

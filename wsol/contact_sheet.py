@@ -1,5 +1,5 @@
-"""One picture of random samples with their boxes, masks and parts drawn, so that a person sees what was
-read."""
+"""One picture of random samples with their boxes, masks and parts drawn, so that a
+person sees what was read."""
 
 from __future__ import annotations
 

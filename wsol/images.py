@@ -1,11 +1,11 @@
-"""Bytes and pixels: one way into a dataset's files (a folder, or a .zip read in place) and one way to decode
-them.
+"""Bytes and pixels: one way into a dataset's files (a folder, or a .zip read in place)
+and one way to decode them.
 
 Decoding policy, stated once:
 
 - **EXIF orientation is not applied.** Pixels come as stored, because boxes and masks of every dataset here
   refer to the stored image. `exif_orientation` lets the audit count the images that a viewer would show
-  turned.
+  rotated.
 - CMYK and YCCK become RGB (Adobe's inverted inks included), palettes are looked up, grey is repeated, alpha
   is dropped, 16-bit grey keeps its high byte (a mask's small non-zero values stay non-zero). Floating-point
   images are refused.
@@ -118,8 +118,8 @@ class FileRoot(ABC):
 
     @abstractmethod
     def names(self, under: str = "") -> Iterator[str]:
-        """Relative paths of all files under a subfolder, streamed; archive order or sorted folder by
-        folder."""
+        """Relative paths of all files under a subfolder, streamed; archive order or
+        sorted folder by folder."""
 
     @abstractmethod
     def names_in(self, folders: Set[str]) -> Iterator[str]:
@@ -154,8 +154,7 @@ class FolderRoot(FileRoot):
             return read_bytes(full)
         except FileNotFoundError as error:
             raise UserError(
-                f"file '{path}' is missing under '{self.location}'; complete the dataset, or pass the right "
-                f"--data-root"
+                f"file '{path}' is missing under '{self.location}'; complete the dataset, or pass the right --data-root"
             ) from error
         except OSError as error:
             raise UserError(f"file '{full}' cannot be read: {error.strerror or error}") from error
@@ -247,8 +246,7 @@ class ZipRoot(FileRoot):
             info = archive.getinfo(self._inner + path)
         except KeyError as error:
             raise UserError(
-                f"file '{path}' is missing in '{self.location}'; complete the archive, or pass the right "
-                f"--data-root"
+                f"file '{path}' is missing in '{self.location}'; complete the archive, or pass the right --data-root"
             ) from error
         check_member_size(info.file_size, info.compress_size, f"{self._archive}: {info.filename}")
         try:
@@ -331,8 +329,7 @@ def open_root(root: str | os.PathLike[str]) -> FileRoot:
             if candidate.suffix.lower() != ".zip":
                 raise UserError(
                     f"'{candidate}' is a file, but a folder or a .zip archive was expected; tar archives are "
-                    f"unpacked by "
-                    "`python -m wsol.prepare`"
+                    "unpacked by `python -m wsol.prepare`"
                 )
             if inner and not safe_relative(inner):
                 raise UserError(f"'{root}': the folder inside the archive may not leave it")
@@ -403,8 +400,8 @@ def decode_rgb(data: bytes, where: str) -> npt.NDArray[np.uint8]:
 
 
 def decode_grey(data: bytes, where: str) -> npt.NDArray[np.uint8]:
-    """Decode a mask or image to 8-bit grey, shape [H, W]; 1-bit masks become 0 and 255. Errors as
-    `decode_rgb`."""
+    """Decode a mask or image to 8-bit grey, shape [H, W]; 1-bit masks become 0 and 255.
+    Errors as `decode_rgb`."""
     return _convert(_open_image(data, where), "L", where)
 
 

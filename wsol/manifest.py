@@ -7,13 +7,13 @@ On disk a manifest is a folder a person can read and diff:
     train-fullsup.csv      a few images with boxes or masks (thresholds, hyper-parameters, model selection)
     test.csv               final numbers only
 
-Each CSV has the header `image_id,path,label,width,height,boxes,masks,ignore_mask,part_mask,parts`; columns
-after `label` may be left out when no row uses them. An empty `path` means: same as `image_id`. `label` is the
-index into `classes`. `boxes` are corners `x0 y0 x1 y1` separated by `|`, in pixels of the stored image, as
-the source gives them (`corners` in manifest.yaml says whether x1, y1 is the last pixel or one past it).
-`masks` are file paths separated by `|` (the union counts). `parts` are `x y visible` triples separated by
-`|`, in the order of `part_names`. `root` is a folder or a .zip file; paths are relative to it and never leave
-it.
+Each CSV has the header `image_id,path,label,width,height,boxes,masks,ignore_mask,part_mask,parts`;
+columns after `label` may be left out when no row uses them. An empty `path` means: same as `image_id`.
+`label` is the index into `classes`. `boxes` are corners `x0 y0 x1 y1` separated by `|`, in pixels of the
+stored image, as the source gives them (`corners` in manifest.yaml says whether x1, y1 is the last pixel
+or one past it). `masks` are file paths separated by `|` (the union counts). `parts` are `x y visible`
+triples separated by `|`, in the order of `part_names`. `root` is a folder or a .zip file; paths are
+relative to it and never leave it.
 
 `manifest.yaml` is written last, so a folder without it is an unfinished one.
 """

@@ -46,13 +46,15 @@ def prepare(name: str, options: Command, source: Path, out: Path, command: str) 
         manifest = _with_facts(manifest, facts, options)
     audit = audit_manifest(manifest, card=card, facts=facts, subset=options.subset, held_out=options.held_out)
     audit = audit.with_findings([*check_archive(source, card), *_notes(manifest)])
-    manifest = _with_name(manifest, part_of(manifest, card, options.held_out), audit)
+    part = part_of(manifest, card, options.held_out)
+    if part is None and card is not None and card.num_classes not in (None, len(manifest.classes)):
+        manifest = dataclasses.replace(manifest, dataset=out.name)  # other data in the layout of VOC or COCO
+    manifest = _with_name(manifest, part, audit)
     show(manifest, audit, str(out))
     if audit.errors and not options.force:
         raise UserError(
-            f"the audit found {plural(len(audit.errors), 'error')}, see above; no manifest was written. Correct "
-            "the dataset, "
-            "or pass --force to write it with the errors on record"
+            f"the audit found {plural(len(audit.errors), 'error')}, see above; no manifest was written. Correct the "
+            "dataset, or pass --force to write it with the errors on record"
         )
     extra: dict[str, Any] = {"card": card.name} if card else {}
     extra |= {k: True for k in ("held_out", "subset") if getattr(options, k)}
@@ -89,16 +91,15 @@ def _with_facts(manifest: Manifest, facts: FileFacts, options: Command) -> Manif
 
 
 def _from_upright(split: Split, found: SplitFacts, inclusive: bool) -> Split:
-    """The split with boxes of EXIF-rotated images moved from the upright image to the stored pixels, and their real
-    sizes."""
+    """The split with boxes of EXIF-rotated images moved from the upright image to the stored
+    pixels, and their real sizes."""
     boxes, sizes = split.boxes_xyxy.copy(), split.sizes_wh.copy()
     last_pixel = np.array([0, 0, 1, 1]) if inclusive else np.zeros(4)
     for row, orientation in found.exif_rotated.items():
         if row in split.masks:
             raise UserError(
-                f"image '{split.image_ids[row]}' has an EXIF rotation and masks, which --boxes-in upright does "
-                "not move; "
-                "rotate the images themselves"
+                f"image '{split.image_ids[row]}' has an EXIF rotation and masks, which --boxes-in upright does not "
+                "move; rotate the images themselves"
             )
         stored = found.sizes_wh[row].tolist()
         mine = slice(*split.box_offsets[row : row + 2].tolist())
@@ -110,8 +111,8 @@ def _from_upright(split: Split, found: SplitFacts, inclusive: bool) -> Split:
 
 
 def _with_name(manifest: Manifest, part: str | None, audit: Audit) -> Manifest:
-    """The manifest, called a part where it is one, with the errors that were found on record: both reach every "
-    "result."""
+    """The manifest, called a part where it is one, with the errors that were found on record:
+    both reach every " "result."""
     notes = list(manifest.notes)
     if part is not None:
         manifest = dataclasses.replace(manifest, dataset=f"part of {manifest.dataset}")
@@ -121,8 +122,8 @@ def _with_name(manifest: Manifest, part: str | None, audit: Audit) -> Manifest:
 
 
 def _notes(manifest: Manifest) -> list[Finding]:
-    """The reader's own notes as findings, so that they are shown where the audit is, and whether there is no test
-    split."""
+    """The reader's own notes as findings, so that they are shown where the audit is, and whether
+    there is no test split."""
     found = [Finding("note", "reader", note) for note in manifest.notes]
     if not len(manifest.splits.get("test", ())):
         found.append(

@@ -37,9 +37,9 @@ class Sample:
 class Split(Sequence[Sample]):
     """The rows of one split, in columns so that a million rows stay small; indexing builds a `Sample`.
 
-    `paths` is None where every path equals its image id. `sizes_wh` is 0, 0 where unknown. The boxes of image
-    i are rows `box_offsets[i]` to `box_offsets[i + 1]` of `boxes_xyxy`. Masks and parts are sparse: index to
-    value.
+    `paths` is None where every path equals its image id. `sizes_wh` is 0, 0 where unknown. The
+    boxes of image i are rows `box_offsets[i]` to `box_offsets[i + 1]` of `boxes_xyxy`. Masks and
+    parts are sparse: index to value.
     """
 
     def __init__(

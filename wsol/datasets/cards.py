@@ -1,5 +1,5 @@
-"""Dataset cards, `card_files/<name>.yaml`, or `dataset.yaml` beside a manifest: what is known before anybody holds the
-dataset."""
+"""Dataset cards, `card_files/<name>.yaml`, or `dataset.yaml` beside a manifest: what is known before
+anybody holds the dataset."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from wsol.manifest import SPLIT_ROLES
 
 @dataclass(frozen=True)
 class Expected:
-    """Expected counts of one split; None where the source states none. `images_per_class` stands for datasets
-    of which people hold subsets."""
+    """Expected counts of one split; None where the source states none. `images_per_class` is for datasets of
+    which people hold some classes."""
 
     images: int | None = None
     boxes: int | None = None
@@ -27,7 +27,7 @@ class Expected:
 @dataclass(frozen=True)
 class Card:
     """One dataset as its card describes it. `prepare` is the exact command; `checksums` maps archive names to
-    SHA-256 or MD5 digests (told apart by their length)."""
+    SHA-256 or MD5 digests (32 characters are MD5)."""
 
     name: str
     title: str

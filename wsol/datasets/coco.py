@@ -9,9 +9,9 @@ numbers and texts are read alike, and annotations need none. Sizes that are abse
 files. A category that is only the supercategory of others and has no annotation (Roboflow's root) is no class. Crowd
 regions are no boxes.
 
-Where masks are asked for, polygons and run lengths become one PNG an image (the union of its instances), and crowd
-regions the ignore mask. They lie in `masks/` of the manifest's own folder, their checksums in `masks.sha256` beside
-it.
+Where masks are asked for, polygons and run lengths become one PNG an image (the union of its
+instances), and crowd regions the ignore mask. They lie in `masks/` of the manifest's own folder, their
+checksums in `masks.sha256` beside it.
 """
 
 from __future__ import annotations

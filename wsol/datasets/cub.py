@@ -14,7 +14,7 @@ classes that have images (NABirds lists parents of its classes too, which have n
 
 CUB's boxes become corners as the reference has them (docs/protocols.md): x, y, min(x + width, W - 1), min(y + height,
 H - 1). train-fullsup is CUBV2 (Choe et al., CVPR 2020), whose boxes come with the reference metadata; without it, a
-seeded hold-out of training images stands in, and the manifest says so.
+seeded hold-out of training images takes its place, and the manifest says so.
 """
 
 from __future__ import annotations
@@ -224,10 +224,8 @@ def read_cub(
     if cut > CUT_IMAGES * len(tables.paths) and not rules.clip:
         raise UserError(
             f"'{root.location}': {cut} of {len(tables.paths)} boxes reach over their image by more than a pixel: "
-            "the images "
-            "were resized, the boxes were not. Use the original images, or give the factor with --box-scale (0.5 "
-            "for images "
-            "of half the width and height)"
+            "the images were resized, the boxes were not. Use the original images, or give the factor with "
+            "--box-scale (0.5 for images of half the width and height)"
         )
     notes = [*builders[True].notes("train"), *builders[False].notes("test")]
     if cut:

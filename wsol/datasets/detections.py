@@ -75,8 +75,7 @@ class LabelledImages:
         if self.several and policy == "largest":
             found.append(
                 f"{split}: {self.several} images show several classes and were given the class of their largest "
-                "object; "
-                "other boxes were dropped"
+                "object; other boxes were dropped"
             )
         return found
 
@@ -117,8 +116,8 @@ def split_of_images(
     *,
     last_pixel: float = 0,
 ) -> tuple[Split, LabelledImages]:
-    """Images as a split without masks. Where boxes are shares of the image, sizes that no file states are read from
-    the images."""
+    """Images as a split without masks. Where boxes are shares of the image, sizes that no file states
+    are read from the images."""
     made = label_images(images, label_of, policy, rules, last_pixel=last_pixel)
     for image, label, objects in made.kept:
         size = image.size_wh

@@ -262,8 +262,8 @@ class _MaskFolder:
             self._files = root.subfolder(self.inside)
 
     def of(self, image: str) -> list[str]:
-        """The mask of an image, relative to the folder of the images or of the masks; none where there is no such
-        file."""
+        """The mask of an image, relative to the folder of the images or of the masks; none
+        where there is no such file."""
         mask = _mask_name(image)
         if self._files is None or not self._files.exists(mask):
             return []
@@ -314,8 +314,8 @@ class Folder(Common):
     corners: Corners = "half-open"
     """Whether x1, y1 is one past the last pixel (half-open) or the last pixel itself (inclusive)."""
     masks: Optional[str] = None
-    """Folder (under SOURCE, or an absolute path) with a .png mask for each image that has one, in the images' own
-    folders."""
+    """Folder (under SOURCE, or an absolute path) with a .png mask for each image that has one, in
+    the images' own folders."""
     holdout: int = 5
     """Boxed training images a class that become train-fullsup where train is given but val is not."""
     seed: int = 0

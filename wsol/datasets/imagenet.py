@@ -77,8 +77,8 @@ def is_wnid(name: str) -> bool:
 
 
 def parse_solution_row(row: str) -> tuple[str, Truth]:
-    """One line of Kaggle's LOC_*_solution.csv: `name,wnid x0 y0 x1 y1 [wnid x0 y0 x1 y1 ...]`, or `name,wnid` without
-    boxes.
+    """One line of Kaggle's LOC_*_solution.csv: `name,wnid x0 y0 x1 y1 [wnid x0 y0 x1 y1 ...]`, or
+    `name,wnid` without boxes.
 
     >>> parse_solution_row("ILSVRC2012_val_00048981,n03995372")[1].boxes
     ()
@@ -435,9 +435,8 @@ def _read_val(
         wnid = above if is_wnid(above) else stated or devkit.get(stem) or appended
         if wnid is None:
             raise UserError(
-                f"image '{name}' has no label: it lies in no class folder, and neither {boxes.name} nor the "
-                "devkit names "
-                "it; pass LOC_val_solution.csv, the XML files or the devkit"
+                f"image '{name}' has no label: it lies in no class folder, and neither {boxes.name} nor the devkit "
+                "names it; pass LOC_val_solution.csv, the XML files or the devkit"
             )
         if stated is not None and stated != wnid:
             raise UserError(f"image '{name}' lies in class folder {wnid}, but {boxes.name} says {stated}")

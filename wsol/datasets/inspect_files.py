@@ -52,8 +52,8 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class SplitFacts:
-    """Findings about one split's images; indices refer to its rows. `sizes_wh` is 0, 0 where no header was
-    read."""
+    """Findings about one split's images; indices refer to its rows. `sizes_wh` is 0, 0
+    where no header was read."""
 
     sizes_wh: npt.NDArray[np.int32]
     opened: int = 0

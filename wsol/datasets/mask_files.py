@@ -15,8 +15,8 @@ CHECKSUMS = "masks.sha256"
 
 
 def write_masks(manifest_folder: Path, masks: Mapping[str, bytes]) -> Path:
-    """Write masks (path to PNG bytes) below the manifest's folder, their checksums last; returns the folder of the
-    masks.
+    """Write masks (path to PNG bytes) below the manifest's folder, their checksums last;
+    returns the folder of the masks.
 
     Masks of an earlier manifest there that the new one does not have are removed. Raises `UserError` where the folder
     holds masks that no manifest lists.

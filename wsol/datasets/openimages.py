@@ -5,9 +5,9 @@
     <images>/{val,test}/<class>/<id>_ignore.png                pixels left out of the score
     <metadata>/{train,val,test}/*.txt                          the reference layout
 
-Image sizes are not in the metadata; the audit reads them. Only an image's first mask line names an ignore mask, the
-others leave that column blank; an image without any ignore mask is fine. `openimages_csv` reads OpenImages' own files
-of boxes.
+Image sizes are not in the metadata; the audit reads them. Only an image's first mask line names an ignore
+mask, the others leave that column blank; an image without any ignore mask is fine. `openimages_csv` reads
+OpenImages' own files of boxes.
 """
 
 from __future__ import annotations

@@ -72,13 +72,13 @@ class Common(Basic):
     clip_boxes: Flag = False
     """Clip boxes that reach over their image's edge by a pixel or more, and say how many, instead of refusing them."""
     box_units: Units = "pixels"
-    """What box coordinates count: pixels, or shares (0 to 1), percent or thousandths of the image's width and
-    height."""
+    """What box coordinates count: pixels, or shares (0 to 1), percent or thousandths of the
+    image's width and height."""
     box_scale: float = 1.0
     """Factor on box coordinates, for images that were resized while their boxes were not."""
     boxes_in: Literal["stored", "upright"] = "stored"
-    """Where images carry an EXIF rotation: whether boxes refer to the stored pixels or to the image as viewers show
-    it."""
+    """Where images carry an EXIF rotation: whether boxes refer to the stored pixels or to the
+    image as viewers show it."""
 
     @property
     def rules(self) -> BoxRules:

@@ -1,5 +1,5 @@
-"""Parquet files as Hugging Face's hub distributes image datasets: unpacked once to class folders, then read like any
-others.
+"""Parquet files as Hugging Face's hub distributes image datasets: unpacked once to class folders,
+then read like any others.
 
     *train-*.parquet, *validation-*.parquet, *test-*.parquet      (the split is the first word of the name that is one)
     image     struct of `bytes` and `path`, or the bytes
@@ -41,8 +41,8 @@ BoxOrder = Literal["xywh", "xyxy"]
 
 @dataclass(frozen=True)
 class ParquetRow:
-    """One image: its split's name, its encoded bytes, the name and class that the file gives it, and its boxes as
-    written."""
+    """One image: its split's name, its encoded bytes, the name and class that the file gives it,
+    and its boxes as written."""
 
     split: str
     data: bytes
@@ -244,8 +244,8 @@ class Parquet(Unpacked):
     box_order: BoxOrder = "xywh"
     """What the four numbers of a box are: corner and size, or two corners."""
     corners: Corners = "half-open"
-    """With --box-order xyxy: whether x1, y1 is one past the last pixel (half-open) or the last pixel itself
-    (inclusive)."""
+    """With --box-order xyxy: whether x1, y1 is one past the last pixel (half-open) or the last
+    pixel itself (inclusive)."""
     holdout: int = 5
     """Boxed training images a class that become train-fullsup where there is no validation split."""
     seed: int = 0

@@ -3,7 +3,7 @@
 Each picture shows an articulated animal on textures cut from photographs. All classes share bodies and poses;
 the pattern of the head, a small part, decides the class, and a weaker cue (the coat) is spread over the body.
 A classifier is tempted to look at the head alone, which is the failure that CutMix and its rivals claim to
-mend; exact part masks measure it. The dataset shows mechanisms; it is no evidence about photographs.
+cure; exact part masks measure it. The dataset shows mechanisms; it is no evidence about photographs.
 
 `write_parts` leaves a folder with
 
@@ -67,8 +67,8 @@ def write_parts(
     *,
     workers: int | None = None,
 ) -> Manifest:
-    """Make the dataset in `out_dir` and return its manifest; nothing to do where the same config is there
-    already.
+    """Make the dataset in `out_dir` and return its manifest; nothing to do where the
+    same config is there already.
 
     The folder appears complete or not at all. `progress(done, total)` is called as pictures are finished;
     `workers` is the number of processes (default: by cores and work) and changes nothing but the time. Raises

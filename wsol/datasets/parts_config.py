@@ -92,8 +92,8 @@ class PartsConfig:
         return tuple("_".join((pattern, *pair)) for pattern, pair in map(class_look, range(self.num_classes)))
 
     def num_images(self, role: str) -> int:
-        """Images of a split; the label of image i is i modulo the number of classes, so every class is
-        equal."""
+        """Images of a split; the label of image i is i modulo the number of classes,
+        so every class is equal."""
         per_class = dict(zip(SPLIT_ROLES, (self.train_per_class, self.val_per_class, self.test_per_class)))
         return per_class[role] * self.num_classes
 

@@ -49,8 +49,8 @@ class Pose:
 
 @dataclass(frozen=True)
 class Piece:
-    """One flat outline: the part it belongs to, what it is painted with, how bright it is, its corners [N,
-    2]."""
+    """One flat outline: the part it belongs to, what it is painted with, how bright it
+    is, its corners [N, 2]."""
 
     part: int
     material: str  # "coat", "colour_a", "colour_b" or "eye"

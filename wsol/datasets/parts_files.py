@@ -50,8 +50,8 @@ _Batches = Generator[list[_Row], None, None]
 
 
 def render(config: PartsConfig, role: str, index: int, textures: Textures) -> Rendered:
-    """Make picture `index` of a split; depends on its arguments alone, so order and parallelism do not
-    matter.
+    """Make picture `index` of a split; depends on its arguments alone, so order and
+    parallelism do not matter.
 
     The label is `index` modulo the number of classes. Raises `UserError` for an unknown role, IndexError for
     an index outside the split."""
@@ -113,8 +113,8 @@ def _sample(config: PartsConfig, row: _Row) -> Sample:
 
 
 def _write_share(config: PartsConfig, root: Path, worker: int, workers: int) -> _Batches:
-    """Write every `workers`-th picture, beginning with number `worker`; yields what is finished in
-    batches."""
+    """Write every `workers`-th picture, beginning with number `worker`; yields what
+    is finished in batches."""
     textures = load_textures()
     everything = [(role, index) for role in SPLIT_ROLES for index in range(config.num_images(role))]
     batch: list[_Row] = []

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 class Rendered:
     """One picture of size S and everything known about it.
 
-    `image` uint8 [S, S, 3], RGB. `mask` uint8 [S, S], 255 where an object is visible, else 0. `part_mask`
-    uint8 [S, S], 0 or k for PART_NAMES[k - 1]; non-zero exactly where `mask` is. `object_ids` uint8 [S, S], 0
-    or k for the k-th object. `boxes_xyxy` float64 [M, 4], half-open, tight around each object's visible
-    pixels, in the order of the ids. `parts` float64 [5, 3]: (x, y, visible) of the first object's landmarks
-    in the order of PART_NAMES, the centre of a pixel being at (column + 0.5, row + 0.5); a hidden landmark
-    keeps its place, which may lie outside the picture. `ground` and `coats` name the textures that were
-    drawn.
+    `image` uint8 [S, S, 3], RGB. `mask` uint8 [S, S], 255 where an object is visible, else 0.
+    `part_mask` uint8 [S, S], 0 or k for PART_NAMES[k - 1]; non-zero exactly where `mask` is.
+    `object_ids` uint8 [S, S], 0 or k for the k-th object. `boxes_xyxy` float64 [M, 4], half-open, tight
+    around each object's visible pixels, in the order of the ids. `parts` float64 [5, 3]: (x, y,
+    visible) of the first object's landmarks in the order of PART_NAMES, the centre of a pixel being at
+    (column + 0.5, row + 0.5); a hidden landmark keeps its place, which may lie outside the picture.
+    `ground` and `coats` name the textures that were drawn.
     """
 
     image: npt.NDArray[np.uint8]

@@ -58,9 +58,9 @@ class Material:
 
 @dataclass(frozen=True)
 class Layer:
-    """One opaque outline [N, 2] in pixels. `object_id` counts from 1 and `part` is a part-mask id; both are 0
-    for things that are not objects. `material` indexes the scene's materials. A floor layer catches
-    shadows."""
+    """One opaque outline [N, 2] in pixels. `object_id` counts from 1 and `part` is a part-mask
+    id; both are 0 for things that are not objects. `material` indexes the scene's materials. A
+    floor layer catches shadows."""
 
     outline: Points
     material: int
@@ -87,9 +87,9 @@ class Lighting:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture's content. Layers are painted in order over material 0; layer number k of the label raster is
-    `layers[k - 1]`. `landmarks` are those of the first object, [5, 2] in pixels; `coats` name each
-    object's."""
+    """A picture's content. Layers are painted in order over material 0; layer number k of the
+    label raster is `layers[k - 1]`. `landmarks` are those of the first object, [5, 2] in pixels;
+    `coats` name each object's."""
 
     size: int
     label: int
@@ -128,8 +128,8 @@ def draw_scene(config: PartsConfig, role: str, index: int) -> Scene:
 
 
 def rasterise(scene: Scene) -> npt.NDArray[np.uint8]:
-    """The number of the topmost layer (0: none) at SUPERSAMPLING times the picture's size, uint8 [S*3,
-    S*3]."""
+    """The number of the topmost layer (0: none) at SUPERSAMPLING times the picture's
+    size, uint8 [S*3, S*3]."""
     side = scene.size * SUPERSAMPLING
     labels = np.zeros((side, side), np.uint8)
     for number, layer in enumerate(scene.layers, start=1):
@@ -146,7 +146,7 @@ def _is_decidable(scene: Scene) -> bool:
     for number, layer in enumerate(scene.layers, start=1):
         key = (layer.object_id, layer.part)
         visible[key] = visible.get(key, 0.0) + float(counts[number])
-        # The largest outline stands for the part: the head's disc, the body's trunk.
+        # The largest outline represents the part: the head's disc, the body's trunk.
         whole[key] = max(whole.get(key, 0.0), polygon_area(layer.outline) * SUPERSAMPLING**2)
     return all(
         visible[key] >= whole[key] * (_MIN_HEAD_VISIBLE if key[1] == HEAD else _MIN_BODY_VISIBLE)
@@ -264,15 +264,15 @@ def _draw_creature(
     angle = build.uniform(-0.6, 0.6)
     mirror = -1.0 if generator.random() < 0.5 else 1.0
     matrix = np.array(((np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle)))) * (mirror, 1.0)
-    turned = place(body, matrix, np.zeros(2))
-    corners = np.concatenate([piece.outline for piece in turned.pieces])
+    rotated = place(body, matrix, np.zeros(2))
+    corners = np.concatenate([piece.outline for piece in rotated.pieces])
     low, high = corners.min(axis=0), corners.max(axis=0)
     scale = extent / float((high - low).max())
     middle = (low + high) / 2 * scale
     # Objects may leave the picture by up to a twentieth of their extent on each side.
-    room = np.maximum(config.image_size / 2 - (high - low) / 2 * scale + 0.05 * extent, 0)
-    at = config.image_size / 2 + (2 * centre - 1) * room
-    return place(turned, np.eye(2) * scale, at - middle)
+    free = np.maximum(config.image_size / 2 - (high - low) / 2 * scale + 0.05 * extent, 0)
+    at = config.image_size / 2 + (2 * centre - 1) * free
+    return place(rotated, np.eye(2) * scale, at - middle)
 
 
 def _add_creature(
@@ -305,8 +305,8 @@ def _add_occluder(build: _Builder, creature: Creature, size: int) -> None:
 
 
 def _add_thing(build: _Builder, centre: Points, extent: float, flat_ok: bool) -> None:
-    """A class-neutral thing about `extent` pixels in radius: a stone, a tuft, a trestle, or coloured
-    berries."""
+    """A class-neutral thing about `extent` pixels in radius: a stone, a tuft, a
+    trestle, or coloured berries."""
     generator = build.generator
     kind = int(generator.integers(4 if flat_ok else 3))
     gain = build.uniform(0.75, 1.05)

@@ -1,10 +1,10 @@
 """Textures for the `parts` dataset, cut from free photographs that scikit-image carries in its wheel.
 
-Sources and terms, as scikit-image states them: brick, grass, gravel (CC0Textures.com, CC0); coffee (Rachel
-Michetti, CC0); chelsea (Stefan van der Walt, CC0); coins, ihc (no known copyright restrictions);
-hubble_deep_field and rocket (NASA, SpaceX; public domain); retina (Haggstrom 2014, CC0); camera (Lav
-Varshney, CC0). Faces and people are cut away. Nothing is downloaded: the files are read from the installed
-package.
+Sources and terms, as scikit-image states them: brick, grass, gravel (CC0Textures.com, CC0); coffee
+(Rachel Michetti, CC0); chelsea (Stefan van der Walt, CC0); coins, ihc (no known copyright
+restrictions); hubble_deep_field and rocket (NASA, SpaceX; public domain); retina (Haggstrom 2014, CC0);
+camera (Lav Varshney, CC0). Faces and people are cut away. Nothing is downloaded: the files are read
+from the installed package.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ def _read(file: str) -> npt.NDArray[np.uint8]:
 def _cut(
     image: npt.NDArray[np.uint8], region: tuple[float, float, float, float], ramp: tuple[RGB, RGB] | None
 ) -> npt.NDArray[np.uint8]:
-    """The region of a photograph, at most 512 pixels high and wide, recoloured along `ramp` where one is
-    given."""
+    """The region of a photograph, at most 512 pixels high and wide, recoloured along
+    `ramp` where one is given."""
     height, width = image.shape[:2]
     x0, y0, x1, y1 = (round(f * n) for f, n in zip(region, (width, height, width, height)))
     cut = image[y0:y1, x0:x1]

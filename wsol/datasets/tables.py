@@ -1,8 +1,8 @@
 """Tables of images and boxes as tools write them: delimiters, spellings of columns, forms of boxes.
 
-A header's cells are compared without case, spaces, underscores and a leading `bbox`: `XMin`, `x_min` and `bbox_xmin`
-are one column. Commas, semicolons, tabs and bars separate; where they are semicolons or tabs, a comma may be the
-decimal sign.
+A header's cells are compared without case, spaces, underscores and a leading `bbox`: `XMin`, `x_min` and
+`bbox_xmin` are one column. Commas, semicolons, tabs and bars separate; where they are semicolons or tabs, a
+comma may be the decimal sign.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class BoxForm:
 
 @dataclass(frozen=True)
 class BoxTable:
-    """A table with at least an image column; `rows` are its cells by line number. `form` is None where it has no
-    box."""
+    """A table with at least an image column; `rows` are its cells by line number. `form` is
+    None where it has no box."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[int, tuple[str, ...]], ...]

@@ -162,8 +162,8 @@ class _Reader:
         )
 
     def _image(self, image_id: str, filename: str) -> str:
-        """The file that `<filename>` names, or that has the XML's name; where neither is there, the former, for the
-        audit."""
+        """The file that `<filename>` names, or that has the XML's name; where neither is there,
+        the former, for the audit."""
         wanted = f"JPEGImages/{filename}" if filename else f"JPEGImages/{image_id}.jpg"
         for name in (wanted, f"JPEGImages/{image_id}"):
             try:

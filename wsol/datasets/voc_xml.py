@@ -16,8 +16,8 @@ _LINE = "line!"  # no XML name holds '!', so it cannot meet an attribute of the 
 
 @dataclass(frozen=True)
 class XmlObject:
-    """One object; `box` is (xmin, ymin, xmax, ymax) as written. `difficult` is None where the file says neither 0 nor
-    1."""
+    """One object; `box` is (xmin, ymin, xmax, ymax) as written. `difficult` is None where the
+    file says neither 0 nor 1."""
 
     name: str
     box: Box

@@ -262,7 +262,7 @@ def write_split_texts(split: Split) -> dict[str, str]:
     for image_id in split.image_ids:
         if "," in image_id or "\n" in image_id:
             raise UserError(
-                f"image id {image_id!r} holds a comma or newline; the reference layout has no room for it"
+                f"image id {image_id!r} holds a comma or newline; the reference layout cannot hold it"
             )
     texts = {
         "image_ids.txt": "\n".join(split.image_ids),
@@ -295,8 +295,8 @@ def _shortest(value: float) -> str:
 
 
 def write_wsol_metadata(manifest: Manifest, folder: str | os.PathLike[str]) -> Path:
-    """Write a manifest in the reference metadata layout, one subfolder a split, into a new or empty
-    folder."""
+    """Write a manifest in the reference metadata layout, one subfolder a split,
+    into a new or empty folder."""
     out = Path(folder)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"'{out}' exists already; choose a new folder")
