@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from eval.protocols import Protocol
+from eval.protocols import Protocol, short_hash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +56,7 @@ class Summary:
         if self.optimism is not None:
             entry["optimism"] = self.optimism
         entry["num_scored"] = self.num_scored
+        entry["protocol_hash"] = short_hash(self.protocol)
         entry["definition"] = self.protocol.definition()
         return entry
 

@@ -40,7 +40,16 @@ def test_options_stand_in_the_sections_of_the_source() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["eval.localize", "eval.compare", "eval.overview", "eval.export", "wsol.prepare", "wsol.export"]
+    "module",
+    [
+        "eval.localize",
+        "eval.compare",
+        "eval.overview",
+        "eval.export",
+        "eval.protocols.__main__",
+        "wsol.prepare",
+        "wsol.export",
+    ],
 )
 def test_version(module: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:

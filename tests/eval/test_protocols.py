@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from eval.protocols import PROTOCOLS, Protocol, differences, load_protocols, protocol_named, select
+from eval.protocols import (
+    PROTOCOLS,
+    Protocol,
+    differences,
+    load_protocols,
+    protocol_named,
+    select,
+    short_hash,
+)
+from eval.protocols.__main__ import main
 from wsol.errors import UserError
+
+HASHES = {
+    "maxboxacc": "8861f56d",
+    "maxboxacc_v2": "ce39a6c1",
+    "maxboxacc_transferred": "52bd18f7",
+    "maxboxacc_v2_transferred": "05655225",
+    "gt_known_fixed": "df8d54a6",
+    "top1_loc": "8365ec25",
+    "top5_loc": "18b1db6b",
+    "cam2016": "3855a67c",
+    "cutmix2019": "203333d9",
+    "corloc": "ee472458",
+    "pxap": "0fdc80e8",
+    "mask_iou": "b19d9314",
+}
 
 
 def test_published_names_are_all_there() -> None:
@@ -123,3 +148,44 @@ def test_broken_protocol_files_name_the_file(tmp_path: Path, text: str, message:
     file.write_text(text)
     with pytest.raises(UserError, match=message):
         load_protocols(file)
+
+
+def test_the_hash_stands_for_the_definition() -> None:
+    """The published ones are pinned: a changed definition is another number under an old name."""
+    assert {p.name: short_hash(p) for p in PROTOCOLS.values()} == HASHES
+    base = PROTOCOLS["maxboxacc"]
+    assert (
+        short_hash(dataclasses.replace(base, name="mine", source="me", pictured=False)) == HASHES["maxboxacc"]
+    )
+    for change in (
+        {"gt_boxes": "first"},
+        {"frame_size": 112},
+        {"iou_comparison": ">"},
+        {"drawing": "aligned"},
+    ):
+        assert short_hash(dataclasses.replace(base, **change)) not in HASHES.values()  # type: ignore[arg-type]
+
+
+def test_the_command_lists_explains_and_compares(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main([]) == 0
+    listed = capsys.readouterr().out
+    for name, digest in HASHES.items():
+        assert f"{digest}  {name}:" in listed
+    assert main(["cutmix2019"]) == 0
+    explained = capsys.readouterr().out
+    assert "fixed_threshold: 0.15" in explained
+    assert "Yun et al., ICCV 2019" in explained
+    assert main(["maxboxacc", "corloc"]) == 0
+    compared = capsys.readouterr().out
+    assert "iou_comparison: '>=' / '>'" in compared
+    assert "frame" not in compared
+    (tmp_path / "own.yaml").write_text("same: {based_on: maxboxacc}\n")
+    assert main(["maxboxacc", "same", "--protocol-file", str(tmp_path / "own.yaml")]) == 0
+    assert "no difference" in capsys.readouterr().out
+    assert main(["maxboxac"]) == 2
+    assert "maxboxacc" in capsys.readouterr().err
+
+
+def test_corloc_is_scored_only_where_it_is_named() -> None:
+    assert "corloc" not in {p.name for p in select()}
+    assert [p.name for p in select(["corloc"])] == ["corloc"]
