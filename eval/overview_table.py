@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from eval.metrics.results_json import RESULTS, read_results
+from eval.metrics.results_json import read_results
 from eval.terminal import print_table, terminal
 from eval.terminal_tables import number, stacked, table_of
 from wsol.errors import UserError
@@ -24,14 +24,9 @@ COLUMNS = (
 CONTROLS = (("center_gaussian", "centre Gaussian"), ("full_image", "full image"))
 
 
-def load(folder: Path) -> dict[str, Any]:
-    """results.json of a run directory or of a results folder."""
-    return read_results(folder / "eval" if (folder / "eval" / RESULTS).is_file() else folder)
-
-
 def print_overview(folders: Sequence[Path]) -> None:
     """Print the table of scored runs; `UserError` where they were scored on different data."""
-    print_table(terminal(), overview_tables([(folder.name, load(folder)) for folder in folders]))
+    print_table(terminal(), overview_tables([(folder.name, read_results(folder)) for folder in folders]))
 
 
 def overview_tables(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Table]:

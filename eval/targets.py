@@ -24,7 +24,7 @@ from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
 from wsol.first_classes import first_classes
 from wsol.machine.cores import usable_cores
-from wsol.manifest import split_hash
+from wsol.manifest import SPLIT_ROLES, split_hash
 from wsol.models import find_network, load_external_classifier
 from wsol.runs.find import newest_run
 from wsol.runs.network import load_classifier
@@ -107,7 +107,10 @@ def _open(config: LocalizeConfig, default: str | None = None, root: str | None =
     if name is None:
         raise UserError("name the dataset with --dataset (a prepared name, or a manifest folder)")
     roles = {config.split, *([config.threshold_split] if config.threshold_split else [])}
-    return open_dataset(name, data_root=config.data_root or root, roles=sorted(roles))
+    found = open_dataset(name, data_root=config.data_root or root, roles=sorted(roles))
+    if config.split in SPLIT_ROLES and not len(found.splits.get(config.split, ())):
+        open_dataset(name).split(config.split)  # the error names every split that has images
+    return found
 
 
 def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:

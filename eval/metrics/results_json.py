@@ -121,10 +121,11 @@ def write_results(folder: str | os.PathLike[str], content: Mapping[str, Any]) ->
 
 
 def read_results(folder_or_file: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a results.json with every entry that is read later of its type; a missing, damaged or foreign one is a
-    `UserError`."""
+    """Read a results.json, of its folder or of a run directory, with every entry that is read later of its type; a
+    missing, damaged or foreign one is a `UserError`."""
     path = Path(folder_or_file)
-    path = path / RESULTS if path.is_dir() else path
+    if path.is_dir():
+        path = next((p for p in (path / RESULTS, path / "eval" / RESULTS) if p.is_file()), path / RESULTS)
     try:
         data = read_json(path)
     except FileNotFoundError as error:

@@ -178,7 +178,7 @@ class TrainConfig:
     resume: bool = False
     """Continue the run in --out (default: the newest unfinished one under runs/) exactly where it was."""
     config: str | None = None
-    """YAML file with any of these settings (names with underscores); flags win over it."""
+    """YAML file with any of these settings (names with underscores), or a run's run.yaml; flags win over it."""
 
     def __post_init__(self) -> None:
         for name, low in _AT_LEAST.items():
@@ -375,7 +375,8 @@ def _refuse_idle_flags(arguments: Sequence[str], config: TrainConfig) -> None:
 
 
 def load_config_file(path: str | Path) -> dict[str, Any]:
-    """The settings in a YAML file, checked against the config's types; only the keys the file holds.
+    """The settings in a YAML file, checked against the config's types; only the keys the file holds. The run.yaml of a
+    run gives all settings of that run but its folder.
 
     A missing file, an unknown key (the nearest is named) or a value of the wrong type is a `UserError`.
     """
@@ -389,6 +390,10 @@ def load_config_file(path: str | Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected lines like `method: cutmix`, got a {type(content).__name__}")
+    if "schema" in content and isinstance(
+        content.get("config"), dict
+    ):  # the run.yaml of a run: the same again
+        content = {k: v for k, v in content["config"].items() if k not in ("config", "resume", "out")}
     return check_settings(content, str(path))
 
 

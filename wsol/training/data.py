@@ -55,6 +55,11 @@ def open_data(config: TrainConfig) -> Data:
         raise UserError(
             f"--classes {count}: dataset '{manifest.dataset}' has only {len(manifest.classes)} classes"
         )
+    if count < 2:
+        raise UserError(
+            f"dataset '{manifest.dataset}' has one class, so that there is nothing to tell it from; a classifier needs "
+            "two or more (a class of other images, say)"
+        )
     whole = count == len(manifest.classes)
     training = manifest.split(TRAIN)
     training = training if whole else first_classes(training, count)

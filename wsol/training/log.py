@@ -19,9 +19,12 @@ def sentence(line: dict[str, Any], epochs: int) -> str:
     """A line of the log, for people."""
     found = line["validation"]
     validation = f"  validation {found['top1']:5.1f} %" if found else ""
+    scores = line.get("localization") or {}
+    names = (("maxboxacc", "MaxBoxAcc"), ("maxboxacc_v2", "V2"))
+    localization = "".join(f"  {word} {scores[key]:5.1f}" for key, word in names if key in scores)
     return (
         f"epoch {line['epoch']:3d}/{epochs}  loss {line['train_loss']:.3f}  train {line['train_top1_mixed']:5.1f} %"
-        f"{validation}  {line['images_per_second']:,.0f} images/s  {duration(line['seconds'])}"
+        f"{validation}{localization}  {line['images_per_second']:,.0f} images/s  {duration(line['seconds'])}"
         f"  (waited for data {100 * line['waited_for_data']:.0f} %)"
         + (f"  {duration(line['seconds'] * left)} left" if (left := epochs - line["epoch"]) else "")
     )
