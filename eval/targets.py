@@ -275,7 +275,7 @@ def _control_subject(config: LocalizeConfig) -> Subject:
     return Subject(
         manifest,
         JudgedControl(config.control, manifest),
-        config.out or Path("runs") / f"eval-{manifest.dataset}-{config.control}",
+        config.out or Path("runs") / f"eval-{manifest.dataset.replace(' ', '-')}-{config.control}",
         {"control": config.control},
         config.control,
     )

@@ -80,6 +80,8 @@ def _with_facts(manifest: Manifest, facts: FileFacts, options: Command) -> Manif
     notes: list[str] = []
     for role, split in manifest.splits.items():
         found, counts = facts.splits[role], BoxCounts()
+        if options.upright_boxes and found.opened < len(split) - len(facts.missing.get(role, ())):
+            raise UserError("--boxes-in upright needs every image opened; pass --verify pixels")
         if options.upright_boxes and found.exif_rotated:
             split = _from_upright(split, found, manifest.corners == "inclusive")
             notes.append(

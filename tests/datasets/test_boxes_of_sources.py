@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tests.helpers.dataset_trees import picture, write_tree
+from tests.helpers.dataset_trees import mask, picture, write_tree
 from tests.helpers.layouts import LAYOUTS, Layout, coco, cub, folder, imagenet, yolo
 from tests.helpers.oracles import oracle
 from wsol import prepare
@@ -245,6 +245,55 @@ class TestCocoMasks:
             other.files.update({f"{split}/new{k}.jpg": picture((40, 30), seed=k) for k in range(1, 5)})
         run(other, tmp_path, "--force")
         assert {p.name[:3] for p in (tmp_path / "m" / "masks").rglob("*.png")} == {"new"}
+
+
+class TestMaskFolders:
+    @pytest.mark.parametrize("place", ["source/masks", "elsewhere"])
+    def test_an_absolute_path(self, tmp_path: Path, place: str) -> None:
+        layout = folder()
+        masks = {
+            f"{place}/{n[:-4]}.png": mask((40, 30), (10, 6, 30, 24))
+            for n in layout.files
+            if n.endswith(".jpg")
+        }
+        write_tree(tmp_path, masks)
+        test = run(layout, tmp_path, "--masks", str(tmp_path / place)).split("test")
+        assert all(
+            (tmp_path / m).is_file() or (tmp_path / "source" / m).is_file() for (m,) in test.masks.values()
+        )
+        assert len(test.masks) == 4
+
+    def test_kaggles_segmentations_beside_cub(self, tmp_path: Path) -> None:
+        layout = cub()
+        shape = mask((40, 30), (1, 1, 9, 9))
+        names = [n.removeprefix("images/")[:-4] for n in layout.files if n.endswith(".jpg")]
+        beside = {f"segmentations/{n}.png": shape for n in names}
+        files = {**{f"CUB_200_2011/{n}": d for n, d in layout.files.items()}, **beside}
+        manifest = run(Layout(layout.command, files, 4), tmp_path)
+        assert manifest.split("test").masks[0] == ("segmentations/cat/test0.png",)
+        assert manifest.split("test").path(0) == "CUB_200_2011/images/cat/test0.jpg"
+
+
+class TestParquet:
+    def test_images_without_a_class_are_counted(self, tmp_path: Path) -> None:
+        pyarrow = pytest.importorskip("pyarrow")
+        from pyarrow import parquet
+
+        rows = [{"bytes": picture((40, 30), seed=k), "path": f"{k}.jpg"} for k in range(5)]
+        (tmp_path / "source").mkdir()
+        made = pyarrow.table({"image": rows, "label": ["cat", "dog", "cat", "dog", None]})
+        parquet.write_table(made, tmp_path / "source" / "train-0.parquet")
+        layout = Layout(("parquet", "--unpack-to", str(tmp_path / "unpacked")), {}, 0)
+        assert "1 images of 'train' have no class and were left out" in run(layout, tmp_path).notes
+
+    def test_a_broken_file_is_named(self, tmp_path: Path) -> None:
+        pytest.importorskip("pyarrow")
+        layout = Layout(
+            ("parquet", "--unpack-to", str(tmp_path / "u")), {"train.parquet": b"PAR1 not really"}, 0
+        )
+        with pytest.raises(UserError, match=r"train\.parquet: row 1 cannot be read"):
+            run(layout, tmp_path)
+        assert not (tmp_path / "u").exists()
 
 
 class TestResizedCub:

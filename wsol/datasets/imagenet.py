@@ -16,6 +16,7 @@ sorted as text. All boxes of an image are kept, corners inclusive, as the files 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -28,7 +29,7 @@ from pathlib import Path
 from wsol.datasets.boxes import Box, BoxRules
 from wsol.datasets.holdout import hold_out_boxed
 from wsol.datasets.options import Optional, Unpacked, progress_bars
-from wsol.datasets.parquet import unpack_imagenet
+from wsol.datasets.parquet import left_out, unpack_imagenet
 from wsol.datasets.recognise import unknown_layout
 from wsol.datasets.split_builder import SplitBuilder
 from wsol.datasets.text_fields import at_line, numbered_lines, read_text, split_fields, to_box, to_int
@@ -500,10 +501,11 @@ class ImageNet(Unpacked):
         into = self.unpack_folder("imagenet")
         with progress_bars() as progress:
             folder = unpack_imagenet(source, into, progress) or unpack_known(source, into, progress)
-        return read_imagenet(
+        manifest = read_imagenet(
             open_root(folder),
             v2_metadata=open_root(self.v2_metadata) if self.v2_metadata else None,
             holdout_per_class=self.holdout,
             seed=self.seed,
             rules=self.rules,
         )
+        return dataclasses.replace(manifest, notes=(*manifest.notes, *left_out(folder)))

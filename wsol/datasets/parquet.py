@@ -12,17 +12,17 @@ Needs pyarrow (`pip install 'wsol-eval[parquet]'`). Nothing in a Parquet file is
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from wsol.datasets.boxes import BoxRules
 from wsol.datasets.folder import SPLIT_NAMES, read_folder
 from wsol.datasets.image_names import clean_name
 from wsol.datasets.options import Unpacked, progress_bars
@@ -36,6 +36,7 @@ BOXES = ("bbox", "bboxes", "box", "boxes")
 _BATCH = 64
 _MARKER = ".unpacked-from"
 _FOLDER_OF = {"train-weaksup": "train", "train-fullsup": "val", "test": "test"}
+_LEFT_OUT = "left-out.txt"
 BoxOrder = Literal["xywh", "xyxy"]
 
 
@@ -51,11 +52,22 @@ class ParquetRow:
     boxes: list[list[float]]
 
 
+Place = Callable[[ParquetRow], str | None]
+"""The folder of an image below the unpacked one, or None for an image that is left out."""
+
+
+def left_out(folder: Path) -> tuple[str, ...]:
+    """What the manifest says of the images that were not unpacked."""
+    file = folder / _LEFT_OUT
+    return tuple(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else ()
+
+
 def parquet_files(source: Path) -> list[Path]:
-    """The Parquet files of a folder and the folders below it, or the file itself; empty where there are none."""
+    """The Parquet files of a folder and of those in it, or the file itself; empty where there are none."""
     if source.is_file():
         return [source] if source.suffix == ".parquet" else []
-    return sorted(source.rglob("*.parquet")) if source.is_dir() else []
+    # not every folder below: an ImageNet in class folders has a million files
+    return sorted([*source.glob("*.parquet"), *source.glob("*/*.parquet")])
 
 
 def split_name(file: Path) -> str:
@@ -166,7 +178,7 @@ def unpack_imagenet(source: Path, into: Path, progress: Progress | None = None) 
     return into
 
 
-def _unpack(files: list[Path], into: Path, place: Any, order: BoxOrder, progress: Progress | None) -> Path:
+def _unpack(files: list[Path], into: Path, place: Place, order: BoxOrder, progress: Progress | None) -> Path:
     stamp = "".join(f"{f.name} {f.stat().st_size}\n" for f in files)
     if into.exists():
         marker = into / _MARKER
@@ -181,12 +193,13 @@ def _unpack(files: list[Path], into: Path, place: Any, order: BoxOrder, progress
     scratch = Path(tempfile.mkdtemp(prefix=f".{into.name}.unpacking-", dir=into.parent))
     try:
         scratch.chmod(0o755)
-        left_out = _write_rows(files, scratch, place, order, progress)
-        if left_out:
+        without_class = _write_rows(files, scratch, place, order, progress)
+        if without_class:
             lines = "".join(
-                f"{count} images of '{split}' have no class\n" for split, count in left_out.items()
+                f"{count} images of '{split}' have no class and were left out\n"
+                for split, count in without_class.items()
             )
-            (scratch / "left-out.txt").write_text(lines, encoding="utf-8")
+            (scratch / _LEFT_OUT).write_text(lines, encoding="utf-8")
         (scratch / _MARKER).write_text(stamp, encoding="utf-8")
         scratch.replace(into)
     except BaseException:
@@ -196,9 +209,9 @@ def _unpack(files: list[Path], into: Path, place: Any, order: BoxOrder, progress
 
 
 def _write_rows(
-    files: list[Path], folder: Path, place: Any, order: BoxOrder, progress: Progress | None
+    files: list[Path], folder: Path, place: Place, order: BoxOrder, progress: Progress | None
 ) -> Counter[str]:
-    left_out: Counter[str] = Counter()
+    without_class: Counter[str] = Counter()
     written = 0
     with (folder / "boxes.csv").open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
@@ -209,7 +222,7 @@ def _write_rows(
             for row in read_rows(file):
                 below = place(row)
                 if below is None:
-                    left_out[row.split] += 1
+                    without_class[row.split] += 1
                     continue
                 target = folder / below / row.name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +238,7 @@ def _write_rows(
             f"'{files[0]}': no image has a class (columns {', '.join(LABELS)}, or for ImageNet a wnid at the end "
             "of its name)"
         )
-    return left_out
+    return without_class
 
 
 def _as_folder(label: str) -> str:
@@ -258,14 +271,14 @@ class Parquet(Unpacked):
         name = self.out.name if self.out else "parquet"
         with progress_bars() as progress:
             folder = unpack_parquet(files, self.unpack_folder(name), self.box_order, progress)
-        rules: BoxRules = self.rules
-        return read_folder(
+        manifest = read_folder(
             open_root(folder),
             (folder / "boxes.csv").read_bytes(),
             str(folder / "boxes.csv"),
             corners=self.corners,
             holdout_per_class=self.holdout,
             seed=self.seed,
-            rules=rules,
+            rules=self.rules,
             name=name,
         )
+        return dataclasses.replace(manifest, notes=(*manifest.notes, *left_out(folder)))
