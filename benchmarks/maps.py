@@ -91,7 +91,7 @@ def _grad_cam(model: Logits, layer: str, images: Tensor, ids: Tensor) -> Callabl
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arch", default="resnet50")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--stride", type=int, default=32)
@@ -101,7 +101,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     model = build_classifier(ClassifierSpec(given.arch, 200, given.stride, given.size), seed=0).eval()
-    model.to(memory_format=torch.channels_last)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.randn(given.batch_size, 3, given.size, given.size).to(memory_format=torch.channels_last)
     found = contenders(model, images, torch.arange(given.batch_size))
     seconds: dict[str, list[float]] = {name: [] for name in found}
