@@ -165,7 +165,7 @@ def numbers(folder: Path) -> dict[str, Any]:
     results: dict[str, Any] = json.loads((folder / "results.json").read_text())
     for name in ("command", "git"):
         del results["provenance"][name]
-    del results["provenance"]["config"]["out"]
+    del results["provenance"]["config"]["out"], results["sha256"]
     return results
 
 

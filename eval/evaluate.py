@@ -12,6 +12,7 @@ from typing import Any
 
 from eval.localize_config import LocalizeConfig, check_counts
 from eval.metrics.results_json import RESULTS
+from eval.owner import claim
 from eval.plan import Plan, resolve
 from eval.progress import progress
 from eval.records.judged import JudgedRecords, Work
@@ -21,7 +22,8 @@ from eval.terminal import print_table, print_text, terminal
 from eval.terminal_tables import notes, result_tables
 from eval.write_results import conclude
 from wsol.cams.registry import layer_maps
-from wsol.machine.distributed import World, joined, wait_for_all, world_from_environment
+from wsol.files.lock import locked
+from wsol.machine.distributed import World, agree_on, joined, wait_for_all, world_from_environment
 
 
 def localize_and_print(config: LocalizeConfig) -> None:
@@ -80,6 +82,16 @@ def score_subject(
             f"note: {', '.join(crops)} scores a centre crop, so every image passes through the network twice; "
             "--protocols with the names of others leaves it out\n"
         )
+    if world.first:
+        subject.out.mkdir(parents=True, exist_ok=True)
+    with locked(subject.out, "scoring") if world.first else nullcontext():
+        return _score_locked(plan, subject, world)
+
+
+def _score_locked(plan: Plan, subject: Subject, world: World) -> tuple[Path, dict[str, Any]] | None:
+    if world.first:
+        claim(subject.out, subject.provenance, subject.manifest.dataset)
+    agree_on(world, {"splits": plan.roles, "protocols": [p.definition() for p in plan.protocols]})
     splits = {role: subject.manifest.split(role) for role in plan.roles}
     found: dict[str, JudgedRecords] = {}
     with _progress("scoring", sum(map(len, splits.values())) // world.size, world.first) as advance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from wsol.manifest import SPLIT_ROLES
 if TYPE_CHECKING:
     from eval.localize_config import LocalizeConfig
     from eval.targets import Subject
+    from wsol.manifest import Split
 
 
 @dataclass(frozen=True)
@@ -84,4 +86,19 @@ def _threshold_split(config: LocalizeConfig, subject: Subject, protocols: tuple[
     there = subject.manifest.splits.get(role)
     if there is None or not len(there) or not len(there.boxes_xyxy):
         return None
+    if (both := _in_both(there, subject.manifest.split(config.split))) is not None:
+        sys.stderr.write(
+            f"note: {both}, so no threshold is chosen on it: it would be chosen on images that are scored\n"
+        )
+        return None
     return role if subject.judged.covers(there, role) else None
+
+
+def _in_both(chosen_on: Split, scored: Split) -> str | None:
+    """How many images of a split are scored ones, in words; None for none of them."""
+    files = {scored.path(i) for i in range(len(scored))}
+    both = [i for i in range(len(chosen_on)) if chosen_on.path(i) in files]
+    if not both:
+        return None
+    such = f"such as '{chosen_on.path(both[0])}'"
+    return f"{len(both)} of {len(chosen_on)} images of the other split ({such}) are scored too"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from wsol.cams.cell_centers import cell_centers
 from wsol.cams.registry import CAM_OF_FINAL, layer_maps
 from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
+from wsol.files.checked_safetensors import tensors_sha256
 from wsol.first_classes import first_classes
 from wsol.machine.cores import usable_cores
 from wsol.manifest import SPLIT_ROLES, split_hash
@@ -91,6 +91,17 @@ def _wanted(config: LocalizeConfig) -> LayerMap:
     return only
 
 
+def _describe(model: Any) -> dict[str, Any]:
+    """What provenance says of a network. Its weights are hashed as they were loaded, not as a file holds them now."""
+    return {"weights_sha256": tensors_sha256(model.state_dict()), "classifier": model.describe()}
+
+
+def _identity(description: dict[str, Any]) -> dict[str, Any]:
+    """What makes a network's maps: the description without where its weights came from."""
+    classifier = {k: v for k, v in description["classifier"].items() if k != "pretrained"}
+    return {**description, "classifier": classifier}
+
+
 def _about_map(model: Any, wanted: LayerMap) -> dict[str, Any]:
     """What provenance says of a network's maps: method, layer, label, and where the cells look (None: not known)."""
     cells = cell_centers(model, wanted.layer)
@@ -123,12 +134,13 @@ def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
     model = load_classifier(run, device)
     manifest = _open(config, run.manifest_folder, None if config.dataset else run.data_root)
     manifest = first_classes(manifest, run.spec.num_classes, f"run '{run.dir}'")
-    weights = hashlib.sha256(run.weights.read_bytes()).hexdigest()
-    description = {"weights_sha256": weights, "classifier": model.describe()}
+    description = _describe(model)
     return Subject(
         manifest,
         JudgedMaps(
-            manifest, _network_factory(config, model, manifest, device, description), config.keep_maps
+            manifest,
+            _network_factory(config, model, manifest, device, _identity(description)),
+            config.keep_maps,
         ),
         config.out or run.dir / _marked("eval", wanted),
         {
@@ -163,12 +175,13 @@ def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
     for note in model.load_report.notes() if model.load_report else ():
         sys.stderr.write(f"note: {note}\n")
     manifest = first_classes(_open(config), model.spec.num_classes, f"'{config.checkpoint}'")
-    digest = hashlib.sha256(config.checkpoint.read_bytes()).hexdigest()
-    description = {"weights_sha256": digest, "classifier": model.describe()}
+    description = _describe(model)
     return Subject(
         manifest,
         JudgedMaps(
-            manifest, _network_factory(config, model, manifest, device, description), config.keep_maps
+            manifest,
+            _network_factory(config, model, manifest, device, _identity(description)),
+            config.keep_maps,
         ),
         config.out or Path("runs") / _marked(f"eval-{config.checkpoint.stem}", wanted),
         {

@@ -7,6 +7,7 @@ of workers. Batches travel as uint8 (a quarter of the bytes of float32) and beco
 from __future__ import annotations
 
 import functools
+import hashlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -144,6 +145,20 @@ class ImageReader:
                 "was replaced since the dataset was prepared; bring it back, or prepare the dataset again"
             )
         return rgb
+
+
+def images_state(split: Split, root: str, *, masks: bool = False) -> str:
+    """SHA-256 over size and time of change of every image of a split (of every mask), in its order."""
+    files = open_root(root)
+    digest = hashlib.sha256()
+    for row in range(len(split)):
+        if not masks:
+            digest.update(repr(files.stamp(split.path(row))).encode())
+            continue
+        kept = (split.ignore_masks.get(row), split.part_masks.get(row))
+        for path in (*split.masks.get(row, ()), *(p for p in kept if p)):
+            digest.update(repr((row, files.stamp(path))).encode())
+    return digest.hexdigest()
 
 
 def evaluation_batches(

@@ -83,7 +83,6 @@ class ScoreMapFiles:
             self._state = self._digest()
         return {
             "kind": "files",
-            "location": str(self.location),
             "state": self._state,
             "values": self.values,
             "size_policy": self.size_policy,

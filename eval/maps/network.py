@@ -21,7 +21,7 @@ from wsol.cams.extract import extract_maps
 from wsol.cams.registry import CAM_OF_FINAL
 from wsol.errors import UserError
 from wsol.images import open_root
-from wsol.loading import EvalBatch, EvalView, evaluation_batches, normalize_images
+from wsol.loading import EvalBatch, EvalView, evaluation_batches, images_state, normalize_images
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -117,9 +117,10 @@ class NetworkMaps:
         return ranks._replace(predicted=self._label_of[ranks.predicted])
 
     def _sample_digest(self) -> str:
-        """SHA-256 of a few images spread over the split: tells the same list of other images (blurred, cropped)."""
+        """SHA-256 of size and time of change of every image, and of the bytes of a few spread over the split: another
+        one where images were replaced (blurred, cropped, blackened)."""
         files = open_root(self.root)
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(images_state(self.split, self.root).encode())
         for row in np.unique(np.linspace(0, len(self.split) - 1, _SAMPLED).astype(np.int64)):
             digest.update(files.read_bytes(self.split.path(int(row))))
         return digest.hexdigest()

@@ -6,18 +6,24 @@ A folder holds `maps.json` (what made them) and one .npz per block of 512 images
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eval.maps.batch import Ranks, RawBatch
-from eval.maps.blocks import BLOCK, block_path, intact, npz_bytes
+from eval.maps.blocks import BLOCK, block_path
 from wsol.cams.cell_centers import CellCenters
 from wsol.errors import UserError
+from wsol.files.arrays import DAMAGE, SealedArrays, intact, sealed_bytes
 from wsol.files.atomic_write import write_durably
+from wsol.files.seal import sealed, unsealed
+from wsol.files.strict_json import read_json
+from wsol.files.typed import check_types
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,6 +40,7 @@ class StoredMaps:
         self.head = dict(head)
         self.frames = tuple(head["maps"]["frames"])
         self.input_size: int | None = head["input_size"]
+        self._identity = _identity(head)
         self.cells = CellCenters.from_dict(head["cells"]) if head.get("cells") else None
 
     @classmethod
@@ -52,33 +59,24 @@ class StoredMaps:
     def continues(folder: Path, head: Mapping[str, Any]) -> bool:
         """Whether the maps in a folder are of just this recipe and split."""
         try:
-            there = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return _identity(_read_head(folder / INDEX)) == _identity(head)
+        except UserError:
             return False
-        # where the cells look follows from the rest; maps from before it was noted are continued
-        return isinstance(there, dict) and _text({**there, "cells": None}) == _text({**head, "cells": None})
 
     @staticmethod
     def frames_at(folder: Path) -> set[str]:
         """The frames of the maps in a folder; none where there are no maps, or nobody can say."""
         try:
-            return set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["maps"]["frames"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return set(_read_head(folder / INDEX)["maps"]["frames"])
+        except UserError:
             return set()
 
     @classmethod
     def open(cls, folder: Path, split_hash: str, num_images: int) -> StoredMaps:
         """Open a whole store made for this split."""
-        index = folder / INDEX
-        try:
-            head = json.loads(index.read_text(encoding="utf-8"))
-            if head["schema"] != SCHEMA:
-                raise UserError(f"'{index}': schema {head['schema']}, expected {SCHEMA}")
-            store = cls(folder, head)
-            made_for = head["split_hash"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"'{index}' is missing or damaged ({error})") from error
-        if made_for != split_hash:
+        head = _read_head(folder / INDEX)
+        store = cls(folder, head)
+        if head["split_hash"] != split_hash:
             raise UserError(
                 f"the maps in '{folder}' were made for another list of images (dataset '{head.get('dataset')}', split "
                 f"'{head.get('split')}'); name the manifest and split that they were made for"
@@ -91,7 +89,7 @@ class StoredMaps:
         return store
 
     def has(self, block: int) -> bool:
-        return intact(block_path(self.folder, block))
+        return intact(block_path(self.folder, block), self._identity)
 
     def write(self, block: int, batches: list[RawBatch]) -> None:
         """Keep the raw maps of one whole block."""
@@ -104,7 +102,14 @@ class StoredMaps:
             for frame in batches[0].frame_ranks:
                 ranks = [getattr(b.frame_ranks[frame], name) for b in batches]
                 arrays[f"{frame}.{name}"] = np.concatenate(ranks)
-        write_durably(block_path(self.folder, block), npz_bytes(arrays))
+        write_durably(block_path(self.folder, block), sealed_bytes(arrays, self._identity))
+
+    def _block(self, block: int) -> SealedArrays:
+        path = block_path(self.folder, block)
+        try:
+            return SealedArrays(path, self._identity)
+        except DAMAGE as error:
+            raise UserError(f"'{path}' is no block of these maps ({error}); run the network again") from error
 
     def describe(self) -> dict[str, Any]:
         return dict(self.head["maps"])
@@ -116,7 +121,7 @@ class StoredMaps:
         for block in np.unique(rows // BLOCK):
             inside = rows[rows // BLOCK == block]
             at = inside - block * BLOCK
-            with np.load(block_path(self.folder, int(block)), allow_pickle=False) as file:
+            with closing(self._block(int(block))) as file:
                 maps = {name: file[name][at] for name in self.frames}
                 ranks = {
                     frame: Ranks(*(file[f"{prefix}{name}"][at] for name in Ranks._fields))
@@ -127,5 +132,36 @@ class StoredMaps:
             yield RawBatch(inside, maps, np.zeros(len(inside), np.uint8), *whole, ranks)
 
 
+_SHAPE = {
+    "schema": int,
+    "dataset": str,
+    "split": str,
+    "split_hash": str,
+    "num_images": int,
+    "input_size": (int, None),
+    "maps": dict,
+    "maps.frames": [str],
+}
+
+
+def _read_head(index: Path) -> dict[str, Any]:
+    again = "run the network again"
+    try:
+        head = unsealed(check_types(read_json(index), _SHAPE, f"'{index}'", again), f"'{index}'", again)
+    except OSError as error:
+        raise UserError(f"'{index}' is missing or cannot be read ({error.strerror}); {again}") from error
+    if head["schema"] != SCHEMA:
+        raise UserError(f"'{index}': schema {head['schema']}, expected {SCHEMA}; {again}")
+    if not isinstance(head.setdefault("cells", None), dict | None):
+        raise UserError(f"'{index}' is damaged ('cells'); {again}")
+    return head
+
+
+def _identity(head: Mapping[str, Any]) -> str:
+    """SHA-256 over what made the maps; where their cells look follows from the rest."""
+    text = json.dumps({**head, "schema": SCHEMA, "cells": None}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _text(head: Mapping[str, Any]) -> str:
-    return json.dumps({"schema": SCHEMA, **head}, indent=1, sort_keys=True)
+    return json.dumps(sealed({"schema": SCHEMA, **head}), indent=1, sort_keys=True)

@@ -19,6 +19,7 @@ from eval.records.store import Records
 from eval.statistics.counts import score_interval
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
+from wsol.files.seal import sealed, unsealed
 from wsol.files.strict_json import read_json
 from wsol.files.typed import check_types
 
@@ -116,7 +117,8 @@ def write_results(folder: str | os.PathLike[str], content: Mapping[str, Any]) ->
     """Write `folder/results.json` in one step; NaN and infinity are refused, for they are not numbers in JSON."""
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"schema": SCHEMA, **content}, indent=1, allow_nan=False, default=_plain)
+    plain = json.loads(json.dumps({"schema": SCHEMA, **content}, allow_nan=False, default=_plain))
+    text = json.dumps(sealed(plain), indent=1)
     return write_durably(path / RESULTS, text + "\n")
 
 
@@ -136,7 +138,8 @@ def read_results(folder_or_file: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(
             f"'{path}' is not a results.json of schema {SCHEMA}; run `python -m eval.localize` again"
         )
-    return _checked(data, f"'{path}'")
+    data = _checked(data, f"'{path}'")
+    return unsealed(data, f"'{path}'", "run `python -m eval.localize` again, it reads the finished records")
 
 
 _AGAIN = "run eval.localize again"

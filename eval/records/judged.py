@@ -3,6 +3,7 @@ the controls."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ from eval.records.store import RecordIndex, Records, RecordStore
 from eval.records.wanted import Wanted
 from wsol.errors import UserError
 from wsol.files.atomic_write import remove_unfinished
-from wsol.machine.distributed import World, wait_for_all
+from wsol.loading import images_state
+from wsol.machine.distributed import World, agree_on, wait_for_all
 from wsol.manifest import split_hash
 
 if TYPE_CHECKING:
@@ -101,9 +103,14 @@ class JudgedMaps:
             tuple(str(c) for c in usable.channels),
             scorer.masks,
             self.manifest.part_names if scorer.num_parts else (),
-            {**source.describe(), "not_computed": {str(c): r for c, r in unusable.items() if r}},
+            {
+                **source.describe(),
+                "not_computed": {str(c): r for c, r in unusable.items() if r},
+                **self._masks_state(split, scorer),
+            },
             scorer.measures,
         )
+        agree_on(work.world, {"records": dataclasses.asdict(index)})
         if work.world.first:
             remove_unfinished(records)
             remove_unfinished(maps)
@@ -127,6 +134,11 @@ class JudgedMaps:
         )
         surplus = source.missing_and_surplus()[1] if hasattr(source, "missing_and_surplus") else []
         return JudgedRecords(store, tuple(surplus), self.shared)
+
+    def _masks_state(self, split: Split, scorer: Scorer) -> dict[str, str]:
+        if not scorer.masks or self.manifest.root is None:
+            return {}
+        return {"masks_sha256": images_state(split, self.manifest.root, masks=True)}
 
     def _source(self, split: Split, role: str, wanted: Wanted, maps: Path) -> MapSource:
         frames = {f.name: f for f in wanted.frames()}

@@ -27,26 +27,43 @@ for thresholds that are multiples of 0.05 and unions under 400,000 pixels: a/b d
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
-from eval.maps.blocks import BLOCK, block_path, intact, npz_bytes
+from eval.maps.blocks import BLOCK, block_path
 from eval.protocols import Channel
 from eval.records.block import RecordBlock
 from wsol.errors import UserError
+from wsol.files.arrays import DAMAGE, SealedArrays, intact, sealed_bytes
 from wsol.files.atomic_write import write_durably
+from wsol.files.seal import sealed, unsealed
+from wsol.files.strict_json import read_json
+from wsol.files.typed import check_types
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 SCHEMA = 1
 LEVELS = 256
+
+
+_SHAPE = {
+    "dataset": str,
+    "split": str,
+    "split_hash": str,
+    "num_images": int,
+    "channels": [str],
+    "masks": bool,
+    "part_names": [str],
+    "maps": dict,
+    "measures": [str],
+}
 
 
 @dataclass(frozen=True)
@@ -83,8 +100,8 @@ class RecordIndex:
         return str(channel) in self.channels
 
     def fingerprint(self) -> str:
-        """Canonical JSON of everything above."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """SHA-256 over everything above; every block says it, so that another evaluation's block is not read."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 class Records(Protocol):
@@ -125,14 +142,18 @@ class RecordStore:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         store = cls(path, index)
-        text = json.dumps({"schema": SCHEMA, **asdict(index)}, indent=1)
+        text = json.dumps(sealed({"schema": SCHEMA, **asdict(index)}), indent=1)
         head = path / "index.json"
         try:
-            same = cls._read_index(head).fingerprint() == index.fingerprint()
-        except UserError:
-            same = False
-        if same:
-            return store
+            there = cls._read_index(head)
+            if there.fingerprint() == index.fingerprint():
+                return store
+            sys.stderr.write(
+                f"note: {path}: made anew, for the records there are of {_other(there, index)}\n"
+            )
+        except UserError as error:
+            if head.exists():
+                sys.stderr.write(f"note: made anew: {error}\n")
         for block in path.glob("block-*.npz"):
             block.unlink()  # before the index: the one after a kill here sees that they are another one's
         write_durably(head, text)
@@ -161,25 +182,33 @@ class RecordStore:
 
     @staticmethod
     def _read_index(head: Path) -> RecordIndex:
+        again = "run eval.localize again"
         try:
-            data = json.loads(head.read_text(encoding="utf-8"))
-            if data.pop("schema", None) != SCHEMA:
-                raise UserError(f"'{head}': another schema than {SCHEMA}; run eval.localize again")
-            data["channels"] = tuple(data["channels"])
-            data["part_names"] = tuple(data["part_names"])
-            data["measures"] = tuple(data.get("measures", ()))
-            return RecordIndex(**data)
+            data = read_json(head)
         except FileNotFoundError as error:
             raise UserError(f"no records at '{head.parent}'; run eval.localize first") from error
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f"'{head}' is damaged ({error}); run eval.localize again") from error
+        except OSError as error:
+            raise UserError(f"'{head}' cannot be read: {error.strerror}; {again}") from error
+        data = check_types(data, {"schema": int}, f"'{head}'", again)
+        if data["schema"] != SCHEMA:
+            raise UserError(f"'{head}': another schema than {SCHEMA}; {again}")
+        data = unsealed(data, f"'{head}'", again)
+        del data["schema"]
+        data.setdefault("measures", [])
+        check_types(data, _SHAPE, f"'{head}'", again)
+        lists = {k: tuple(data[k]) for k in ("channels", "part_names", "measures")}
+        try:
+            return RecordIndex(**{**data, **lists})
+        except TypeError as error:
+            raise UserError(f"'{head}' is damaged ({error}); {again}") from error
 
     def path(self, block: int) -> Path:
         return block_path(self.folder, block)
 
     def missing_blocks(self) -> list[int]:
         """Blocks that are not there, or whose bytes are damaged."""
-        return [b for b in range(self.index.num_blocks) if not intact(self.path(b))]
+        made_by = self.index.fingerprint()
+        return [b for b in range(self.index.num_blocks) if not intact(self.path(b), made_by)]
 
     def write(self, block: int, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Write one whole block."""
@@ -187,11 +216,11 @@ class RecordStore:
         for name, array in arrays.items():
             if len(array) != expected:
                 raise ValueError(f"block {block}: '{name}' has {len(array)} rows, expected {expected}")
-        write_durably(self.path(block), npz_bytes(arrays))
+        write_durably(self.path(block), sealed_bytes(arrays, self.index.fingerprint()))
 
     def read(self, block: int) -> StoredBlock:
         """One block; arrays are decompressed when asked for."""
-        return StoredBlock(self.path(block))
+        return StoredBlock(self.path(block), self.index.fingerprint())
 
     def blocks(self) -> Iterator[RecordBlock]:
         for block in range(self.index.num_blocks):
@@ -202,8 +231,13 @@ class RecordStore:
 class StoredBlock(RecordBlock):
     """A block on disk, usable as a context manager that closes its file."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = np.load(path, allow_pickle=False)
+    def __init__(self, path: Path, made_by: str) -> None:
+        try:
+            self._file = SealedArrays(path, made_by)
+        except DAMAGE as error:
+            raise UserError(
+                f"'{path}' is no block of these records ({error}); run eval.localize again"
+            ) from error
         super().__init__(self._file)
 
     def __enter__(self) -> StoredBlock:
@@ -211,3 +245,11 @@ class StoredBlock(RecordBlock):
 
     def __exit__(self, *exc: object) -> None:
         self._file.close()
+
+
+def _other(there: RecordIndex, here: RecordIndex) -> str:
+    """In what two stores differ, by name."""
+    a, b = asdict(there), asdict(here)
+    odd = [k for k in a if k != "maps" and a[k] != b[k]]
+    odd += [k for k in {**a["maps"], **b["maps"]} if a["maps"].get(k) != b["maps"].get(k)]
+    return f"another {', '.join(odd)}"

@@ -43,7 +43,7 @@ def config(many: tuple[Path, Path], out: Path) -> LocalizeConfig:
 def numbers(out: Path) -> dict[str, object]:
     """results.json without what names the run: command, folders, times."""
     results = json.loads((out / RESULTS).read_text())
-    del results["provenance"]
+    del results["provenance"], results["sha256"]
     return results
 
 

@@ -25,6 +25,7 @@ from eval.report.comparison_page import write_comparison_page
 from eval.report.parts_of_page import curve_protocols
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
 from wsol.errors import UserError
+from wsol.files.arrays import SealedArrays
 from wsol.manifest import Manifest
 
 FEW = ("maxboxacc", "maxboxacc_transferred", "gt_known_fixed", "top1_loc")
@@ -96,14 +97,15 @@ def test_records_of_an_earlier_version_say_what_to_do(runs: list[Path], tmp_path
     for number, run in enumerate(runs):
         copy = tmp_path / f"run{number}"
         shutil.copytree(run, copy)
-        head = copy / "eval" / "records" / "test" / "index.json"
-        index = json.loads(head.read_text())
-        kept = [c for c in index["channels"] if "pas" not in c and "ivr" not in c]
-        head.write_text(json.dumps({**index, "channels": kept, "measures": []}))
-        for block in head.parent.glob("block-*.npz"):
-            with np.load(block) as file:
-                arrays = {k: v for k, v in file.items() if k != "part_value"}
-            np.savez(block, **arrays)
+        whole = RecordStore.open(copy / "eval" / "records" / "test")
+        blocks = [
+            dict(SealedArrays(whole.path(b), whole.index.fingerprint()))
+            for b in range(whole.index.num_blocks)
+        ]
+        kept = tuple(c for c in whole.index.channels if "pas" not in c and "ivr" not in c)
+        store = RecordStore.create(whole.folder, dataclasses.replace(whole.index, channels=kept, measures=()))
+        for b, arrays in enumerate(blocks):
+            store.write(b, {k: v for k, v in arrays.items() if k != "part_value"})
         old.append(open_evaluated(copy))
     entry = compare_runs(old, bootstrap=NO_BOOTSTRAP).content["comparisons"][0]
     for name in ("normalization ivr", "normalization pas", "map value on parts"):

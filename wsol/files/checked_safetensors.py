@@ -43,7 +43,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor], values: 
         seen.add(place)
         plain[name] = copy
     text = json.dumps(dict(values), sort_keys=True, allow_nan=False)
-    data = save(plain, metadata={_VALUES: text, _CHECKSUM: _checksum(plain, text)})
+    data = save(plain, metadata={_VALUES: text, _CHECKSUM: tensors_sha256(plain, text)})
     write_durably(path, data)
 
 
@@ -70,17 +70,17 @@ def load_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
         raise DamagedFileError(f"'{path}' is cut short or damaged ({error})") from error
     if _VALUES not in head or _CHECKSUM not in head:
         raise DamagedFileError(f"'{path}' carries no checksum; it was not written by this project")
-    if _checksum(tensors, head[_VALUES]) != head[_CHECKSUM]:
+    if tensors_sha256(tensors, head[_VALUES]) != head[_CHECKSUM]:
         raise DamagedFileError(f"'{path}' was changed after it was written (its checksum differs)")
     return tensors, load_json(head[_VALUES], str(path))
 
 
-def _checksum(tensors: Mapping[str, torch.Tensor], text: str) -> str:
-    """SHA-256 over the values and every tensor's name, type, shape and bytes."""
+def tensors_sha256(tensors: Mapping[str, torch.Tensor], text: str = "") -> str:
+    """SHA-256 over a text and every tensor's name, type, shape and bytes, wherever the tensors are."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         if tensor.numel():
-            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

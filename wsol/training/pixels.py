@@ -22,8 +22,7 @@ import numpy as np
 from wsol.errors import UserError
 from wsol.files.atomic_write import remove_unfinished, write_durably
 from wsol.files.regular import open_regular
-from wsol.images import open_root
-from wsol.loading import ImageReader, ordered_map, resize_rgb
+from wsol.loading import ImageReader, images_state, ordered_map, resize_rgb
 from wsol.manifest import split_hash
 from wsol.models.pixels import Interpolation
 
@@ -50,15 +49,6 @@ def pixel_file(
     digest = hashlib.sha256(recipe.encode())
     digest.update(images_state(split, root).encode())
     return folder / f"{digest.hexdigest()[:20]}-{side}.pixels"
-
-
-def images_state(split: Split, root: str) -> str:
-    """SHA-256 over size and time of change of every image of a split, in its order."""
-    files = open_root(root)
-    digest = hashlib.sha256()
-    for row in range(len(split)):
-        digest.update(repr(files.stamp(split.path(row))).encode())
-    return digest.hexdigest()
 
 
 class PixelFile:

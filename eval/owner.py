@@ -1,0 +1,54 @@
+"""Whose results a folder holds: written before anything else, so that another subject's are never replaced unasked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from wsol.errors import UserError
+from wsol.files.atomic_write import write_durably
+from wsol.files.strict_json import read_json
+from wsol.files.typed import check_types
+
+OWNER = "subject.json"
+_KINDS = ("run", "checkpoint", "score_maps", "control")
+
+
+def claim(out: Path, provenance: Mapping[str, Any], dataset: str) -> None:
+    """Mark a folder as this subject's.
+
+    Raises:
+        UserError: where it is marked as another one's: neither the same place, nor the same weights, or another
+            dataset.
+    """
+    kind = next((k for k in _KINDS if k in provenance), None)
+    if kind is None:  # maps that no command names
+        return
+    named = str(provenance[kind])
+    place = named if kind == "control" else str(Path(named).resolve())
+    if kind == "run" and out.resolve().is_relative_to(place):
+        place = "."  # moves along with the run
+    owner = {
+        "kind": kind,
+        "place": place,
+        "dataset": dataset,
+        "weights_sha256": provenance.get("weights_sha256"),
+    }
+    file = out / OWNER
+    remedy = f"choose another --out, or remove '{out}' if its results are no longer needed"
+    if file.exists():
+        shape = {"kind": str, "place": str, "dataset": str, "weights_sha256": (str, None)}
+        there = check_types(read_json(file), shape, f"'{file}'", remedy)
+        same = there["place"] == place or (
+            there["weights_sha256"] is not None and there["weights_sha256"] == owner["weights_sha256"]
+        )
+        if (there["kind"], there["dataset"]) != (kind, dataset) or not same:
+            raise UserError(
+                f"'{out}' holds the results of another {there['kind'].replace('_', ' ')}, '{there['place']}' "
+                f"on dataset '{there['dataset']}', not of '{named}' on '{dataset}'; {remedy}"
+            )
+        if there == owner:
+            return
+    write_durably(file, json.dumps(owner, indent=1) + "\n")
