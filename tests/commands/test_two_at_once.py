@@ -55,7 +55,8 @@ def test_a_folder_that_another_process_scores_into_is_refused(
     with (
         locked(out, "scoring"),
         pytest.raises(
-            UserError, match=r"another process is scoring in .*cam-eval'; wait for it, or choose another --out"
+            UserError,
+            match=r"another process is scoring in .*cam-eval'; wait for it, or choose another --out",
         ),
     ):
         localize(two[0])
