@@ -41,7 +41,7 @@ from eval.records.wanted import Wanted
 from wsol.cams.extract import extract_cams
 from wsol.loading import EvalBatch, normalize_images
 from wsol.machine.cores import usable_cores
-from wsol.machine.device import describe_device, pick_device, settings_put_back, settle
+from wsol.machine.device import describe_device, pick_device, preserved_torch_state, resolve_auto
 from wsol.machine.distributed import World
 from wsol.manifest import Sample, Split
 from wsol.models import Classifier, ClassifierSpec, build_classifier
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         rows = take_turns(evaluation_rows(setting, Path(scratch)), setting)
     peak = peak_memory(setting)
-    with settings_put_back(deterministic=False):
+    with preserved_torch_state(deterministic=False):
         rows += take_turns(training_rows(setting), setting)
     kernel = box_kernel(setting)
     differences = agreement(setting)
@@ -140,7 +140,7 @@ def asked(arguments: Sequence[str] | None) -> Setting:
     given = parser.parse_args(arguments)
     device = pick_device(given.device)
     gpu = device.type == "cuda"
-    fitting = settle(TrainConfig(), device).precision
+    fitting = resolve_auto(TrainConfig(), device).precision
     return Setting(
         device,
         given.arch or ("resnet50" if gpu else "resnet_small"),
@@ -344,7 +344,7 @@ def training_rows(setting: Setting) -> list[Row]:
     """Bare step, vanilla, CutMix."""
     size, batch_size = setting.size, setting.train_batch_size
     steps = max(2, setting.images // batch_size // 2)
-    config = settle(
+    config = resolve_auto(
         TrainConfig(
             arch=setting.arch,
             size=size,

@@ -35,7 +35,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from wsol.images import decode_rgb, open_root
 from wsol.loading import normalize_images
-from wsol.machine.device import describe_device, pick_device, settle
+from wsol.machine.device import describe_device, pick_device, resolve_auto
 from wsol.machine.distributed import World
 from wsol.manifest import Split
 from wsol.models import IMAGENET, Classifier, ClassifierSpec, build_classifier
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of contenders, the first is the reference")
     asked = parser.parse_args()
     device = pick_device(asked.device)
-    config = settle(
+    config = resolve_auto(
         TrainConfig(
             dataset=asked.dataset,
             arch=asked.arch,

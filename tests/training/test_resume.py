@@ -20,10 +20,10 @@ from tests.helpers.tiny_dataset import make_tiny_dataset
 from wsol.errors import UserError
 from wsol.files import atomic_write as durable
 from wsol.files.checked_safetensors import load_tensors, save_tensors
-from wsol.files.lock import held, locked
+from wsol.files.lock import is_locked, locked
 from wsol.runs.find import newest_run
 from wsol.runs.record import load_run
-from wsol.training.checkpoint import chance_state, checkpoint_files, restore_chance
+from wsol.training.checkpoint import checkpoint_files, random_state, restore_random_state
 from wsol.training.config import parse_config
 from wsol.training.loop import Trainer
 from wsol.training.progress import Silent
@@ -252,9 +252,9 @@ def test_what_a_killed_run_left_behind_does_not_hold_its_directory(tmp_path: Pat
 
     try:
         assert in_a_child(body) == -signal.SIGKILL
-        assert not held(tmp_path)
+        assert not is_locked(tmp_path)
         with locked(tmp_path, "training"):
-            assert held(tmp_path)
+            assert is_locked(tmp_path)
     finally:
         os.close(writing)
         os.close(reading)
@@ -533,10 +533,10 @@ def test_every_global_generator_continues_where_it_was(tmp_path: Path) -> None:
         return [*found, float(np.random.normal()), float(np.random.random())]  # noqa: NPY002
 
     draw()
-    save_tensors(tmp_path / "x", chance_state(), {})
+    save_tensors(tmp_path / "x", random_state(), {})
     expected = draw()
     draw()
-    restore_chance(load_tensors(tmp_path / "x")[0])
+    restore_random_state(load_tensors(tmp_path / "x")[0])
     assert draw() == expected
 
 

@@ -21,7 +21,7 @@ except ImportError:  # Windows
 
 LOCK = ".lock"
 _ATTEMPTS = 5
-"""Tries to take a lock, 10 ms apart: perhaps somebody is only asking, in `held`."""
+"""Tries to take a lock, 10 ms apart: perhaps somebody is only asking, in `is_locked`."""
 _HELD: set[int] = set()
 """Descriptors of the locks of this process."""
 
@@ -93,7 +93,7 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
         let_go(handle)
 
 
-def held(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
     """Whether a process holds a folder; True where the system cannot tell."""
     if fcntl is None:
         return True

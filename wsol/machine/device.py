@@ -13,7 +13,7 @@ import torch
 
 from wsol.errors import UserError
 from wsol.machine.cores import usable_cores
-from wsol.training.checkpoint import chance_state, restore_chance
+from wsol.training.checkpoint import random_state, restore_random_state
 
 if TYPE_CHECKING:
     from wsol.training.config import TrainConfig
@@ -48,7 +48,7 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
     return device
 
 
-def settle(config: TrainConfig, device: torch.device) -> TrainConfig:
+def resolve_auto(config: TrainConfig, device: torch.device) -> TrainConfig:
     """The config with everything filled in that depends on the machine, as the run record holds it."""
 
     precision = config.precision
@@ -90,13 +90,13 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 @contextmanager
-def settings_put_back(*, deterministic: bool) -> Iterator[None]:
+def preserved_torch_state(*, deterministic: bool) -> Iterator[None]:
     """While entered, what a run needs of torch's global settings; on leaving, whatever they were before.
 
     With `deterministic`, torch takes kernels that give the same bits each time, and an operation without one raises
     RuntimeError; enter it before anything is computed on a GPU. The global random generators are put back too.
     """
-    chance = chance_state()
+    state = random_state()
     enabled, only_warned = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -111,7 +111,7 @@ def settings_put_back(*, deterministic: bool) -> Iterator[None]:
         torch.backends.cudnn.benchmark = not deterministic
         yield
     finally:
-        restore_chance(chance)
+        restore_random_state(state)
         torch.backends.cudnn.benchmark = searching
         if deterministic:
             torch.use_deterministic_algorithms(enabled, warn_only=only_warned)

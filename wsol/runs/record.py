@@ -20,7 +20,7 @@ from typing import Any
 
 from wsol.errors import UserError, unknown_name
 from wsol.files.atomic_write import write_durably
-from wsol.files.lock import held
+from wsol.files.lock import is_locked
 from wsol.files.seal import sealed, unsealed
 from wsol.files.strict_yaml import dump_yaml, read_yaml
 from wsol.files.typed import check_types
@@ -63,7 +63,7 @@ class Run:
         A killed run cannot say so: its record stays at `running`, but nobody holds its directory any more.
         """
         written = str(self.record["status"])
-        return "killed" if written == "running" and not held(self.dir) else written
+        return "killed" if written == "running" and not is_locked(self.dir) else written
 
     @property
     def situation(self) -> str:

@@ -1,6 +1,4 @@
-"""Training batches: rows of a split, cropped and mirrored as told, as uint8, made ahead of the network's
-need.
-"""
+"""Training batches: rows of a split, cropped and mirrored as told, as uint8, made ahead of the network's need."""
 
 from __future__ import annotations
 
@@ -62,9 +60,7 @@ class Images:
 def crop_batch(
     images: Sequence[npt.NDArray[np.uint8]], crops: Crops, size: int, *, pin_memory: bool = False
 ) -> torch.Tensor:
-    """Cut size x size from each image [R, R, 3], mirrored where told: uint8 [n, 3, size, size],
-    channels_last.
-    """
+    """Cut size x size from each image [R, R, 3], mirrored where told: uint8 [n, 3, size, size], channels_last."""
     out = torch.empty((len(images), size, size, 3), dtype=torch.uint8, pin_memory=pin_memory)
     target = out.numpy()
     for i, image in enumerate(images):
@@ -77,8 +73,7 @@ def crop_batch(
 def make_batches(
     images: Images, plans: Sequence[BatchPlan], size: int, *, workers: int = 0, pin_memory: bool = False
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Pairs of images (uint8 [n, 3, size, size], channels_last) and labels (int64 [n]), one per plan, in
-    order.
+    """Pairs of images (uint8 [n, 3, size, size], channels_last) and labels (int64 [n]), one per plan, in order.
 
     Decoded pixels are cut by a thread beside the network; files are read by `workers` processes.
     """

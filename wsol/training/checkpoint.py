@@ -28,9 +28,8 @@ KEPT = 2
 class Position:
     """How far a run has come, and what it has measured on the way; the part of the state that is not tensors.
 
-    `step` counts optimizer steps since the start; `epoch` (from 0) and `step_in_epoch` say the same. `sums`
-    are the epoch's running totals: loss, correct share, images. `seconds` is the time spent training so
-    far.
+    `step` counts optimizer steps since the start; `epoch` (from 0) and `step_in_epoch` say the same. `sums` are the
+    epoch's running totals: loss, correct share, images. `seconds` is the time spent training so far.
     """
 
     step: int = 0
@@ -52,7 +51,7 @@ class Checkpoint:
     values: dict[str, Any]
 
     def group(self, name: str) -> dict[str, torch.Tensor]:
-        """The tensors of one group (`model`, `momentum`, `chance`), their group's name taken off."""
+        """The tensors of one group (`model`, `momentum`, `chance`: random states), without their group's name."""
         return {k.removeprefix(f"{name}/"): v for k, v in self.tensors.items() if k.startswith(f"{name}/")}
 
 
@@ -106,10 +105,10 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | 
     return None
 
 
-# --- chance -------------------------------------------------------------------------------------------------
+# --- random numbers ---------------------------------------------------------------------------------------
 
 
-def chance_state() -> dict[str, torch.Tensor]:
+def random_state() -> dict[str, torch.Tensor]:
     """The state of every global random generator of this process: torch's, CUDA's, numpy's, Python's.
 
     Our own draws need none of them (`wsol.training.rng`); a network's dropout, say, does.
@@ -126,8 +125,8 @@ def chance_state() -> dict[str, torch.Tensor]:
     return tensors
 
 
-def restore_chance(tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put back what `chance_state` took; CUDA's state only where there is a CUDA device."""
+def restore_random_state(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put back what `random_state` took; CUDA's state only where there is a CUDA device."""
     torch.set_rng_state(tensors["torch"])
     if "cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["cuda"])

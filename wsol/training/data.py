@@ -23,7 +23,7 @@ from wsol.training.pixels import (
     pixel_bytes,
     pixel_file,
 )
-from wsol.training.progress import Reporter, barred, duration
+from wsol.training.progress import Reporter, duration, progress_bar
 
 if TYPE_CHECKING:
     from wsol.manifest import Manifest, Split
@@ -97,7 +97,7 @@ def open_images(
     file = pixel_file(split, root, side, interpolation=interpolation)
     if world.first and not _usable(file, len(split), side):
         began = time.monotonic()
-        with barred(report, "decoding images once", len(split)) as bar:
+        with progress_bar(report, "decoding images once", len(split)) as bar:
             try:
                 make_pixels(
                     file,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def explained(trainer: Trainer) -> Iterator[None]:
+def training_errors_as_user_errors(trainer: Trainer) -> Iterator[None]:
     """Turn running out of memory or disk while a run trains into a `UserError` with the remedy."""
     folder, config = trainer.job.folder, trainer.job.config
     again = f"then continue with `{resume_command(folder)}`"

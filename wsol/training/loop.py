@@ -21,11 +21,17 @@ from wsol.runs.made_by import MADE_BY, require_made_by
 from wsol.runs.record import CHECKPOINTS, LOG, WEIGHTS
 from wsol.training.batches import BatchPlan, Images, make_batches, plan_step
 from wsol.training.batchnorm_stats import PartStatistics
-from wsol.training.checkpoint import Checkpoint, Position, chance_state, restore_chance, write_checkpoint
+from wsol.training.checkpoint import (
+    Checkpoint,
+    Position,
+    random_state,
+    restore_random_state,
+    write_checkpoint,
+)
 from wsol.training.log import append_line, sentence, trim_log
 from wsol.training.look import Look
 from wsol.training.optim import build_optimizer, learning_rate, optimizer_tensors, restore_optimizer
-from wsol.training.progress import Reporter, barred
+from wsol.training.progress import Reporter, progress_bar
 from wsol.training.rng import Crops, epoch_crops, epoch_order, network_seed
 from wsol.training.signals import StopRequest
 from wsol.training.step import train_step
@@ -74,9 +80,11 @@ class Job:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch; the rest of its random order is left out. `UserError` when there are
-        none.
-        """
+        """Whole batches in an epoch; the rest of its random order is left out."""
+        return len(self.train) // self.config.batch_size
+
+    def check_batch_size(self) -> None:
+        """`UserError` for a batch that cannot be shared out, or that is larger than the training set."""
         size = self.config.batch_size
         if size % self.parts:
             raise UserError(
@@ -85,7 +93,6 @@ class Job:
             )
         if len(self.train) < size:
             raise UserError(f"{len(self.train)} training images are fewer than --batch-size {size}; lower it")
-        return len(self.train) // size
 
 
 class Stopped(Exception):
@@ -190,7 +197,7 @@ class Trainer:
         pin = job.device.type == "cuda"
         batches = make_batches(job.train, plans, config.side, workers=config.workers or 0, pin_memory=pin)
         title = f"epoch {position.epoch + 1}/{config.epochs}"
-        with barred(job.report, title, self.steps_per_epoch) as bar, closing(cast(Any, batches)):
+        with progress_bar(job.report, title, self.steps_per_epoch) as bar, closing(cast(Any, batches)):
             while position.step_in_epoch < self.steps_per_epoch:
                 began = time.perf_counter()
                 self.step(batches)
@@ -218,9 +225,7 @@ class Trainer:
         ]
 
     def _save_or_stop(self, asking: bool) -> None:
-        """Save when steps or minutes say so; on a signal save and raise `Stopped`. All processes do the
-        same.
-        """
+        """Save when steps or minutes say so; on a signal save and raise `Stopped`. All processes do the same."""
         config, world = self.job.config, self.job.world
         every = config.checkpoint_every_steps
         due = every is not None and self.position.step % every == 0
@@ -263,13 +268,13 @@ class Trainer:
         self.check_weights()
         world = self.job.world
         sums = total(world, self.sums)
-        chance = {name: gather(world, tensor) for name, tensor in sorted(chance_state().items())}
+        states = {name: gather(world, tensor) for name, tensor in sorted(random_state().items())}
         if world.first:
             self.position.sums = sums.tolist()
             groups = {
                 "model": self.model.state_dict(),
                 "momentum": optimizer_tensors(self.model, self.optimizer),
-                "chance": {f"{rank}/{k}": t for k, ranks in chance.items() for rank, t in enumerate(ranks)},
+                "chance": {f"{rank}/{k}": t for k, ranks in states.items() for rank, t in enumerate(ranks)},
             }
             scaler = self.scaler.state_dict() if self.scaler else None
             values = {"parts": self.parts, "scaler": scaler, MADE_BY: dict(self.job.made_by)}
@@ -302,9 +307,9 @@ class Trainer:
         restore_optimizer(self.model, self.optimizer, checkpoint.group("momentum"))
         if self.scaler and checkpoint.values["scaler"]:
             self.scaler.load_state_dict(checkpoint.values["scaler"])
-        chance = checkpoint.group(f"chance/{self.job.world.rank}")
-        if chance:  # else there were fewer processes; ours keep their fresh seeds
-            restore_chance(chance)
+        state = checkpoint.group(f"chance/{self.job.world.rank}")
+        if state:  # else there were fewer processes; ours keep their fresh seeds
+            restore_random_state(state)
         self.position = checkpoint.position
         if self.job.world.first:
             self.sums += torch.tensor(self.position.sums, dtype=self.sums.dtype, device=self.sums.device)

@@ -100,16 +100,14 @@ class _RichBar:
 
 
 def reporter(*, first: bool = True) -> Reporter:
-    """The reporter that fits: bars on a terminal, plain lines elsewhere, nothing from processes beside the
-    first.
-    """
+    """The reporter that fits: bars on a terminal, plain lines elsewhere, nothing from processes beside the first."""
     if not first:
         return Silent()
     return Terminal() if sys.stdout.isatty() else Plain()
 
 
 @contextmanager
-def barred(report: Reporter, title: str, total: int) -> Iterator[Bar]:
+def progress_bar(report: Reporter, title: str, total: int) -> Iterator[Bar]:
     """A bar that is gone when the body ends, however it ends."""
     bar = report.bar(title, total)
     try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def new_record(
     config: TrainConfig, data: Data, model: Classifier, device: torch.device, world: World
 ) -> dict[str, Any]:
-    """What run.yaml says when a run begins; plain values only. `config` is the settled one."""
+    """What run.yaml says when a run begins; plain values only. `config` has nothing left at `auto`."""
     given = Path(config.dataset).expanduser()
     folder = given if (given / "manifest.yaml").is_file() else manifests_folder() / config.dataset
     chosen = config.to_dict()

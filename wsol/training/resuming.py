@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from wsol.errors import UserError
 from wsol.files.atomic_write import UNFINISHED
 from wsol.files.lock import LOCK
-from wsol.machine.device import pick_device, settle
+from wsol.machine.device import pick_device, resolve_auto
 from wsol.machine.distributed import World, from_first, wait_for_all
 from wsol.runs.find import all_runs
 from wsol.runs.record import CHECKPOINTS, RECORD, RUNS, Run, load_run, next_free_dir
@@ -61,8 +61,10 @@ def _leftover(name: str) -> bool:
 def continued_config(asked: TrainConfig, recorded: TrainConfig, world: World) -> TrainConfig:
     """The config to continue with. A setting that would change what is computed is refused by name."""
     device = pick_device(asked.device, world.local_rank)
-    new = settle(asked, device)
-    old = settle(recorded, device) if recorded.precision != "fp16" or device.type == "cuda" else recorded
+    new = resolve_auto(asked, device)
+    old = (
+        resolve_auto(recorded, device) if recorded.precision != "fp16" or device.type == "cuda" else recorded
+    )
     for field in fields(TrainConfig):
         before, now = getattr(old, field.name), getattr(new, field.name)
         if before != now and field.name not in MAY_CHANGE_ON_RESUME:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wsol.errors import UserError
 from wsol.files.atomic_write import remove_unfinished
 from wsol.files.lock import locked
-from wsol.machine.device import describe_device, pick_device, settings_put_back, settle
+from wsol.machine.device import describe_device, pick_device, preserved_torch_state, resolve_auto
 from wsol.machine.distributed import World, agree_on, from_first, joined, wait_for_all, world_from_environment
 from wsol.models import ClassifierSpec, build_classifier, find_network
 from wsol.runs.made_by import made_by
@@ -19,7 +19,7 @@ from wsol.runs.record import CHECKPOINTS, RECORD, Run, load_run, resume_command,
 from wsol.training.checkpoint import checkpoint_files
 from wsol.training.config import TrainConfig, config_from_record, load_config_file, parse_config
 from wsol.training.data import Data, open_data, open_images
-from wsol.training.failures import explained
+from wsol.training.failures import training_errors_as_user_errors
 from wsol.training.loop import Job, Observer, Stopped, Trainer
 from wsol.training.progress import Reporter, duration, reporter
 from wsol.training.record import new_record, now
@@ -57,7 +57,7 @@ def train(
     report: Reporter | None = None,
     make_observer: MakeObserver = lambda config, data: None,
 ) -> Outcome:
-    """Train as a config says, or continue a run. Errors that a user can mend are `UserError`.
+    """Train as a config says, or continue a run. Errors that a user can correct are `UserError`.
 
     `arguments` is the command line, needed to tell which settings were asked for when a run is continued.
     `make_observer` gives what looks at the network after each epoch, if anything does.
@@ -83,9 +83,9 @@ def _train(
     elif config.out is not None:
         refuse_used(Path(config.out))
     device = pick_device(config.device, world.local_rank)
-    config = settle(_with_size(config), device)
+    config = resolve_auto(_with_size(config), device)
     with ExitStack() as stack:
-        stack.enter_context(settings_put_back(deterministic=config.deterministic))
+        stack.enter_context(preserved_torch_state(deterministic=config.deterministic))
         stop = stack.enter_context(StopRequest())
         stack.enter_context(joined(world, device))
         data = open_data(config)
@@ -152,7 +152,7 @@ def _build(
         validation = open_images(data.validation, data.root, config.side, kind, config, world, report)
     identity = made_by(config.to_dict(), data.manifest.hash())
     job = Job(config, Path(), model, images, validation, device, world, report, stop, made_by=identity)
-    job.steps_per_epoch  # noqa: B018  (refuses a batch that does not fit)
+    job.check_batch_size()
     return job
 
 
@@ -177,7 +177,7 @@ def _run(job: Job, data: Data, resumed: Run | None, stack: ExitStack) -> Outcome
     if checkpoint is not None:
         trainer.restore(checkpoint)
     _announce(trainer, data)
-    with explained(trainer):
+    with training_errors_as_user_errors(trainer):
         try:
             line = trainer.run()
         except Stopped:

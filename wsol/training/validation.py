@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares in percent over `images`; `top5` is None with fewer than 6 classes, where it would say
-    nothing.
-    """
+    """Shares in percent over `images`; `top5` is None with fewer than 6 classes, where it would say nothing."""
 
     images: int
     loss: float
@@ -39,8 +37,7 @@ def count_correct(
     autocast: Callable[[], Any],
     device: torch.device,
 ) -> torch.Tensor:
-    """Totals over batches of (uint8 images, labels): [loss, top-1 hits, top-5 hits, images], float64 on the
-    CPU.
+    """Totals over batches of (uint8 images, labels): [loss, top-1 hits, top-5 hits, images], float64 on the CPU.
 
     `prepare` makes the network's input of uint8 images on the device. The network's mode is restored.
     """
