@@ -38,6 +38,9 @@ class LocalizeConfig:
     """How images are resized for --checkpoint (default: as for the network's own weights)."""
     weights_key: str | None = None
     """Which of several sets of weights in --checkpoint is taken, such as state_dict_ema."""
+    class_map: Path | None = None
+    """File that names the network's outputs in order, where they are not the dataset's classes:
+    LOC_synset_mapping.txt, a name a line, or JSON {"0": name, ...}. ImageNet's 1,000 classes need none."""
     ignore_weights: tuple[str, ...] = ()
     """Beginnings of names in --checkpoint that have no part in the network's logits."""
     output_stride: int | None = None

@@ -19,11 +19,12 @@ from eval.records.controls import JudgedControl
 from eval.records.judged import Judged, JudgedMaps
 from wsol.cams.cell_centers import cell_centers
 from wsol.cams.registry import CAM_OF_FINAL, layer_maps
+from wsol.class_map import ClassMap, map_classes
 from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import tensors_sha256
-from wsol.first_classes import first_classes
 from wsol.machine.cores import usable_cores
+from wsol.machine.device import use_full_float32
 from wsol.manifest import SPLIT_ROLES, split_hash
 from wsol.models import find_network, load_external_classifier
 from wsol.runs.find import newest_run
@@ -133,13 +134,13 @@ def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
     device = pick_device(config.device, world)
     model = load_classifier(run, device)
     manifest = _open(config, run.manifest_folder, None if config.dataset else run.data_root)
-    manifest = first_classes(manifest, run.spec.num_classes, f"run '{run.dir}'")
+    manifest, known = _known(config, manifest, run.spec.num_classes, f"run '{run.dir}'")
     description = _describe(model)
     return Subject(
         manifest,
         JudgedMaps(
             manifest,
-            _network_factory(config, model, manifest, device, _identity(description)),
+            _network_factory(config, model, manifest, known, device, _identity(description)),
             config.keep_maps,
         ),
         config.out or run.dir / _marked("eval", wanted),
@@ -148,6 +149,7 @@ def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
             "method": run.method,
             "training": dict(run.config),
             "training_seed": run.config.get("seed"),
+            "class_map": known.to_dict(),
             "map": _about_map(model, wanted),
             **description,
         },
@@ -174,19 +176,20 @@ def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
     ).to(device)
     for note in model.load_report.notes() if model.load_report else ():
         sys.stderr.write(f"note: {note}\n")
-    manifest = first_classes(_open(config), model.spec.num_classes, f"'{config.checkpoint}'")
+    manifest, known = _known(config, _open(config), model.spec.num_classes, f"'{config.checkpoint}'")
     description = _describe(model)
     return Subject(
         manifest,
         JudgedMaps(
             manifest,
-            _network_factory(config, model, manifest, device, _identity(description)),
+            _network_factory(config, model, manifest, known, device, _identity(description)),
             config.keep_maps,
         ),
         config.out or Path("runs") / _marked(f"eval-{config.checkpoint.stem}", wanted),
         {
             "checkpoint": str(config.checkpoint),
             "arch": config.arch,
+            "class_map": known.to_dict(),
             "map": _about_map(model, wanted),
             **description,
         },
@@ -194,10 +197,31 @@ def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
     )
 
 
+def _known(
+    config: LocalizeConfig, manifest: Manifest, num_outputs: int, who: str
+) -> tuple[Manifest, ClassMap]:
+    """The images whose class the network knows; says how many of the scored split are left out."""
+    kept, known = map_classes(manifest, num_outputs, who, config.class_map)
+    note = known.note(kept, config.split)
+    if note is not None:
+        sys.stderr.write(f"note: {note}\n")
+    return kept, known
+
+
 def _network_factory(
-    config: LocalizeConfig, model: Any, manifest: Manifest, device: Any, description: dict[str, Any]
+    config: LocalizeConfig,
+    model: Any,
+    manifest: Manifest,
+    known: ClassMap,
+    device: Any,
+    description: dict[str, Any],
 ) -> Callable[[Split, str, Sequence[Frame]], MapSource]:
     gpu = device.type == "cuda"
+    if gpu and config.precision == "fp32":
+        use_full_float32()
+        description = {**description, "tf32": False}
+    if not known.plain:
+        description = {**description, "class_outputs": list(known.outputs)}
     workers = config.workers if config.workers is not None else (min(usable_cores(), 16) if gpu else 0)
     if device.type != "mps":
         model.to(memory_format=torch.channels_last)  # as the images come; up to 1.4 times as fast
@@ -217,6 +241,7 @@ def _network_factory(
             device=device,
             description=description,
             wanted=[_wanted(config)],
+            outputs=known.outputs,
             batch_size=config.batch_size or (256 if gpu else 16),
             workers=workers,
             precision=config.precision,

@@ -16,9 +16,9 @@ from eval.metrics.results_json import RESULTS, read_results
 from eval.metrics.summarize import Chosen, chosen_thresholds, summarize
 from eval.protocols import Protocol, differences
 from eval.records.store import RecordStore
+from wsol.class_map import map_classes, select
 from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
-from wsol.first_classes import first_classes
 from wsol.manifest import split_hash
 
 if TYPE_CHECKING:
@@ -247,9 +247,7 @@ def open_manifest(
         if name is None:
             return Unavailable("the results do not say which dataset they were scored on; give --dataset")
         manifest = open_dataset(name, data_root=root, roles=[run.split])
-        classifier = provenance.get("classifier") or {}
-        if classifier.get("num_classes"):
-            manifest = first_classes(manifest, int(classifier["num_classes"]), f"'{run.name}'")
+        manifest = _scored_part(manifest, provenance, run.name)
         split = manifest.split(run.split)
     except UserError as error:
         return Unavailable(str(error))
@@ -258,6 +256,18 @@ def open_manifest(
             f"dataset '{name}' is not the one scored: its '{run.split}' list has changed (another split hash)"
         )
     return manifest, split
+
+
+def _scored_part(manifest: Manifest, provenance: Mapping[str, Any], name: str) -> Manifest:
+    """The images whose class the scored network knew."""
+    known = provenance.get("class_map")
+    if known is not None:
+        outputs = [*known["outputs"], *[-1] * (len(manifest.classes) - len(known["outputs"]))]
+        return select(manifest, outputs, str(known["source"]))[0]
+    classifier = provenance.get("classifier") or {}  # results from before there were class maps
+    if not classifier.get("num_classes"):
+        return manifest
+    return map_classes(manifest, int(classifier["num_classes"]), f"'{name}'")[0]
 
 
 def _run_folder(run: Evaluated, recorded: str) -> Path:

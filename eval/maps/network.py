@@ -86,7 +86,8 @@ class NetworkMaps:
         self._label_of = np.full(
             classes, -1, np.int32
         )  # of an output; -1 where it is no class of the dataset
-        self._label_of[self.outputs] = np.arange(len(self.outputs))
+        labels = np.flatnonzero(self.outputs >= 0)
+        self._label_of[self.outputs[labels]] = labels
         self._description = description
         self._images_sha256: str | None = None
         self._cells: CellCenters | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,6 +15,7 @@ from eval.localize_config import LocalizeConfig
 from eval.metrics.results_json import read_results
 from tests.helpers.dummy_network import TINY, TinyNet
 from tests.helpers.tiny_dataset import make_tiny_dataset, tiny_config
+from wsol.manifest import load_manifest, write_manifest
 from wsol.models import NETWORKS
 from wsol.training.progress import Silent
 from wsol.training.session import train
@@ -67,3 +70,35 @@ def test_with_pretrained_weights_the_default_size_is_theirs(tmp_path: Path) -> N
     )
     run = train(config, report=Silent()).run
     assert (run.spec.input_size, run.config["size"]) == (32, 32)
+
+
+def test_more_outputs_than_classes_give_the_numbers_of_a_dataset_of_all_of_them(tmp_path: Path) -> None:
+    """A network of five classes on three of them, by a class map, and on a dataset that has all five."""
+    manifest = make_tiny_dataset(tmp_path)
+    torch.manual_seed(0)
+    torch.save(TinyNet(5).state_dict(), tmp_path / "w.pth")
+    (tmp_path / "map.txt").write_text("grey\nblue\nred\ngreen\nblack\n")
+    few = load_manifest(manifest)
+    labels = {role: np.array([2, 3, 1], np.int32)[split.labels] for role, split in few.splits.items()}
+    splits = {role: split.replace(labels=labels[role]) for role, split in few.splits.items()}
+    names = ("grey", "blue", "red", "green", "black")
+    write_manifest(replace(few, classes=names, splits=splits), tmp_path / "all")
+    found = []
+    for dataset, class_map in ((manifest, tmp_path / "map.txt"), (tmp_path / "all", None)):
+        config = LocalizeConfig(
+            checkpoint=tmp_path / "w.pth",
+            arch="tiny",
+            dataset=str(dataset),
+            class_map=class_map,
+            device="cpu",
+            bootstrap=0,
+            pictures=0,
+            out=tmp_path / f"out-{dataset.name}",
+        )
+        result = localize(config)
+        assert result is not None
+        found.append(result[1])
+    values = [{k: v["value"] for k, v in r["protocols"].items()} for r in found]
+    assert values[0] == values[1]
+    assert found[0]["classification"] == found[1]["classification"]
+    assert found[0]["provenance"]["class_map"]["outputs"] == [2, 3, 1]

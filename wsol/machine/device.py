@@ -76,6 +76,12 @@ def resolve_auto(config: TrainConfig, device: torch.device) -> TrainConfig:
     )
 
 
+def use_full_float32() -> None:
+    """float32 is float32 on a GPU from now on: torch's convolutions round to TF32 (10 bits) by default."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def _has_bf16(device: torch.device) -> bool:
     """Whether a device multiplies in bfloat16 by itself; emulation would be slower than float32.
 
