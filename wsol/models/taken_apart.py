@@ -23,6 +23,7 @@ from wsol.errors import UserError
 from wsol.models.checkpoint_files import first_line
 from wsol.models.classifier import Parts
 from wsol.models.head import PooledLinear, TailHead
+from wsol.models.mode import evaluation_mode
 
 
 class Whole(Protocol):
@@ -125,7 +126,7 @@ def take_apart(whole: Whole, body: nn.Module, last: str, arch: str, input_size: 
     backbone = WholeBackbone(whole, body, nhwc, norm)
     if exact or norm is not None:
         return Parts(backbone, PooledLinear(width, matrix.shape[0]), stride)
-    with torch.inference_mode():
+    with evaluation_mode(body), torch.inference_mode():
         vector = backbone.tail(features)
     if vector.ndim != 2 or not _agrees(vector, matrix, bias, logits):
         raise UserError(
@@ -138,17 +139,12 @@ def take_apart(whole: Whole, body: nn.Module, last: str, arch: str, input_size: 
 
 def _trial(whole: Whole, body: nn.Module, arch: str, input_size: int) -> tuple[Any, Tensor]:
     """The final map of an image of random pixels, and its logits [1, K]."""
-    modes = [(module, module.training) for module in body.modules()]
-    body.eval()
     image = torch.rand((1, 3, input_size, input_size), generator=torch.Generator().manual_seed(0))
     try:
-        with torch.inference_mode():
+        with evaluation_mode(body), torch.inference_mode():
             return whole.features(body, image), body(image)
     except (AssertionError, RuntimeError, ValueError, IndexError, TypeError) as error:
         raise UserError(f"{arch} does not take images of {input_size} pixels: {first_line(error)}") from error
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _agrees(vector: Tensor, matrix: Tensor, bias: Tensor | None, logits: Any) -> bool:
