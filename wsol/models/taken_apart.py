@@ -126,8 +126,11 @@ def take_apart(whole: Whole, body: nn.Module, last: str, arch: str, input_size: 
     backbone = WholeBackbone(whole, body, nhwc, norm)
     if exact or norm is not None:
         return Parts(backbone, PooledLinear(width, matrix.shape[0]), stride)
-    with evaluation_mode(body), torch.inference_mode():
-        vector = backbone.tail(features)
+    try:
+        with evaluation_mode(body), torch.inference_mode():
+            vector = backbone.tail(features)
+    except (RuntimeError, ValueError):  # it needs what the last layer gave
+        vector = logits.new_empty(0)
     if vector.ndim != 2 or not _agrees(vector, matrix, bias, logits):
         raise UserError(
             f"{arch} computes its logits otherwise than by {last} alone, so no map can be made for its classes here; "
