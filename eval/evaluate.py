@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eval.localize_config import LocalizeConfig, check_counts
+from eval.maps.network import NetworkMaps
+from eval.maps.together import keep_together
 from eval.metrics.results_json import RESULTS
 from eval.owner import claim
 from eval.plan import Plan, resolve
 from eval.progress import progress
-from eval.records.judged import JudgedRecords, Work
+from eval.records.judged import JudgedMaps, JudgedRecords, Work
 from eval.records.scorer import require_boxes_or_masks
 from eval.targets import Subject, find_subject, pick_device
 from eval.terminal import print_table, print_text, terminal
@@ -29,7 +31,11 @@ from wsol.machine.distributed import World, agree_on, joined, wait_for_all, worl
 def localize_and_print(config: LocalizeConfig) -> None:
     """Score what the config names and print a table for each map method; processes other than the first print
     nothing."""
-    for one in per_map(config):
+    check_counts(config)
+    configs = per_map(config)
+    if len(configs) > 1 and config.keep_maps and world_from_environment().size == 1:
+        _make_maps_together(configs)
+    for one in configs:
         found = localize(one)
         if found is None:
             continue
@@ -53,6 +59,20 @@ def per_map(config: LocalizeConfig) -> list[LocalizeConfig]:
         )
         for w in wanted
     ]
+
+
+def _make_maps_together(configs: Sequence[LocalizeConfig]) -> None:
+    """Keep the raw maps of all map methods from shared passes; each is then scored without the network."""
+    subjects = [find_subject(one, World()) for one in configs]
+    plan = resolve(configs[0], subjects[0])
+    splits = {role: subjects[0].manifest.split(role) for role in plan.roles}
+    with _progress("making maps", sum(map(len, splits.values())), True) as advance:
+        for role, split in splits.items():
+            judged = [(s.judged, s.out) for s in subjects if isinstance(s.judged, JudgedMaps)]
+            made = [j.kept_maps(split, role, plan.wanted(role), out) for j, out in judged]
+            networks = [(source, store) for source, store in made if isinstance(source, NetworkMaps)]
+            alike = [pair for pair in networks if pair[0].frames == networks[0][0].frames]
+            keep_together([source for source, _ in alike], [store for _, store in alike], advance)
 
 
 def localize(config: LocalizeConfig) -> tuple[Path, dict[str, Any]] | None:

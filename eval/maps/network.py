@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import sys
 from collections import deque
@@ -116,6 +117,12 @@ class NetworkMaps:
     def _of_labels(self, ranks: Ranks) -> Ranks:
         """The same with the predicted output as the dataset's label."""
         return ranks._replace(predicted=self._label_of[ranks.predicted])
+
+    def joined(self, others: Sequence[NetworkMaps]) -> NetworkMaps:
+        """The same with the others' map methods beside its own."""
+        found = copy.copy(self)
+        found.wanted = tuple(w for source in (self, *others) for w in source.wanted)
+        return found
 
     def _sample_digest(self) -> str:
         """SHA-256 of size and time of change of every image, and of the bytes of a few spread over the split: another

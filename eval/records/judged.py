@@ -140,6 +140,14 @@ class JudgedMaps:
             return {}
         return {"masks_sha256": images_state(split, self.manifest.root, masks=True)}
 
+    def kept_maps(
+        self, split: Split, role: str, wanted: Wanted, folder: Path
+    ) -> tuple[MapSource, StoredMaps]:
+        """The maps of a split, and the store in which `records` keeps and looks for them."""
+        place = folder / "maps" / role
+        source = self._source(split, role, wanted, place)
+        return source, StoredMaps.create(place, self._head(source, split, role))
+
     def _source(self, split: Split, role: str, wanted: Wanted, maps: Path) -> MapSource:
         frames = {f.name: f for f in wanted.frames()}
         source = self.source(split, role, wanted.frames())

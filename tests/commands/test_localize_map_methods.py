@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from eval.analysis.evaluated import open_evaluated
 from eval.comparison.run_pairs import group, pair
@@ -14,6 +15,7 @@ from eval.metrics.results_json import read_results
 from tests.helpers.evaluations import make_maps, make_pictures, make_run
 from wsol.cams.map_method import MapMethod
 from wsol.cams.registry import MAP_METHODS
+from wsol.models import Classifier
 
 QUICK = ["--bootstrap", "0", "--pictures", "0", "--device", "cpu", "--protocols", "maxboxacc"]
 
@@ -52,6 +54,29 @@ def test_a_method_of_ones_own_is_localized_and_compared(
     rows = pair(group([open_evaluated(run / name) for name in folders]))
     labels = ("layercam", "layercam-layer2", "mean", "mean-layer2")
     assert [row.name for row in rows] == [f"cutmix {label} vs cutmix" for label in labels]
+
+
+def test_several_methods_share_the_passes_and_give_what_each_gives_alone(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path / "cutmix-0", pictures)
+    passes: list[int] = []
+    forward = Classifier.forward
+
+    def counted(self: Classifier, images: torch.Tensor, *rest: object) -> object:
+        passes.append(len(images))
+        return forward(self, images, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Classifier, "forward", counted)
+    several = ["--map-method", "cam", "gradcam++", "--map-layer", "final", "layer2"]
+    named = ["--protocols", "maxboxacc", "maxboxacc_transferred"]
+    assert localize([str(run), *QUICK, *several, *named, "--out", str(tmp_path / "all")]) == 0
+    assert sum(passes) == 8 + 4, "each image of test and of train-fullsup once"
+    for method, layer, label in (("cam", "final", "cam"), ("gradcam++", "layer2", "gradcam++-layer2")):
+        alone = ["--map-method", method, "--map-layer", layer, "--out", str(tmp_path / label)]
+        assert localize([str(run), *QUICK, *named, *alone]) == 0
+        one, shared = (read_results(tmp_path / p) for p in (label, f"all/{label}"))
+        assert one["protocols"] == shared["protocols"]
 
 
 def test_maps_of_one_method_are_never_taken_for_anothers(pictures: Path, tmp_path: Path) -> None:
