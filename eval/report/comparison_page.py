@@ -17,6 +17,7 @@ from eval.comparison.build import Comparison
 from eval.comparison.decomposition import WORDS as DRIVER_WORDS
 from eval.comparison.terminal import mcnemar_text, sign_words
 from eval.report import charts
+from eval.report.first_screen import first_screen
 from eval.report.gallery import Gallery, build_gallery
 from eval.report.numbers import interval, published_text, signed
 from eval.report.parts_of_page import (
@@ -78,6 +79,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
         "title": f"{' and '.join(e['name'] for e in entries)}: localization on {content['dataset']}",
         "kicker": f"Localization compared, {content['dataset']}, {content['split']}, {content['num_images']:,} images",
         "headlines": [e["headline"] for e in entries],
+        "first": first_screen(entries[0], shown[0]) if not several else None,
         "about": _about(content),
         "methods": [r.method for r in shown],
         "legends": [_legend(entries, i) for i in range(len(shown))],

@@ -169,18 +169,23 @@
     });
     return row;
   };
+  const newCard = (image, css) => {
+    const card = el("button", css), caption = el("span", "caption");
+    card.type = "button"; card.image = image; card.dataset.id = image.id;
+    caption.append(el("span", "name", data.classes[image.class]), el("span", "scores"));
+    card.append(panes(image, TILE), caption);
+    card.title = image.id + ", " + data.words[image.why];
+    card.addEventListener("click", () => open(image));
+    return card;
+  };
   const cardOf = (image) => {
-    if (!cards.has(image.id)) {
-      const card = el("button", "card"), caption = el("span", "caption");
-      card.type = "button"; card.image = image; card.dataset.id = image.id;
-      caption.append(el("span", "name", data.classes[image.class]), el("span", "scores"));
-      card.append(panes(image, TILE), caption);
-      card.title = image.id + ", " + data.words[image.why];
-      card.addEventListener("click", () => open(image));
-      cards.set(image.id, card);
-    }
+    if (!cards.has(image.id)) cards.set(image.id, newCard(image, "card"));
     return cards.get(image.id);
   };
+  // The first screen's examples: drawn at random when the page was made, so that one may generalise from them.
+  const drawn = data.images.filter((i) => i.why === "random"), wanted = $("examples") ? Number($("examples").dataset.count) : 0;
+  const few = Math.min(wanted, drawn.length), examples = Array.from({ length: few }, (_, k) => newCard(drawn[Math.floor(k * drawn.length / few)], "example"));
+  if (examples.length) $("examples").replaceChildren(...examples);
   const last = data.methods.length - 1;
   const orders = {
     random: null,
@@ -284,7 +289,7 @@
         dot.dataset.value = value;
       });
     });
-    if (!pending) pending = requestAnimationFrame(() => { pending = 0; onScreen.forEach(paint); if (viewer.open) fill(current); });
+    if (!pending) pending = requestAnimationFrame(() => { pending = 0; onScreen.forEach(paint); examples.forEach(paint); if (viewer.open) fill(current); });
   };
   const setTau = (step) => { slider.value = step; state.tau = step * 0.001; update(); }; // numpy's arange gives the same doubles
   const renew = () => { // an order by IoU is that of the threshold and protocol of the moment
@@ -313,7 +318,7 @@
     for (const id of FIELDS) $(id).dataset.first = $(id).value;
     for (const id of ["sort", "class", "kind", "why"]) $(id).addEventListener("change", () => { state.shown = PAGE; arrange(); remember(); });
     $("search").addEventListener("input", () => { state.shown = PAGE; arrange(); remember(); });
-    $("layer").addEventListener("change", (e) => { state.layer = e.target.value; onScreen.forEach(paint); remember(); });
+    $("layer").addEventListener("change", (e) => { state.layer = e.target.value; onScreen.forEach(paint); examples.forEach(paint); remember(); });
     $("more").addEventListener("click", () => { state.shown += 2 * PAGE; arrange(); });
     addEventListener("beforeprint", () => grid.querySelectorAll(".card").forEach(paint));
     arrange();

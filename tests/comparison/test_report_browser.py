@@ -157,6 +157,29 @@ def test_keyboard(page: Page) -> None:
     assert page.problems == []
 
 
+def test_the_first_screen_shows_numbers_controls_and_six_pairs_of_maps(page: Page) -> None:
+    page.size(1280, 800)
+    page.settle()
+    seen = page.run(
+        "[...document.querySelectorAll('h1, .short tbody tr, .example, .first .lead')].map(e =>"
+        " [e.tagName, e.getBoundingClientRect().bottom <= innerHeight])"
+    )
+    assert [tag for tag, _ in seen].count("BUTTON") == 6
+    assert [tag for tag, _ in seen].count("TR") >= 1
+    assert all(visible for _, visible in seen)
+    heads = page.run("[...document.querySelectorAll('.short thead th')].map(h => h.textContent)")
+    assert heads == ["percent", "vanilla", "cutmix", "difference", "centre Gaussian", "full image"]
+    boxes = page.run("[...document.querySelectorAll('.examples canvas')].map(c => Boolean(c.dataset.box))")
+    assert boxes == [True] * 12
+    page.run("document.querySelector('.example').click()")
+    assert page.run("document.getElementById('viewer').open")
+    page.run("document.getElementById('close').click()")
+    page.size(390, 844, phone=True)
+    page.settle()
+    assert page.run("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out on a phone"
+    assert page.problems == []
+
+
 def test_the_order_follows_the_threshold_of_a_button(page: Page) -> None:
     """Shown are the changes of IoU, largest first, whatever sets the threshold."""
     page.run(

@@ -1,0 +1,90 @@
+"""What a reader of a comparison sees without scrolling: the numbers that matter, the controls beside them, and what
+explains the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eval.analysis.evaluated import Evaluated
+from eval.report.numbers import interval, signed
+
+MEASURES = (
+    ("gt_known_fixed", "GT-known, fixed threshold"),
+    ("top1_loc", "Top-1 Loc, fixed threshold"),
+    ("maxboxacc_v2", "MaxBoxAccV2, best threshold"),
+    ("maxboxacc_v2_transferred", "MaxBoxAccV2, transferred"),
+)
+"""The protocols shown; where none of them was compared, the first four that were."""
+CONTROLS = (("center_gaussian", "centre Gaussian"), ("full_image", "full image"))
+EXAMPLES = 6
+TERMS = {
+    "classification": "classification",
+    "extent": "the extent of the maps",
+    "threshold": "the threshold (score scale)",
+}
+
+
+def first_screen(entry: Mapping[str, Any], run: Evaluated) -> dict[str, Any]:
+    """Content of the first screen for one comparison; `run` is any of its runs, whose controls all share."""
+    protocols = entry["protocols"]
+    shown = [(name, words) for name, words in MEASURES if name in protocols] or [
+        (name, name) for name in list(protocols)[:4]
+    ]
+    controls = [(key, words) for key, words in CONTROLS if run.results["controls"].get(key)]
+    rows = []
+    for name, words in shown:
+        p = protocols[name]
+        css = p["verdict"] if p["verdict"] in ("higher", "lower") else ""
+        beside = [run.results["controls"][key].get(name) for key, _ in controls]
+        rows.append(
+            {
+                "label": words,
+                "baseline": f"{p['baseline']:.1f}",
+                "other": f"{p['other']:.1f}",
+                "difference": signed(p["difference"], 1),
+                "interval": interval(p["ci95"]) if p["ci95"] else "",
+                "css": css,
+                "controls": [f"{c['value']:.1f}" if c else "–" for c in beside],
+            }
+        )
+    return {
+        "baseline": entry["baseline"],
+        "other": entry["other"],
+        "controls": [words for _, words in controls],
+        "rows": rows,
+        "explanation": explanation(entry["drivers"].get("top_loc", {})),
+        "examples": EXAMPLES,
+    }
+
+
+def explanation(top_loc: Mapping[str, Any]) -> str:
+    """What the difference of Top-1 Loc comes from, in one sentence; empty where it was not taken apart.
+
+    >>> term = lambda v: {"value": v}
+    >>> terms = {"classification": term(-0.5), "extent": term(3.5), "threshold": term(12.8)}
+    >>> print(explanation({"top1_loc": {"terms": terms}}))  # doctest: +NORMALIZE_WHITESPACE
+    Of +15.8 points of Top-1 Loc, +12.8 come from the threshold (score scale), +3.5 from the extent of the maps and −0.5
+    from classification.
+    >>> explanation({})
+    ''
+    """
+    found = top_loc.get("top1_loc")
+    if not found:
+        return ""
+    values = {key: float(term["value"]) for key, term in found["terms"].items()}
+    parts = [
+        f"{signed(value, 1)} {'come ' if i == 0 else ''}from {TERMS.get(key, key)}"
+        for i, (key, value) in enumerate(sorted(values.items(), key=lambda item: -abs(item[1])))
+    ]
+    total = signed(sum(values.values()), 1)
+    return f"Of {total} points of Top-1 Loc, {joined(parts)}."
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Parts of a sentence, the last one after "and".
+
+    >>> joined(["a"]), joined(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
