@@ -132,6 +132,7 @@ def notes(results: Mapping[str, Any]) -> list[str]:
         lines.append(f"classification {key}: {number(entry)} %")
     for key, entry in results.get("energy", {}).items():
         lines.append(f"share of map energy on {key}: {number(entry)} %")
+    lines += _without_threshold(results.get("measures", {}))
     for name, entry in results.get("displacement", {}).items():
         lines.append(f"boxes beside the objects, {name}: {displacement_text(entry)}")
     lines += _where_drawn(results)
@@ -142,6 +143,18 @@ def notes(results: Mapping[str, Any]) -> list[str]:
         lines.append(f"note: {n} maps cannot be normalised for {channel} and were scored as all zeros there")
     for name, reason in results["not_computed"].items():
         lines.append(f"not computed: {name}: {reason}")
+    return lines
+
+
+def _without_threshold(measures: Mapping[str, Any]) -> list[str]:
+    """A line for every measure without a threshold: value, what chance gets, what the centre Gaussian gets."""
+    lines = []
+    for name, entry in measures.items():
+        control = entry.get("center_gaussian")
+        gaussian = f", centre Gaussian {control['value']:.1f}" if control else ""
+        lines.append(
+            f"without a threshold, {name}: {number(entry)} % (chance {entry['chance']:.1f}{gaussian})"
+        )
     return lines
 
 

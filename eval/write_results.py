@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.boxes.frames import Frame
-from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.displacement import displacements
 from eval.metrics.outcomes import Summary
-from eval.metrics.results_json import counts, curves_json, mean_with_interval, protocol_entries, write_results
+from eval.metrics.results_json import (
+    counts,
+    curves_json,
+    means_with_intervals,
+    measures_json,
+    protocol_entries,
+    write_results,
+)
 from eval.metrics.summarize import chosen_thresholds, summarize
 from eval.pictures.random_images import draw_gallery
 from eval.protocols import channels_of
@@ -42,8 +48,9 @@ def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -
             sys.stderr.write(f"note: {role}, where thresholds are chosen: {line}\n")
     tally = counts(records, channels_of(plan.protocols))
     tally["surplus_map"] = len(_surplus(plan, found))
-    classification = {k: mean_with_interval(records, k, plan.bootstrap) for k in ("top1", "top5")}
-    energy = _energy(records, plan.bootstrap)
+    means = means_with_intervals(records, _columns(records), plan.bootstrap)
+    classification = {k: means.pop(k) for k in ("top1", "top5") if k in means}
+    measures = measures_json(records, plan.bootstrap)
     judged = records.index.maps.get("kind") != "control"
     beside = displacements(records, split, outcomes, plan.bootstrap) if judged else {}
     content: dict[str, Any] = {
@@ -55,8 +62,9 @@ def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -
         "protocols": computed,
         "not_computed": absent,
         "counts": tally,
-        "classification": {k: v for k, v in classification.items() if v},
-        **({"energy": energy} if energy else {}),
+        "classification": classification,
+        **({"energy": means} if means else {}),
+        **({"measures": measures} if measures else {}),
         **({"displacement": beside} if beside else {}),
         "controls": _controls(plan, subject.manifest) if len(split.boxes_xyxy) else {},
         "curves": curves_json(outcomes),
@@ -105,11 +113,14 @@ def _brief(entry: dict[str, Any], control: str) -> dict[str, Any]:
     return kept
 
 
-def _energy(store: Records, bootstrap: Bootstrap) -> dict[str, Any]:
-    names = [("object", "energy_object", None)]
-    names += [(part, "energy_parts", i) for i, part in enumerate(store.index.part_names)]  # type: ignore[misc]
-    found = {label: mean_with_interval(store, array, bootstrap, column) for label, array, column in names}
-    return {k: v for k, v in found.items() if v}
+def _columns(records: Records) -> dict[str, tuple[str, int | None]]:
+    """Per-image measures that results.json gives the means of: class ranks, and energy on the object and its parts."""
+    columns: dict[str, tuple[str, int | None]] = {
+        "top1": ("top1", None),
+        "top5": ("top5", None),
+        "object": ("energy_object", None),
+    }
+    return columns | {part: ("energy_parts", i) for i, part in enumerate(records.index.part_names)}
 
 
 def _provenance(plan: Plan, subject: Subject, records: Records) -> dict[str, Any]:

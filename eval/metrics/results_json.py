@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.maps.normalization import MapStatus
+from eval.measures import MEASURES
 from eval.metrics.bootstrap import Bootstrap, resampled_means
 from eval.metrics.outcomes import NotComputed, Outcome, Summary
 from eval.protocols import Channel
+from eval.records.block import RecordBlock
 from eval.records.store import Records
 from eval.statistics.counts import score_interval
 from wsol.errors import UserError
@@ -62,38 +65,76 @@ def counts(store: Records, channels: Sequence[Channel]) -> dict[str, Any]:
     return found
 
 
-def mean_with_interval(
-    store: Records, array: str, bootstrap: Bootstrap, column: int | None = None
-) -> dict[str, Any] | None:
-    """Mean in percent of a per-image measure with its bootstrap interval; undefined values are left out and counted.
-    None where the records lack it or no image defines it."""
-    defined = 0
+Columns = Mapping[str, tuple[str, int | None]]
+"""By label: the array of a per-image measure, and its column where it has several."""
+
+
+def means_with_intervals(store: Records, columns: Columns, bootstrap: Bootstrap) -> dict[str, dict[str, Any]]:
+    """Means in percent of per-image measures with their bootstrap intervals, by label, in one pass over the records.
+
+    Undefined values (NaN, or below 0) are left out and counted. Absent is what the records lack or no image defines.
+    """
+    there = {k: c for k, c in columns.items() if all(b.measure(c[0]) is not None for b in _first(store))}
+    if not there:
+        return {}
+    defined = np.zeros(len(there), np.int64)
 
     def values() -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]]:
         nonlocal defined
         for block in store.blocks():
-            found = block.measure(array)
-            if found is None:
-                return
-            chosen = (found if column is None else found[:, column]).astype(np.float64)[:, None]
-            fine = np.isfinite(chosen) & (chosen >= 0)
-            defined += int(fine.sum())
-            yield chosen, fine
+            found = []
+            for array, column in there.values():
+                measure = block.measure(array)
+                assert measure is not None  # every block has what the first one has
+                found.append(measure if column is None else measure[:, column])
+            stacked = np.stack(found, axis=1).astype(np.float64)  # [n, G]
+            fine = np.isfinite(stacked) & (stacked >= 0)
+            defined += fine.sum(0)
+            yield stacked, fine
 
-    means = resampled_means(values(), store.index.block_sizes, bootstrap)
-    if not defined:
-        return None
-    interval = (
-        score_interval(means[0, 0], float(np.nanvar(means[1:, 0])), defined) if len(means) > 1 else None
-    )
-    entry: dict[str, Any] = {
-        "value": float(means[0, 0]),
-        "ci95": list(interval) if interval else None,
-        "num_images": defined,
-    }
-    if defined < store.index.num_images:
-        entry["undefined"] = store.index.num_images - defined
-    return entry
+    means = resampled_means(values(), store.index.block_sizes, bootstrap)  # [1 + B, G]
+    entries = {}
+    for k, label in enumerate(there):
+        count = int(defined[k])
+        if not count:
+            continue
+        boot = means[1:, k]
+        value = float(means[0, k])
+        interval = score_interval(value, float(np.nanvar(boot)), count) if len(boot) else None
+        entries[label] = {"value": value, "ci95": list(interval) if interval else None, "num_images": count}
+        if count < store.index.num_images:
+            entries[label]["undefined"] = store.index.num_images - count
+    return entries
+
+
+def _first(store: Records) -> Iterator[RecordBlock]:
+    """The first block alone; nothing where there is none."""
+    return itertools.islice(store.blocks(), 1)
+
+
+def measures_json(store: Records, bootstrap: Bootstrap) -> dict[str, Any]:
+    """The entry `measures` of results.json: every measure without a threshold that the records hold, with what a map
+    without information and the centre Gaussian get on the same images."""
+    control, area = "center_gaussian.{}", {"area": "area_{}", "dilated-area": "dilated_area_{}"}
+    columns: dict[str, tuple[str, int | None]] = {}
+    for name, m in MEASURES.items():
+        columns[name] = (name, None)
+        columns[control.format(name)] = (control.format(name), None)
+        if m.chance in area:
+            columns[f"chance.{name}"] = (area[m.chance].format(m.region), None)
+    found = means_with_intervals(store, columns, bootstrap)
+    entries = {}
+    for name, m in MEASURES.items():
+        if name in found:
+            chance, gaussian = found.get(f"chance.{name}"), found.get(control.format(name))
+            entries[name] = {
+                **found[name],
+                "chance": 50.0 if chance is None else chance["value"],
+                "center_gaussian": gaussian and {k: gaussian[k] for k in ("value", "ci95")},
+                "measure_hash": m.short_hash,
+                "definition": m.definition(),
+            }
+    return entries
 
 
 def protocol_entries(outcomes: Mapping[str, Outcome]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -143,7 +184,14 @@ def read_results(folder_or_file: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 _AGAIN = "run eval.localize again"
-_OPTIONAL = {"title": str, "threshold_split": (str, None), "energy": dict, "controls": dict, "curves": dict}
+_OPTIONAL = {
+    "title": str,
+    "threshold_split": (str, None),
+    "energy": dict,
+    "measures": dict,
+    "controls": dict,
+    "curves": dict,
+}
 _NUMBER = {"value": float, "ci95": ([float], None)}
 
 
@@ -166,7 +214,7 @@ def _checked(data: dict[str, Any], where: str) -> dict[str, Any]:
                 {f"threshold.{iou}": float for iou in tau if "." not in iou} if isinstance(tau, dict) else {}
             )
         check_types(entry, kinds, f"{where}: protocol '{name}'", _AGAIN)
-    for group in ("classification", "energy"):
+    for group in ("classification", "energy", "measures"):
         for name, entry in data.get(group, {}).items():
             check_types(entry, _NUMBER, f"{where}: {group} '{name}'", _AGAIN)
     for control, entries in data.get("controls", {}).items():

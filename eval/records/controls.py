@@ -18,6 +18,7 @@ from eval.boxes.best_iou import boxes_at_level
 from eval.boxes.frames import Frame, split_boxes
 from eval.boxes.geometry import inclusive_iou
 from eval.maps.batch import unpredicted
+from eval.maps.center_gaussian import center_gaussian
 from eval.maps.normalization import MapStatus, normalize, quantize
 from eval.protocols import Channel
 from eval.records.block import LazyArrays, RecordBlock, channel_array
@@ -35,14 +36,6 @@ if TYPE_CHECKING:
     from wsol.manifest import Manifest, Split
 
 CONTROLS = ("center_gaussian", "full_image")
-
-
-def center_gaussian(size: int) -> npt.NDArray[np.float64]:
-    """The raw centre Gaussian [size, size]; its standard deviation is a quarter of the side."""
-    axis = np.arange(size, dtype=np.float64) - size / 2
-    spread = size / 4
-    square = axis[:, None] ** 2 + axis[None, :] ** 2
-    return np.asarray(np.exp(-square / (2 * spread**2)))
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from eval.boxes.frames import Frame, split_boxes
 from eval.maps.aligned import upsample_aligned
 from eval.maps.batch import RawBatch
 from eval.maps.normalization import normalize, score_levels, upsample
+from eval.measures import Region
 from eval.protocols import Channel
 from eval.records.block import channel_array, histogram_name
 from eval.records.energy import energy_shares, value_ratios
 from eval.records.histograms import histogram_edges, score_histograms
+from eval.records.threshold_free import RankedMap, measure_region, names_of
 from eval.records.truth import ImageTruth, object_region, read_truth, visible_part_points
 from eval.records.wanted import Wanted
 from wsol.errors import UserError
@@ -104,6 +106,9 @@ class Scorer:
         measured = self._measured is not None
         found += ["energy_object"] if self.masks and measured else []
         found += ["part_value"] if self.num_parts and measured else []
+        if measured and not self.wanted.thresholds_only:
+            found += names_of("box")
+            found += names_of("mask") if self.masks else ()
         return tuple(found)
 
     @property
@@ -172,47 +177,65 @@ class Scorer:
         arrays[channel_array(c, "status")] = batch.status | np.where(maps.given, found, 0).astype(np.uint8)
 
     def _score_pixels(self, batch: RawBatch, maps: _FrameMaps, arrays: Arrays) -> None:
-        """What is measured on pixels: mask histograms, and in one frame the map's energy and its value on parts."""
+        """What is measured on pixels: mask histograms, and in one frame the measures of the map as such."""
         frame = maps.frame
         mine = [(c, step) for c, step in self._histograms if maps.show(c)]
-        measured = (frame, maps.aligned) == self._measured
-        if not mine and not (measured and (self.masks or self.num_parts)):
+        measured = (frame, maps.aligned) == self._measured and not self.wanted.thresholds_only
+        if not mine and not measured:
             return
-        n = len(batch.rows)
+        truths = [self._truth(row, frame) for row in batch.rows.tolist()]
+        for c, step in mine:
+            pairs = []
+            for i, truth in enumerate(truths):
+                assert truth.mask is not None  # every image has one, else there are no histograms
+                score, _ = normalize(maps.large[i], c.normalization, c.fraction)
+                pairs.append(score_histograms(score, truth.mask, truth.ignore, histogram_edges(step)))
+            for k, place in enumerate(("object", "background")):
+                arrays[channel_array(c, histogram_name(place, step))] = np.stack([p[k] for p in pairs])
+        if measured:
+            self._measure_maps(batch, maps, truths, arrays)
+
+    def _truth(self, row: int, frame: Frame) -> ImageTruth:
+        if self.files is None:
+            return ImageTruth(None, None, None)
+        return read_truth(self.split, row, self.files, frame)
+
+    def _measure_maps(
+        self, batch: RawBatch, maps: _FrameMaps, truths: Sequence[ImageTruth], arrays: Arrays
+    ) -> None:
+        """Measures without a threshold, shares of energy, and values on parts."""
+        frame, n = maps.frame, len(truths)
         energy_parts = self.num_parts if self.part_masks else 0
         energy = np.full((n, 1 + energy_parts), np.nan, np.float32)
         values = np.full((n, self.num_parts), np.nan, np.float32)
-        counts: dict[tuple[Channel, float], list[Any]] = {key: [] for key in mine}
-        for i, row in enumerate(batch.rows.tolist()):
-            truth = ImageTruth(None, None, None)
-            if self.files is not None:
-                truth = read_truth(self.split, row, self.files, frame)
-            if self.masks:
-                assert truth.mask is not None
-                for c, step in mine:
-                    score, _ = normalize(maps.large[i], c.normalization, c.fraction)
-                    counts[c, step].append(
-                        score_histograms(score, truth.mask, truth.ignore, histogram_edges(step))
-                    )
-                if measured and maps.given[i]:
-                    energy[i] = energy_shares(
-                        maps.large[i], truth.mask, truth.parts if energy_parts else None, energy_parts
-                    )
-            if measured and self.num_parts and maps.given[i]:
-                score, status = normalize(maps.large[i], "minmax")
-                boxes = maps.boxes[maps.offsets[i] : maps.offsets[i + 1]]
-                points = visible_part_points(self.split, row, self.num_parts, frame.size)
+        regions: tuple[Region, ...] = ("box", "mask") if self.masks else ("box",)
+        free: dict[Region, list[list[float]]] = {region: [] for region in regions}
+        for i, truth in enumerate(truths):
+            large = maps.large[i]
+            boxes = maps.boxes[maps.offsets[i] : maps.offsets[i + 1]]
+            ranked = RankedMap.of(large) if maps.given[i] and np.isfinite(large).all() else None
+            for region in regions:
+                where = object_region(
+                    truth if region == "mask" else ImageTruth(None, None, None), boxes, frame
+                )
+                free[region].append(measure_region(ranked, where))
+            if truth.mask is not None and self.masks and maps.given[i]:
+                energy[i] = energy_shares(
+                    large, truth.mask, truth.parts if energy_parts else None, energy_parts
+                )
+            if self.num_parts and maps.given[i]:
+                score, status = normalize(large, "minmax")
+                points = visible_part_points(self.split, int(batch.rows[i]), self.num_parts, frame.size)
                 if not status:
-                    whole = object_region(truth, boxes, frame)
-                    values[i] = value_ratios(score, whole, points, truth.parts)
-        for (c, step), pairs in counts.items():
-            for k, place in enumerate(("object", "background")):
-                arrays[channel_array(c, histogram_name(place, step))] = np.stack([p[k] for p in pairs])
-        if measured and self.masks:
+                    values[i] = value_ratios(score, object_region(truth, boxes, frame), points, truth.parts)
+        for region, rows in free.items():
+            found = np.asarray(rows, np.float32)
+            arrays.update({name: found[:, k] for k, name in enumerate(names_of(region))})
+        if self.masks:
             arrays["energy_object"] = energy[:, 0]
             if energy_parts:
                 arrays["energy_parts"] = energy[:, 1:]
-        if measured and self.num_parts:
+        if self.num_parts:
             arrays["part_value"] = values
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from eval.boxes.best_iou import best_iou_per_level
 from eval.boxes.frames import Frame
+from eval.maps.center_gaussian import center_gaussian
 from eval.maps.normalization import normalize, quantize
 from eval.protocols import PROTOCOLS, Channel
-from eval.records.controls import ControlRecords, center_gaussian
+from eval.records.controls import ControlRecords
 from tests.helpers.map_folders import boxed_split
 from wsol.manifest import Manifest
 
