@@ -12,6 +12,8 @@ from eval.maps.normalization import upsample
 from eval.protocols import PROTOCOLS, differences, protocol_named, select
 from wsol.cams.cell_centers import Axis, CellCenters, cell_centers
 from wsol.models import Classifier, ClassifierSpec
+from wsol.models.classifier import Parts
+from wsol.models.head import PooledLinear
 
 
 @pytest.mark.parametrize(("cells", "pixels", "frame"), [(7, 224, 224), (8, 64, 224), (14, 224, 100)])
@@ -39,7 +41,7 @@ class Shifted(nn.Module):
 
 def test_a_known_offset_is_taken_back_to_a_tenth_of_a_pixel() -> None:
     """A blob anywhere in the image: the aligned map's centre of mass is the blob's."""
-    model = Classifier(ClassifierSpec("resnet_small", 1, 8, 224), Shifted(), 3, ())
+    model = Classifier(ClassifierSpec("resnet_small", 1, 8, 224), Parts(Shifted(), PooledLinear(3, 2), 8))
     cells = cell_centers(model)
     assert cells is not None
     assert cells.offset_xy == (6, -4)

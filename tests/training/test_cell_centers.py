@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from wsol.cams.cell_centers import CellCenters, cell_centers
 from wsol.models import Classifier, ClassifierSpec, build_classifier
+from wsol.models.classifier import Parts
+from wsol.models.head import PooledLinear
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,9 @@ def test_equals_what_the_input_gradient_of_a_cell_sees(name: str) -> None:
     stride = 16 if name == "vgg16_gap" else 8
     model = build_classifier(ClassifierSpec(name, 2, stride, size)) if name != "crooked" else None
     if model is None:
-        model = Classifier(ClassifierSpec("resnet_small", 2, 8, size), Crooked(), 4, ())
+        model = Classifier(
+            ClassifierSpec("resnet_small", 2, 8, size), Parts(Crooked(), PooledLinear(4, 2), 8)
+        )
     elif name == "vgg16_gap":  # what its inner cells see must lie within the image
         model.backbone.features = model.backbone.features[:17]
         model.backbone.conv6 = nn.Conv2d(256, 4, 3, padding=1)
@@ -108,7 +112,8 @@ def test_an_operation_that_cannot_be_followed_gives_none() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return nn.functional.pixel_unshuffle(images, 4)
 
-    assert cell_centers(Classifier(ClassifierSpec("resnet_small", 2, 8, 32), Folded(), 48, ())) is None
+    parts = Parts(Folded(), PooledLinear(48, 2), 8)
+    assert cell_centers(Classifier(ClassifierSpec("resnet_small", 2, 8, 32), parts)) is None
 
 
 def test_records_hold_it_as_plain_values() -> None:
