@@ -1,8 +1,9 @@
 """One or several processes, started by torchrun: who is who, and the few things they must agree on.
 
-The batch size is of the whole job. Each step's batch is cut into equal parts, `processes x accumulate` of
-them; each part draws its own regularizer, and batch normalization sees one part at a time (`norms.py`). So P
-processes compute what one process computes with `--accumulate P`, up to rounding.
+The batch size is of the whole job. Each step's batch is cut into equal parts, `processes x accumulate` of them; the
+method draws for each part by itself, and batch normalization sees one part at a time
+(`wsol/training/batchnorm_stats.py`). So P processes compute what one process computes with `--accumulate P`, up to
+rounding.
 """
 
 from __future__ import annotations
