@@ -412,7 +412,7 @@ def image_size_wh(data: bytes, where: str) -> tuple[int, int]:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether an encoded image ends with its format's end marker (zero bytes after it left aside); True for formats
+    r"""Whether an encoded image ends with its format's end marker (zero bytes after it left aside); True for formats
     without one. Data after the marker is legal, so that False is a reason to decode, not a verdict.
 
     >>> is_whole(b"\xff\xd8 a JPEG \xff\xd9\0\0"), is_whole(b"\xff\xd8 cut sh")
