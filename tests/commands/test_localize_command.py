@@ -210,10 +210,11 @@ def test_mistakes_end_in_one_line_and_exit_code_two(
     assert "Traceback" not in err
 
 
-def test_help_loads_no_heavy_library() -> None:
+@pytest.mark.parametrize("command", ["localize", "show"])
+def test_help_loads_no_heavy_library(command: str) -> None:
     code = (
-        "import sys, eval.localize\n"
-        "try: eval.localize.main(['--help'])\n"
+        f"import sys, eval.{command} as command\n"
+        "try: command.main(['--help'])\n"
         "except SystemExit: pass\n"
         "print('heavy:', sorted({'torch', 'cv2', 'numba', 'matplotlib', 'scipy'} & set(sys.modules)))"
     )
