@@ -113,10 +113,14 @@ def _take_apart(spec: ClassifierSpec, **options: Any) -> Parts:
     last = found.classifier
     if not isinstance(last, str):
         raise UserError(
-            f"{spec.arch} has no single last layer ({last}), so no map can be made for its classes here; make maps "
-            "yourself and score them with --score-maps"
+            f"{spec.arch} has no single last layer ({_shown(last)}), so no map can be made for its classes here; make "
+            "maps yourself and score them with --score-maps"
         )
     return take_apart(_TIMM_STEPS, body, last, spec.arch, spec.input_size)
+
+
+def _shown(last: Any) -> str:
+    return ", ".join(last) if isinstance(last, tuple) else "it has none"
 
 
 _TIMM_STEPS = _Timm()
