@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eval.maps.normalization import upsample
 from wsol.cams.cell_centers import Axis, CellCenters
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ def upsample_aligned(
     """
     rows, columns = _weights(centers.y, size_hw[0]), _weights(centers.x, size_hw[1])
     return np.asarray(rows @ np.asarray(raw, np.float64) @ columns.T)
+
+
+def drawn(
+    raw: npt.NDArray[np.floating], size_hw: tuple[int, int], cells: CellCenters | None
+) -> npt.NDArray[np.float64]:
+    """One map [h, w] in a frame [H, W]: resized, or aligned where `cells` say where its cells look."""
+    return upsample(raw, size_hw) if cells is None else upsample_aligned(raw, size_hw, cells)
 
 
 @lru_cache(maxsize=16)

@@ -9,7 +9,8 @@ import numpy as np
 
 from eval.boxes.best_iou import boxes_at_level
 from eval.boxes.frames import Frame, split_boxes
-from eval.maps.normalization import normalize, quantize, upsample
+from eval.maps.aligned import drawn
+from eval.maps.normalization import normalize, quantize
 from eval.metrics.outcomes import Summary
 from eval.pictures.montage import Panel, write_montage
 from wsol.errors import UserError
@@ -50,9 +51,8 @@ def draw_gallery(
             raw = batch.maps[protocol.frame][i]
             u = np.zeros(frame.size_hw, np.uint8)
             if raw is not None:
-                m, status = normalize(
-                    upsample(raw, frame.size_hw), protocol.normalization, protocol.normalization_fraction
-                )
+                large = drawn(raw, frame.size_hw, source.cells if protocol.drawing == "aligned" else None)
+                m, status = normalize(large, protocol.normalization, protocol.normalization_fraction)
                 u = quantize(m) if not status else u
             label = manifest.classes[int(split.labels[row])]
             predicted = int(batch.predicted[i])

@@ -10,9 +10,9 @@ import numpy as np
 
 from eval.boxes.best_iou import best_iou_per_level_batch
 from eval.boxes.frames import Frame, split_boxes
-from eval.maps.aligned import upsample_aligned
+from eval.maps.aligned import drawn
 from eval.maps.batch import RawBatch
-from eval.maps.normalization import normalize, score_levels, upsample
+from eval.maps.normalization import normalize, score_levels
 from eval.measures import Region
 from eval.protocols import Channel
 from eval.records.block import channel_array, histogram_name
@@ -158,12 +158,7 @@ class Scorer:
         given = np.zeros(n, bool)
         for i, m in enumerate(batch.maps[frame.name]):
             if m is not None:
-                given[i] = True
-                if aligned:
-                    assert self.cells is not None  # else the channel is not usable
-                    large[i] = upsample_aligned(m, frame.size_hw, self.cells)
-                else:
-                    large[i] = upsample(m, frame.size_hw)
+                large[i], given[i] = drawn(m, frame.size_hw, self.cells if aligned else None), True
         return _FrameMaps(frame, aligned, large, given, boxes, offsets)
 
     def _score_boxes(self, batch: RawBatch, maps: _FrameMaps, c: Channel, arrays: Arrays) -> None:

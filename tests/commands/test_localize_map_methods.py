@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from eval.analysis.evaluated import open_evaluated
+from eval.comparison.build import compare_runs
 from eval.comparison.run_pairs import group, pair
 from eval.localize import main as localize
+from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.results_json import read_results
 from tests.helpers.evaluations import make_maps, make_pictures, make_run
 from wsol.cams.map_method import MapMethod
@@ -153,3 +155,22 @@ def test_maps_from_files_cannot_be_aligned(pictures: Path, tmp_path: Path) -> No
     ]
     assert localize([*arguments, *QUICK]) == 0
     assert "not known" in read_results(tmp_path / "o")["not_computed"]["maxboxacc@aligned"]
+
+
+def test_a_picture_of_an_aligned_protocol_alone_is_drawn(pictures: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "cutmix-0", pictures)
+    arguments = [str(run), "--bootstrap", "0", "--device", "cpu", "--protocols", "maxboxacc@aligned"]
+    assert localize([*arguments, "--pictures", "2"]) == 0
+    assert (run / "eval" / "pictures" / "test.png").stat().st_size > 5_000
+
+
+def test_a_comparison_says_where_the_geometry_of_its_sides_differs(pictures: Path, tmp_path: Path) -> None:
+    """A layer at stride 4 is drawn 1.5 of 32 pixels beside where it looks, the final map at stride 8 3.5."""
+    run = make_run(tmp_path / "cutmix-0", pictures)
+    several = ["--map-method", "layercam", "--map-layer", "final", "layer3", "layer2"]
+    assert localize([str(run), *QUICK, *several]) == 0
+    sides = [open_evaluated(run / f"eval-layercam{end}") for end in ("", "-layer3", "-layer2")]
+    for other, differs in ((sides[1], False), (sides[2], True)):
+        (entry,) = compare_runs([sides[0], other], bootstrap=Bootstrap(0)).content["comparisons"]
+        said = [line for line in entry["caveats"] if "+10.9, +10.9 / " in line or "/ +10.9, +10.9" in line]
+        assert bool(said) == differs
