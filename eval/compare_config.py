@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -18,7 +18,17 @@ class CompareConfig:
     """
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Run directories, as RUN or NAME=RUN; several seeds of a method are several runs."""
+    """Run directories, as RUN or NAME=RUN; several seeds of a method are several runs. Controls may be among them: a
+    folder of eval.localize --control, or random=RUN for a network without training."""
+    primary: str | None = None
+    """The primary outcome, decided before looking: the protocol that the headline answers by (default: the first scored
+    of maxboxacc_v2_transferred, maxboxacc_transferred, maxboxacc_v2, maxboxacc)."""
+    margin: float | None = None
+    """The smallest difference of interest, in points: the primary outcome may then be called equivalent within it."""
+    correction: Literal["max-t", "holm"] = "max-t"
+    """How the other protocols are corrected for being many."""
+    cluster: Literal["image", "class"] = "image"
+    """What is resampled: images of these classes, or whole classes, for intervals that hold for new classes."""
     baseline: str | None = None
     """The method that the others are held against (default: 'vanilla', else the first)."""
     out: Path | None = None

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.analysis.paired_statistics import Sampled, paired_difference
+from eval.analysis.paired_statistics import adjusted, paired_difference
 from eval.analysis.per_image import PerImage, means_of_images
 from eval.boxes.frames import split_boxes
 from eval.metrics.bootstrap import Bootstrap
+from eval.statistics.components import Sampled
+from eval.statistics.counts import least_variance
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -93,7 +95,7 @@ def taxonomy_shares(
     by_seed: bool,
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:
-    """Share of images of each kind by method with the paired difference, in percent."""
+    """Share of images of each kind by method with the paired difference, in percent; the kinds are one family."""
 
     def sampled(runs: Sequence[npt.NDArray[np.int8]]) -> list[tuple[Any, Any]]:
         found = []
@@ -104,12 +106,15 @@ def taxonomy_shares(
         return found
 
     a, b = sampled(baseline), sampled(other)
-    return {
-        kind: paired_difference(
+    images = int((baseline[0] != UNSCORED).sum())
+    found = [
+        paired_difference(
             Sampled.of([m[k] for m, _ in a], [s[k] for _, s in a]),
             Sampled.of([m[k] for m, _ in b], [s[k] for _, s in b]),
             by_seed=by_seed,
-            seed=bootstrap.seed,
-        ).as_json()
-        for k, kind in enumerate(KINDS)
-    }
+            units=bootstrap.units(images),
+            least=least_variance(images),
+        )
+        for k in range(len(KINDS))
+    ]
+    return {kind: d.as_json() for kind, d in zip(KINDS, adjusted(found))}

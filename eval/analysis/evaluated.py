@@ -14,8 +14,9 @@ from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.outcomes import Summary
 from eval.metrics.results_json import RESULTS, read_results
 from eval.metrics.summarize import Chosen, chosen_thresholds, summarize
-from eval.protocols import Protocol, differences
-from eval.records.store import RecordStore
+from eval.protocols import Protocol, channels_of, differences
+from eval.records.controls import CONTROLS, ControlRecords
+from eval.records.store import Records, RecordStore
 from wsol.class_map import map_classes, select
 from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
@@ -48,9 +49,9 @@ class Evaluated:
     method: str
     seed: int | None
     results: Mapping[str, Any]
-    store: RecordStore
+    store: Records
     protocols: Mapping[str, Protocol] = field(default_factory=dict)
-    threshold_store: RecordStore | None = None
+    threshold_store: Records | None = None
     """Records of the images that transferred thresholds were chosen on; None where there are none."""
 
     @property
@@ -65,6 +66,13 @@ class Evaluated:
     @property
     def split(self) -> str:
         return str(self.results["split"])
+
+    @property
+    def control(self) -> str | None:
+        """The name of a control: one that needs no network, or `random` (given as random=RUN), a network without
+        training; None for a contestant."""
+        named = self.results["provenance"].get("control")
+        return str(named) if named else "random" if self.method == "random" else None
 
     @property
     def arch(self) -> str | None:
@@ -168,7 +176,13 @@ def open_evaluated(location: str | os.PathLike[str]) -> Evaluated:
             f"'{path}' has not been evaluated ({RESULTS} is missing); run `python -m eval.localize {path}`"
         )
     results = read_results(folder)
-    store = RecordStore.open(folder / "records" / results["split"])
+    store: Records
+    threshold_store: Records | None
+    if results["provenance"].get("control") in CONTROLS:
+        store, threshold_store = _control_records(folder, results)
+    else:
+        store = RecordStore.open(folder / "records" / results["split"])
+        threshold_store = _threshold_store(folder, results)
     if store.index.num_images != results["num_images"]:
         raise UserError(
             f"'{folder}': {RESULTS} counts {results['num_images']} images, its records {store.index.num_images}; "
@@ -189,8 +203,25 @@ def open_evaluated(location: str | os.PathLike[str]) -> Evaluated:
         results,
         store,
         {name: protocol_from_definition(entry["definition"]) for name, entry in results["protocols"].items()},
-        _threshold_store(folder, results),
+        threshold_store,
     )
+
+
+def _control_records(
+    folder: Path, results: Mapping[str, Any]
+) -> tuple[ControlRecords, ControlRecords | None]:
+    """A control's records, computed again from the dataset: it keeps none."""
+    provenance = results["provenance"]
+    config = provenance.get("config") or {}
+    role, chosen_on = str(results["split"]), results.get("threshold_split")
+    roles = [role, *([str(chosen_on)] if chosen_on else [])]
+    if not config.get("dataset"):
+        raise UserError(f"'{folder / RESULTS}' does not say which dataset the control was scored on")
+    manifest = open_dataset(config["dataset"], data_root=config.get("data_root"), roles=roles)
+    protocols = [protocol_from_definition(entry["definition"]) for entry in results["protocols"].values()]
+    channels = channels_of(p for p in protocols if p.metric == "box_accuracy")
+    found = [ControlRecords(provenance["control"], manifest, manifest.split(r), r, channels) for r in roles]
+    return found[0], found[1] if chosen_on else None
 
 
 def _method(provenance: Mapping[str, Any]) -> str | None:

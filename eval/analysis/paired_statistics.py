@@ -1,49 +1,74 @@
-"""Paired statistics of two methods on the same images: interval, tests, and what the test set could have shown.
+"""The difference of two methods on the same images: its law, whom a sentence about it may speak of, and its family.
 
-Intervals are percentiles of a bootstrap over images; both methods are evaluated on the same resamples (equal weights,
-`eval.metrics.bootstrap.resample_weights`), and a protocol with an oracle threshold takes its maximum anew in each.
-Where a method has several training seeds, their spread is added as a Student t variable with (seeds - 1) degrees of
-freedom:
-resampling two or three seeds would give far too narrow an interval.
+Both methods are evaluated on the same resamples of the images, and thresholds are chosen anew in each. What the runs
+add follows from two-way variance components (`eval.statistics.components`); interval, p and planning follow from one
+law.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy import stats
 from scipy.stats import binomtest
 
-from eval.statistics.law import CONFIDENCE
+from eval.statistics.components import METHODS_FROM, Components, Sampled, components_of
+from eval.statistics.law import ALPHA, Law
+from eval.statistics.multiplicity import Member, family_alpha, holm, max_t
+from eval.statistics.planning import POWER, Pilot, detectable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-POWER = 0.8
-_DRAWS_PER_RESAMPLE = 20
+Scope = Literal["runs", "two seeds", "methods"]
+"""Whom a sentence may speak of: the runs at hand, nobody yet (an interval, no verdict), or the methods."""
+Correction = Literal["max-t", "holm"]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """`value` = other - baseline, in percentage points.
+    """`value` = other - baseline of the published values, in percentage points.
 
-    `minimal_detectable` is the true difference that a two-sided 5 % test on this test set would detect 8 times out of
-    10 (before correction for several protocols). None where undefined: no resamples, or identical decisions.
+    `law` is None without resamples; it is centred on the difference of the values less their optimism, which differs
+    from `value` where a threshold is chosen on the scored images. `adjusted_p` and `alpha`, the level at which a single
+    difference of the family is decided, are those of the family that it was adjusted in (alone: its own p, and 0.05).
     """
 
     baseline: float
     other: float
-    value: float
-    ci95: tuple[float, float] | None
-    standard_error: float | None
-    p_value: float | None
-    minimal_detectable: float | None
-    seeds: tuple[int, int] = (1, 1)
+    law: Law | None
+    components: Components | None
+    moved: npt.NDArray[np.float64]
+    """Bootstrap values of the difference over images, [B]."""
+    runs: tuple[int, int]
+    scope: Scope
     per_seed: tuple[float, ...] = ()
     """The difference of each pair of seeds, where runs are paired by seed."""
+    adjusted_p: float | None = None
+    alpha: float = ALPHA
+
+    @property
+    def value(self) -> float:
+        return self.other - self.baseline
+
+    @property
+    def ci95(self) -> tuple[float, float] | None:
+        return self.law.interval() if self.law else None
+
+    @property
+    def p_value(self) -> float | None:
+        return self.law.p_value() if self.law else None
+
+    def could_show(self, wanted: float = POWER) -> float | None:
+        """The true difference that these numbers of runs and images would declare with probability `wanted`, by the law
+        and at the level that decide here; None where undefined or where no verdict is given."""
+        if self.components is None or self.components.variance <= 0 or self.scope == "two seeds":
+            return None
+        runs = min(p.runs for p in self.components.parts) if self.components.parts else 1
+        pilot = Pilot.of(self.components)
+        return detectable(pilot, runs, self.components.units, wanted=wanted, alpha=self.alpha)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -51,90 +76,72 @@ class Difference:
             "other": self.other,
             "difference": self.value,
             "ci95": list(self.ci95) if self.ci95 else None,
-            "standard_error": self.standard_error,
+            "centre": self.law.value if self.law else None,
+            "standard_error": self.law.standard_error if self.law else None,
+            "degrees_of_freedom": self.law.df if self.law and np.isfinite(self.law.df) else None,
             "p_value": self.p_value,
-            "minimal_detectable_difference": self.minimal_detectable,
+            "adjusted_p": self.adjusted_p if self.adjusted_p is not None else self.p_value,
+            "scope": self.scope,
             "per_seed": list(self.per_seed),
         }
 
 
-@dataclass(frozen=True)
-class Sampled:
-    """A number of each run of one method: `values` [R] and their bootstrap values [R, B] (B may be 0)."""
+def paired_difference(
+    baseline: Sampled, other: Sampled, *, by_seed: bool, units: int, least: float = 0.0
+) -> Difference:
+    """The difference of two methods' means over runs.
 
-    values: npt.NDArray[np.float64]
-    resampled: npt.NDArray[np.float64]
-
-    @classmethod
-    def of(cls, values: Sequence[float], resampled: Sequence[npt.NDArray[np.float64] | None]) -> Sampled:
-        if any(r is None for r in resampled):
-            return cls(np.asarray(values, np.float64), np.zeros((len(values), 0)))
-        return cls(np.asarray(values, np.float64), np.stack(resampled))  # type: ignore[arg-type]
-
-
-def paired_difference(baseline: Sampled, other: Sampled, *, by_seed: bool, seed: int = 0) -> Difference:
-    """The difference of two methods' means over runs, over resampled images and over seeds.
-
-    `by_seed`: run i of one is paired with run i of the other, so that the seeds' spread is that of the differences.
-    `seed` is of the draws for the seeds' part. Raises ValueError on paired methods with unequal numbers of runs.
+    Args:
+        baseline, other: evaluated on the same resamples.
+        by_seed: run i of one has the seed of run i of the other; else all runs of both take part, unpaired.
+        units: images, or clusters where these are resampled.
+        least: the least variance over images (`eval.statistics.counts.least_variance`); 0 for what is no count.
     """
-    a, b = baseline, other
-    if by_seed and len(a.values) != len(b.values):
-        raise ValueError(f"paired by seed, but {len(a.values)} and {len(b.values)} runs")
-    mean_a, mean_b = float(a.values.mean()), float(b.values.mean())
-    per_seed = tuple(float(d) for d in b.values - a.values) if by_seed else ()
-    spread = [np.asarray(per_seed)] if by_seed else [a.values, b.values]
-    parts = [(float(v.var(ddof=1) / len(v)), len(v) - 1) for v in spread if len(v) > 1]
-    resampled = b.resampled.mean(0) - a.resampled.mean(0)
-    resampled = resampled[np.isfinite(resampled)]
-    ci95 = error = p = minimal = None
-    if len(resampled) > 1:
-        variance = float(resampled.var(ddof=1))
-        moved = resampled
-        if any(v > 0 for v, _ in parts):
-            generator = np.random.default_rng([seed, len(resampled)])
-            moved = np.repeat(resampled, _DRAWS_PER_RESAMPLE)
-            for v, df in parts:
-                moved = moved + np.sqrt(v) * generator.standard_t(df, len(moved))
-        ci95 = mid_interval(moved)
-        total = variance + sum(v for v, _ in parts)
-        error = float(np.sqrt(total))
-        satterthwaite = sum(v * v / df for v, df in parts)
-        law = stats.norm if satterthwaite == 0 else stats.t(total * total / satterthwaite)
-        difference = mean_b - mean_a
-        if error > 0:
-            p = float(2 * law.sf(abs(difference) / error))
-            minimal = float((law.ppf((1 + CONFIDENCE) / 2) + law.ppf(POWER)) * error)
-        elif difference == 0:
-            p = 1.0
+    if by_seed and baseline.runs != other.runs:
+        raise ValueError(f"paired by seed, but {baseline.runs} and {other.runs} runs")
+    per_seed = tuple(float(d) for d in other.values - baseline.values) if by_seed else ()
+    moved = np.zeros(0)
+    law = components = None
+    if min(baseline.resampled.shape[1], other.resampled.shape[1]) > 1:
+        moved = other.resampled.mean(0) - baseline.resampled.mean(0)
+        if np.isfinite(moved).sum() > 1:
+            components = components_of(baseline, other, paired=by_seed, units=units, least=least)
+            law = components.law(other.centre - baseline.centre)
     return Difference(
-        mean_a,
-        mean_b,
-        mean_b - mean_a,
-        ci95,
-        error,
-        p,
-        minimal,
-        (len(a.values), len(b.values)),
+        baseline.mean,
+        other.mean,
+        law,
+        components,
+        moved,
+        (baseline.runs, other.runs),
+        scope_of(baseline, other),
         per_seed,
     )
 
 
-def mid_interval(values: npt.NDArray[np.float64], confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The central interval of bootstrap values, from their mid-distribution: a value's own mass counts half on either
-    side (Parzen, Statistical Science 2004).
+def scope_of(baseline: Sampled, other: Sampled) -> Scope:
+    """Whom a sentence on these two sides may speak of; what has no training to repeat does not count."""
+    runs = min((s.runs for s in (baseline, other) if s.trained), default=1)
+    return "runs" if runs == 1 else "two seeds" if runs < METHODS_FROM else "methods"
 
-    Differences of counts fall on a grid. Plain percentiles then lie on it too, and as a closed interval hold 0 too
-    often: they miss a true zero in 3.4 % of simulations with 300 images instead of 5 %.
 
-    >>> mid_interval(np.array([0.0, 1.0, 2.0, 3.0]), 0.5)
-    (0.5, 2.5)
-    """
-    points, counts = np.unique(np.round(values, 9), return_counts=True)  # one grid point, one value
-    middle = (np.cumsum(counts) - counts / 2) / counts.sum()
-    tail = (1 - confidence) / 2
-    low, high = np.interp([tail, 1 - tail], middle, points)
-    return float(low), float(high)
+def adjusted(family: Sequence[Difference], correction: Correction = "max-t") -> list[Difference]:
+    """The same differences with the family's adjusted p and level; those without a law stay as they are."""
+    tested = [k for k, d in enumerate(family) if d.law is not None]
+    members = []
+    for k in tested:
+        law, parts = family[k].law, family[k].components
+        assert law is not None
+        assert parts is not None
+        members.append(Member(law.p_value(), parts, np.nan_to_num(family[k].moved, nan=law.value)))
+    if correction == "holm":
+        p_values, alpha = holm([m.p_value for m in members]), ALPHA / max(len(members), 1)
+    else:
+        p_values, alpha = max_t(members), family_alpha(members)
+    found = list(family)
+    for k, p in zip(tested, p_values):
+        found[k] = replace(family[k], adjusted_p=p, alpha=alpha)
+    return found
 
 
 def mcnemar_exact(hit_a: npt.NDArray[np.bool_], hit_b: npt.NDArray[np.bool_]) -> dict[str, Any]:
@@ -150,18 +157,3 @@ def mcnemar_exact(hit_a: npt.NDArray[np.bool_], hit_b: npt.NDArray[np.bool_]) ->
     if only_a + only_b:
         p = float(binomtest(min(only_a, only_b), only_a + only_b).pvalue)
     return {"only_baseline": only_a, "only_other": only_b, "p_value": p}
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down adjusted p-values (Scandinavian Journal of Statistics, 1979): compare each with 0.05 and the
-    chance of any false claim stays below 5 %.
-
-    >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
-    {'a': 0.03, 'b': 0.06, 'c': 0.06}
-    """
-    adjusted: dict[str, float] = {}
-    worst = 0.0
-    for rank, name in enumerate(sorted(p_values, key=lambda n: p_values[n])):
-        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[name]))
-        adjusted[name] = worst
-    return {name: adjusted[name] for name in p_values}

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.analysis.evaluated import Evaluated, Unavailable
-from eval.analysis.paired_statistics import Sampled, paired_difference
+from eval.analysis.paired_statistics import adjusted, paired_difference
 from eval.analysis.per_image import PerImage, means_of_images
 from eval.metrics.bootstrap import Bootstrap
 from eval.records.truth import visible_part_points
+from eval.statistics.components import Sampled
+from eval.statistics.counts import least_variance
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -70,18 +72,17 @@ def part_differences(
         """Arrays [N, 1 + P] with NaN where undefined; an image counts where it is defined for every run."""
         valid = np.logical_and.reduce([np.isfinite(x) for x in (*a, *b)]) & scored
         sampled = [[means_of_images(np.nan_to_num(x), valid, bootstrap) for x in runs] for runs in (a, b)]
-        found = {}
-        for k, name in enumerate(names):
-            n = int(valid[:, k].sum())
-            if not n:
-                continue
-            difference = paired_difference(
+        counts = {k: int(valid[:, k].sum()) for k in range(len(names)) if valid[:, k].any()}
+        found = [
+            paired_difference(
                 *(Sampled.of([m[k] for m, _ in runs], [s[k] for _, s in runs]) for runs in sampled),
                 by_seed=by_seed,
-                seed=bootstrap.seed,
+                units=bootstrap.units(n),
+                least=least_variance(n),
             )
-            found[name] = {"images": n, **difference.as_json()}
-        return found
+            for k, n in counts.items()
+        ]
+        return {names[k]: {"images": n, **d.as_json()} for (k, n), d in zip(counts.items(), adjusted(found))}
 
     def covered(image: PerImage) -> npt.NDArray[np.float64]:
         inside = np.where(visible, inside_box(points, image.box_xyxy), np.nan)

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.analysis.paired_statistics import Sampled, paired_difference
+from eval.analysis.paired_statistics import Difference, adjusted, paired_difference
 from eval.analysis.per_image import PerImage, means_of_images
 from eval.metrics.bootstrap import Bootstrap
+from eval.statistics.components import Sampled
+from eval.statistics.counts import least_variance
+from eval.statistics.heterogeneity import SMALLEST_GROUP, shrink
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -48,43 +51,88 @@ def group_differences(
     *,
     by_seed: bool,
     bootstrap: Bootstrap,
-) -> list[dict[str, Any]]:
-    """For each group that occurs: number of images, both values, paired difference, and `contribution`, its share of
-    the overall difference in points (contributions of all groups add up to the difference).
+) -> dict[str, Any]:
+    """Whether the difference of two methods differs between groups of images, and each group's own.
 
-    Each run keeps the threshold it has on the whole set.
+    `groups`: for each group that occurs its number of images, both values, the paired difference, `contribution` (its
+    share of the overall difference in points; contributions add up to it) and `against_rest`, its difference minus that
+    over all other images. Groups under 30 images have values and neither interval nor test. `interaction_p` is the
+    smallest p of the `against_rest`, adjusted for all: the test that groups differ at all. `shrunk` is each tested
+    group's difference drawn towards the mean by as much as noise explains their spread.
+
+    Each run keeps the threshold that it has on the whole set.
     """
     scored = baseline[0].scored
     present = [g for g in range(len(names)) if (scored & (groups == g)).any()]
-    member = np.stack([groups == g for g in present], axis=1) & scored[:, None]  # [N, G]
-
-    def sampled(runs: Sequence[PerImage]) -> list[tuple[Any, Any]]:
-        return [
-            means_of_images(
-                np.repeat(r.hit.mean(1, dtype=np.float32)[:, None], len(present), 1), member, bootstrap
-            )
-            for r in runs
-        ]
-
     if not present:
-        return []
-    a, b = sampled(baseline), sampled(other)
+        return {"groups": [], "interaction_p": None, "tested": 0}
+    member = np.stack([groups == g for g in present], axis=1) & scored[:, None]  # [N, G]
+    counts = member.sum(0)
+    placed = np.asarray(member.any(1), bool)
+
+    def sampled(runs: Sequence[PerImage]) -> tuple[list[Any], list[Any]]:
+        own, rest = [], []
+        for r in runs:
+            hit = r.hit.mean(1, dtype=np.float32)[:, None]
+            columns = np.repeat(hit, len(present), 1)
+            own.append(means_of_images(columns, member, bootstrap))
+            rest.append(means_of_images(columns, placed[:, None] & ~member, bootstrap))
+        return own, rest
+
+    (own_a, rest_a), (own_b, rest_b) = sampled(baseline), sampled(other)
+
+    def side(pieces: Sequence[Any], k: int, minus: Sequence[Any] | None = None) -> Sampled:
+        values = [m[k] - (0 if minus is None else n[0][k]) for (m, _), n in zip(pieces, minus or pieces)]
+        boot = [b[k] - (0 if minus is None else n[1][k]) for (_, b), n in zip(pieces, minus or pieces)]
+        return Sampled.of(values, boot)
+
     total = int(scored.sum())
-    found = []
+    tested = [k for k in range(len(present)) if counts[k] >= SMALLEST_GROUP]
+    contrasts: dict[int, Difference] = {}
+    if len(present) > 1:
+        found = [
+            paired_difference(
+                side(own_a, k, rest_a),
+                side(own_b, k, rest_b),
+                by_seed=by_seed,
+                units=bootstrap.units(int(counts[k])),
+                least=least_variance(int(counts[k])),
+            )
+            for k in tested
+            if counts[k] < placed.sum()
+        ]
+        contrasts = dict(zip((k for k in tested if counts[k] < placed.sum()), adjusted(found)))
+    rows = []
+    differences: dict[int, Difference] = {}
     for k, g in enumerate(present):
+        n = int(counts[k])
         difference = paired_difference(
-            Sampled.of([m[k] for m, _ in a], [s[k] for _, s in a]),
-            Sampled.of([m[k] for m, _ in b], [s[k] for _, s in b]),
+            side(own_a, k),
+            side(own_b, k),
             by_seed=by_seed,
-            seed=bootstrap.seed,
+            units=bootstrap.units(n),
+            least=least_variance(n),
         )
-        n = int(member[:, k].sum())
-        found.append(
-            {
-                "group": names[g],
-                "images": n,
-                **difference.as_json(),
-                "contribution": difference.value * n / total,
-            }
-        )
-    return found
+        entry: dict[str, Any] = {"group": names[g], "images": n, **difference.as_json()}
+        entry["contribution"] = difference.value * n / total
+        if k in tested:
+            differences[k] = difference
+        else:
+            entry.update(dict.fromkeys(("ci95", "p_value", "adjusted_p", "standard_error", "centre")))
+        if k in contrasts:
+            c = contrasts[k]
+            entry["against_rest"] = {"difference": c.value, "adjusted_p": c.adjusted_p}
+        rows.append(entry)
+    laws = {k: d.law for k, d in differences.items() if d.law is not None}
+    spread = None
+    if len(laws) > 1:
+        shrunk, spread = shrink([law.value for law in laws.values()], [law.variance for law in laws.values()])
+        for k, value in zip(laws, shrunk):
+            rows[k]["shrunk"] = value
+    p_values = [c.adjusted_p for c in contrasts.values() if c.adjusted_p is not None]
+    return {
+        "groups": rows,
+        "interaction_p": min(p_values) if p_values and len(contrasts) > 1 else None,
+        "tested": len(tested),
+        "spread_between_groups": None if spread is None else float(np.sqrt(spread)),
+    }

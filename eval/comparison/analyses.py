@@ -121,15 +121,12 @@ def _top_loc(
     if not gated:
         analysis.missing["top_loc"] = "there are no class predictions, so no Top-1 Loc to split"
         return
-    found = {}
-    for p in gated:
-        split = decompose(pairing.baseline, pairing.other, p, by_seed=pairing.by_seed, bootstrap=bootstrap)
-        if split is not None:
-            found[p.name] = split.as_json()
-    if found:
-        analysis.found["top_loc"] = found
-    else:
-        analysis.missing["top_loc"] = "a method classifies no image correctly"
+    analysis.found["top_loc"] = {
+        p.name: decompose(
+            pairing.baseline, pairing.other, p, by_seed=pairing.by_seed, bootstrap=bootstrap
+        ).as_json()
+        for p in gated
+    }
 
 
 def _parts(

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eval.analysis.evaluated import Evaluated, Unavailable, open_manifest
-from eval.analysis.paired_statistics import POWER, Difference, Sampled, mcnemar_exact, paired_difference
+from eval.analysis.paired_statistics import Correction, Difference, adjusted, mcnemar_exact
 from eval.analysis.per_image import PerImage, per_image
 from eval.comparison.analyses import Analysis, analyse
+from eval.comparison.caveats import caveats
+from eval.comparison.controls import against_controls, gaussian, given
+from eval.comparison.multiverse import multiverse
+from eval.comparison.planning import planning
 from eval.comparison.published import published_for
 from eval.comparison.run_pairs import Pairing, comparable_protocols, pair, require_same_images
 from eval.comparison.run_pairs import group as group_runs
-from eval.comparison.verdicts import ALPHA, headline, judge
+from eval.comparison.sides import difference_of, party_of, sampled
+from eval.comparison.training_differences import same_networks, training_differences
+from eval.comparison.verdicts import Verdict, judge, population, sentence
 from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap
 from eval.metrics.outcomes import Summary
 from eval.protocols import Protocol
-from wsol.errors import UserError
+from eval.statistics.law import ALPHA, CONFIDENCE
+from eval.statistics.planning import POWER
+from eval.statistics.prediction import new_pair
+from wsol.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from wsol.manifest import Manifest, Split
 
-SCHEMA = 1
+SCHEMA = 2
+PRIMARY = ("maxboxacc_v2_transferred", "maxboxacc_transferred", "maxboxacc_v2", "maxboxacc", "pxap")
+"""The primary outcome where none is named: the first that was scored. Fixed here, before any result is seen."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a comparison beforehand: the primary outcome, the smallest difference of interest in points, the
+    correction of the secondary outcomes, and whether classes are a sample too."""
+
+    primary: str | None = None
+    margin: float | None = None
+    correction: Correction = "max-t"
+    by_class: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,22 +67,40 @@ def compare_runs(
     *,
     baseline: str | None = None,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    question: Question = Question(),
     dataset: str | None = None,
     data_root: str | None = None,
     advance: Callable[[int], None] = lambda images: None,
 ) -> Comparison:
-    """Compare every method with the baseline, protocol by protocol, and say what drives each difference.
+    """Compare every method with the baseline by the primary outcome, then protocol by protocol, and say what drives
+    each difference.
+
+    Controls among the runs are no rivals: every method is compared with each of them. Where one method stands against
+    controls alone, the first control is the baseline.
 
     Raises `UserError` where the runs were scored on different images, or leave nothing to compare.
     """
     require_same_images(runs)
-    pairings = pair(group_runs(runs), baseline)
-    protocols, refused = comparable_protocols(runs)
+    contestants = [r for r in runs if r.control is None]
+    controls = [r for r in runs if r.control is not None]
+    if len(group_runs(contestants)) < 2:
+        contestants, controls = list(runs), []
+        baseline = baseline or next((r.method for r in runs if r.control is not None), None)
+    pairings = pair(group_runs(contestants), baseline)
+    protocols, refused = comparable_protocols(contestants)
     if not protocols:
         reasons = "; ".join(f"{k}: {v}" for k, v in refused.items()) or "nothing was scored"
         raise UserError(f"no protocol is comparable between these runs ({reasons})")
+    primary = _primary(protocols, question.primary)
     used = list({str(r.folder): r for p in pairings for r in (*p.baseline, *p.other)}.values())
     manifest = open_manifest(runs[0], dataset, data_root)
+    if question.by_class:
+        labels = np.concatenate([block.label for block in runs[0].store.blocks()])
+        if len(np.unique(labels)) < 2:
+            raise UserError(
+                "--cluster class: there is a single class, and new classes cannot be judged from it"
+            )
+        bootstrap = Bootstrap(bootstrap.resamples, bootstrap.seed, clusters=labels)
     summaries: dict[str, dict[str, Summary]] = {}
     decisions: dict[tuple[str, str], PerImage] = {}
     boxes = [p for p in protocols if p.metric == "box_accuracy"]
@@ -69,94 +109,188 @@ def compare_runs(
         for p in boxes:
             decisions[str(run.folder), p.name] = per_image(run.store, p, run.thresholds(p.name))
         advance(run.store.index.num_images)
-    differences = {
-        (pairing.name, p.name): _difference(pairing, summaries, p.name, bootstrap.seed)
-        for pairing in pairings
-        for p in protocols
-    }
-    judged = judge({"\n".join(k): d for k, d in differences.items()})
+    for run in controls:
+        own = [p for p in run.protocols.values() if p in protocols]
+        summaries[str(run.folder)] = run.summaries(own, bootstrap)
+    references = given(controls, summaries)
+    if not any(c.name == "center_gaussian" for c in references) and not any(r.control for r in used):
+        own_gaussian = gaussian(manifest, used[0], protocols, bootstrap)
+        references = [*([own_gaussian] if own_gaussian else []), *references]
+    differences = _differences(pairings, protocols, primary, summaries, bootstrap, question.correction)
     entries = []
     for pairing in pairings:
         mine = {p.name: differences[pairing.name, p.name] for p in protocols}
-        analysis = analyse(
-            pairing,
-            protocols,
-            mine,
-            summaries,
-            decisions,
-            manifest,
-            bootstrap=bootstrap,
-        )
-        verdicts = {n: judged[f"{pairing.name}\n{n}"] for n in mine}
+        analysis = analyse(pairing, protocols, mine, summaries, decisions, manifest, bootstrap=bootstrap)
         entries.append(
             {
-                "name": pairing.name,
-                "baseline": pairing.baseline_method,
-                "other": pairing.other_method,
-                "by_seed": pairing.by_seed,
-                "seeds": [r.seed for r in pairing.other] if pairing.by_seed else None,
-                "runs": {
-                    "baseline": [_about(r) for r in pairing.baseline],
-                    "other": [_about(r) for r in pairing.other],
-                },
-                "left_out": list(pairing.left_out),
-                "headline": headline(pairing.other_method, pairing.baseline_method, verdicts),
-                "caveats": _caveats(pairing),
+                **_about_pairing(pairing),
+                **_answer(pairing, mine, primary, summaries, question, references, bootstrap),
                 "protocols": {
-                    p.name: _entry(pairing, p, mine[p.name], verdicts[p.name], decisions) for p in protocols
+                    p.name: _entry(
+                        pairing, p, mine[p.name], p.name == primary, summaries, decisions, question
+                    )
+                    for p in protocols
                 },
+                "planning": planning(mine[primary], primary, question.margin),
+                "multiverse": multiverse(pairing, protocols, summaries, bootstrap),
                 **_analysis_json(analysis),
             }
         )
     first = runs[0]
+    secondary = len(pairings) * (len(protocols) - 1)
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "dataset": first.dataset,
         "split": first.split,
         "split_hash": first.store.index.split_hash,
         "num_images": first.store.index.num_images,
+        "primary": {"name": primary, "stated": question.primary is not None, "margin": question.margin},
         "comparisons": entries,
         "not_compared": refused,
         "settings": {
             "resamples": bootstrap.resamples,
             "seed": bootstrap.seed,
-            "confidence": 0.95,
+            "confidence": CONFIDENCE,
             "alpha": ALPHA,
             "power": POWER,
-            "correction": f"Holm, over {len(differences)} differences",
+            "cluster": "class" if question.by_class else None,
+            "correction": f"{question.correction}, over {secondary} secondary differences"
+            + (f"; the primary ones of {len(pairings)} methods likewise" if len(pairings) > 1 else ""),
         },
     }
     return Comparison(content, tuple(pairings), summaries, manifest, decisions)
 
 
-def _difference(
-    pairing: Pairing, summaries: dict[str, dict[str, Summary]], name: str, seed: int
-) -> Difference:
-    def sampled(runs: Sequence[Evaluated]) -> Sampled:
-        found = [summaries[str(r.folder)][name] for r in runs]
-        return Sampled.of([s.value for s in found], [s.resampled for s in found])
+def _primary(protocols: Sequence[Protocol], named: str | None) -> str:
+    names = [p.name for p in protocols]
+    if named is not None and named not in names:
+        raise unknown_name("protocol", named, names)
+    return named or next((n for n in PRIMARY if n in names), names[0])
 
-    return paired_difference(
-        sampled(pairing.baseline), sampled(pairing.other), by_seed=pairing.by_seed, seed=seed
-    )
+
+def _differences(
+    pairings: Sequence[Pairing],
+    protocols: Sequence[Protocol],
+    primary: str,
+    summaries: Mapping[str, Mapping[str, Summary]],
+    bootstrap: Bootstrap,
+    correction: Correction,
+) -> dict[tuple[str, str], Difference]:
+    """Every difference by pairing and protocol: the primary ones are a family over methods, all others one."""
+    found: dict[tuple[str, str], Difference] = {}
+    for pairing in pairings:
+        for p in protocols:
+            a, b = (
+                sampled([summaries[str(r.folder)][p.name] for r in runs], trained=party_of(runs).trained)
+                for runs in (pairing.baseline, pairing.other)
+            )
+            like = summaries[str(pairing.other[0].folder)][p.name]
+            found[pairing.name, p.name] = difference_of(a, b, like, pairing.by_seed, bootstrap)
+    for keys in ([k for k in found if k[1] == primary], [k for k in found if k[1] != primary]):
+        found.update(zip(keys, adjusted([found[k] for k in keys], correction)))
+    return found
+
+
+def _about_pairing(pairing: Pairing) -> dict[str, Any]:
+    return {
+        "name": pairing.name,
+        "baseline": pairing.baseline_method,
+        "other": pairing.other_method,
+        "by_seed": pairing.by_seed,
+        "seeds": [r.seed for r in pairing.other] if pairing.by_seed else None,
+        "runs": {
+            "baseline": [_about(r) for r in pairing.baseline],
+            "other": [_about(r) for r in pairing.other],
+        },
+    }
 
 
 def _about(run: Evaluated) -> dict[str, Any]:
     return {"name": run.name, "seed": run.seed, "folder": str(run.folder), "arch": run.arch}
 
 
+def _answer(
+    pairing: Pairing,
+    differences: Mapping[str, Difference],
+    primary: str,
+    summaries: Mapping[str, Mapping[str, Summary]],
+    question: Question,
+    references: Sequence[Any],
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    """The headline and what stands beside it."""
+    d = differences[primary]
+    a, b = party_of(pairing.baseline), party_of(pairing.other)
+    verdict = judge(d, question.margin)
+    said = [sentence(d, verdict, a, b, primary, question.margin)]
+    unlike = training_differences(pairing)
+    explains = [str(u) for u in unlike if u.explains]
+    if explains:
+        said.append(f"They also differ in {', '.join(explains)}, which may be the whole reason.")
+    controls = [
+        entry
+        for runs in (pairing.other, pairing.baseline)
+        if references and party_of(runs).trained
+        for entry in against_controls(
+            runs[0].method, runs, references, summaries, primary, bootstrap, question.correction
+        )
+    ]
+    for entry in controls:
+        if entry["protocols"][entry["primary"]]["verdict"] != "higher":
+            said.append(entry["sentence"])
+    bet = None
+    if not same_networks(pairing):
+        values = [
+            sampled([summaries[str(r.folder)][primary] for r in runs], trained=party_of(runs).trained)
+            for runs in (pairing.baseline, pairing.other)
+        ]
+        pair_of = new_pair(values[0], values[1], paired=pairing.by_seed)
+        bet = pair_of and {
+            "interval": [pair_of.low, pair_of.high],
+            "probability_other_higher": pair_of.probability,
+        }
+    return {
+        "headline": " ".join(said),
+        "verdict": verdict,
+        "scope": d.scope,
+        "unequal_training": [
+            {"setting": u.setting, "baseline": u.baseline, "other": u.other, "explains": u.explains}
+            for u in unlike
+        ],
+        "same_networks": same_networks(pairing),
+        "caveats": caveats(pairing, d, unlike),
+        "controls": controls,
+        "new_pair": bet,
+    }
+
+
 def _entry(
     pairing: Pairing,
     protocol: Protocol,
     difference: Difference,
-    verdict: Any,
-    decisions: dict[tuple[str, str], PerImage],
+    primary: bool,
+    summaries: Mapping[str, Mapping[str, Summary]],
+    decisions: Mapping[tuple[str, str], PerImage],
+    question: Question,
 ) -> dict[str, Any]:
     name = protocol.name
+    verdict: Verdict = judge(difference, question.margin if primary else None)
+    parties = [party_of(pairing.baseline), party_of(pairing.other)]
+    chosen = None
+    if protocol.threshold == "transferred":
+        chosen = all(r.threshold_store is not None for r in (*pairing.baseline, *pairing.other))
+
+    def optimism(runs: Sequence[Evaluated]) -> float | None:
+        found = [summaries[str(r.folder)][name].optimism for r in runs]
+        return None if any(f is None for f in found) else float(np.mean([f for f in found if f is not None]))
+
     found: dict[str, Any] = {
         **difference.as_json(),
-        "adjusted_p": verdict.adjusted_p,
-        "verdict": verdict.verdict,
+        "role": "primary" if primary else "secondary",
+        "verdict": verdict,
+        "could_show": difference.could_show(),
+        "population": population(difference, parties, clusters=question.by_class, chosen_elsewhere=chosen),
+        "optimism": {"baseline": optimism(pairing.baseline), "other": optimism(pairing.other)},
         "thresholds": {
             "baseline": [list(r.thresholds(name)) for r in pairing.baseline],
             "other": [list(r.thresholds(name)) for r in pairing.other],
@@ -170,10 +304,12 @@ def _entry(
         ),
         "definition": protocol.definition(),
     }
+    if primary and question.margin is not None and difference.law is not None:
+        found["p_not_equivalent"] = difference.law.p_not_equivalent(question.margin)
     if protocol.metric == "box_accuracy" and (
         pairing.by_seed or len(pairing.baseline) == len(pairing.other) == 1
     ):
-        found["mcnemar"] = [
+        found["disagreements"] = [
             {
                 "seed": a.seed if pairing.by_seed else None,
                 "iou": iou,
@@ -185,59 +321,6 @@ def _entry(
             for k, iou in enumerate(protocol.iou_thresholds)
         ]
     return found
-
-
-def _caveats(pairing: Pairing) -> list[str]:
-    """What the numbers do not show, in words."""
-    a, b = len(pairing.baseline), len(pairing.other)
-    lines = []
-    if min(a, b) == 1:
-        lines.append(
-            "One training run per method: the intervals cover the choice of test images, not the chance of training. "
-            "Another seed may give another sign; train several seeds to judge the methods rather than these runs."
-            if a == b == 1
-            else "One method has a single training run, so its chance of training is not in the intervals."
-        )
-    elif min(a, b) < 5:
-        lines.append(
-            f"{min(a, b)} seeds per method: the spread between seeds is estimated from few runs and widens the "
-            "intervals accordingly (Student t)."
-        )
-    archs = list(dict.fromkeys(r.arch for r in (*pairing.baseline, *pairing.other) if r.arch))
-    if len(archs) > 1:
-        lines.append(
-            f"The runs differ in their network ({', '.join(archs)}): a difference may be the network's and not the "
-            "method's."
-        )
-    looks = (_cells_look(r) for r in (*pairing.baseline, *pairing.other))
-    places = {place for place in looks if place is not None}
-    if len(places) > 1:
-        shown = " / ".join(f"{x:+.1f}, {y:+.1f}" for x, y in sorted(places))
-        lines.append(
-            f"Maps are drawn beside where their cells look, by unequal shares of the image (right, down, in percent: "
-            f"{shown}): part of a difference may be geometry. The variants NAME@aligned (eval.localize --aligned) are "
-            "free of it."
-        )
-    if not pairing.by_seed and max(a, b) > 1:
-        lines.append("The methods have no training seed in common: runs are not paired by seed.")
-    lines.append(
-        "An oracle threshold, the best on this split, is chosen on the very images that are scored: an upper bound. It "
-        "is chosen anew in every bootstrap resample."
-    )
-    if pairing.baseline[0].dataset == "parts":
-        lines.append(
-            "'parts' is composed from a seed to show mechanisms; it is no evidence about photographs."
-        )
-    return lines
-
-
-def _cells_look(run: Evaluated) -> tuple[float, float] | None:
-    """By how much of the image, in percent, maps are drawn right of and below where they look; None if not known."""
-    cells = (run.results["provenance"].get("map") or {}).get("cells")
-    if not cells:
-        return None
-    x, y = (round(100 * o / cells[a]["pixels"], 1) for o, a in zip(cells["offset_xy"], "xy"))
-    return x, y
 
 
 def _analysis_json(analysis: Analysis) -> dict[str, Any]:

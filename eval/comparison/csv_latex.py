@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from eval.comparison.terminal import signed
+from eval.comparison.terminal import by_role, populations, signed
 
 _COLUMNS = (
     "comparison",
@@ -19,35 +19,41 @@ _COLUMNS = (
     "ci95_high",
     "p_value",
     "adjusted_p",
-    "mcnemar_p",
-    "minimal_detectable_difference",
+    "could_show",
+    "role",
     "verdict",
+    "population",
 )
 
 
 def csv_text(content: Mapping[str, Any]) -> str:
-    """One line per comparison and protocol, full precision; empty where undefined. `mcnemar_p` only where there is
-    one test (one pair of runs, one IoU threshold)."""
+    """One line per comparison and protocol, full precision; empty where undefined. `population` says what the interval
+    is about. Differences to controls follow, with the control as baseline."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for entry in content["comparisons"]:
-        for name, p in entry["protocols"].items():
-            tests = p.get("mcnemar", [])
-            ci = p["ci95"] or (None, None)
+        rows = [(entry["name"], name, p) for name, p in entry["protocols"].items()]
+        rows += [
+            (f"{c['method']} vs {c['control']}", name, p)
+            for c in entry["controls"]
+            for name, p in c["protocols"].items()
+        ]
+        for title, name, p in rows:
             writer.writerow(
                 [
-                    _cell(entry["name"]),
+                    _cell(title),
                     _cell(name),
                     p["baseline"],
                     p["other"],
                     p["difference"],
-                    *ci,
+                    *(p["ci95"] or (None, None)),
                     p["p_value"],
                     p["adjusted_p"],
-                    tests[0]["p_value"] if len(tests) == 1 else None,
-                    p["minimal_detectable_difference"],
+                    p.get("could_show"),
+                    p.get("role", "control"),
                     p["verdict"],
+                    p.get("population"),
                 ]
             )
     return stream.getvalue()
@@ -82,7 +88,7 @@ def latex_text(content: Mapping[str, Any]) -> str:
     tables = []
     for entry in content["comparisons"]:
         rows = []
-        for name, p in entry["protocols"].items():
+        for name, p in by_role(entry["protocols"]):
             value = f"${signed(p['difference'])}$"
             if p["verdict"] in ("higher", "lower"):
                 value = rf"$\mathbf{{{signed(p['difference'])}}}$"
@@ -106,8 +112,10 @@ def latex_text(content: Mapping[str, Any]) -> str:
                     r"\bottomrule",
                     r"\end{tabular}",
                     rf"\caption{{{other} against {base} on {data} ({split}, {content['num_images']} images), percent. "
-                    rf"Paired bootstrap over images, {content['settings']['resamples']} resamples; bold: corrected "
-                    rf"$p < {content['settings']['alpha']}$ ({latex_escape(content['settings']['correction'])}).}}",
+                    rf"Primary outcome: {latex_escape(content['primary']['name'])}; bold: $p < "
+                    rf"{content['settings']['alpha']}$, the others adjusted ("
+                    rf"{latex_escape(content['settings']['correction'])}). "
+                    rf"{latex_escape(' '.join(populations(entry['protocols'])))}}}",
                     r"\end{table}",
                 ]
             )

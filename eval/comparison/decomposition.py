@@ -1,18 +1,15 @@
-"""Top-1 Loc split exactly into what drives it: classification, the maps' extent, and the fit of the threshold.
+"""Top-1 Loc split image by image into what drives it: classification, the maps' extent, and the fit of the threshold.
 
-With c = share of images classified correctly (in percent), l = share localised among those at the protocol's own
-threshold, o = the same at its best threshold, g = o - l the loss by not using the best threshold:
+With, for each image, c = the class is right, l = the box is right at the threshold used, o = the box is right at the
+run's best threshold over *all* images (all 0 or 1), Top-1 Loc is the mean of c l, and a difference is the exact sum of
 
-    Top-1 Loc = c * l = c * (o - g)
+    classification   mean (c2 - c1) (l1 + l2) / 2
+    extent           mean (o2 - o1) (c1 + c2) / 2                  the maps' foregrounds at their best thresholds
+    threshold       -mean ((o2 - l2) - (o1 - l1)) (c1 + c2) / 2    how well the one threshold fits the maps' score scale
 
-and a difference of two methods is the exact sum (Kitagawa, JASA 1955) of
-
-    classification   (c2 - c1) * (l1 + l2) / 2
-    extent           (o2 - o1) * (c1 + c2) / 2      the maps' foregrounds at their best threshold
-    threshold       -(g2 - g1) * (c1 + c2) / 2      how well that one threshold fits the maps' score scale
-
-Every term is re-computed in each bootstrap resample, maximum included. `largest` names the term that stands out: the
-largest in absolute size among those whose interval, corrected for three terms, misses zero.
+(the two-factor split of Kitagawa, JASA 1955, within each image). Two methods with the same maps have exactly 0 in every
+term but classification. A split of the overall shares does not: there l is conditional on each method's own correct
+images, so that which images are named right passes for better maps.
 """
 
 from __future__ import annotations
@@ -25,11 +22,17 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.analysis.evaluated import Evaluated
-from eval.analysis.paired_statistics import Difference, Sampled, paired_difference
-from eval.metrics.bootstrap import Bootstrap, weighted_sum
+from eval.analysis.paired_statistics import Difference, adjusted, paired_difference
+from eval.analysis.per_image import means_of_images
+from eval.metrics.bootstrap import NO_BOOTSTRAP, Bootstrap
 from eval.metrics.curves import ThresholdGrid, box_hits
+from eval.metrics.outcomes import Summary
+from eval.metrics.summarize import summarize
 from eval.protocols import Protocol
 from eval.records.store import Records
+from eval.statistics.components import Sampled
+from eval.statistics.counts import least_variance
+from eval.statistics.law import ALPHA
 
 TERMS = ("classification", "extent", "threshold")
 WORDS = {
@@ -39,78 +42,90 @@ WORDS = {
 }
 NOTHING = "no term differs detectably"
 _Float = npt.NDArray[np.float64]
+_Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class TopLoc:
-    """One run's factors as fractions [1 + B]: the whole set first, then each resample."""
+    """One run's decisions on every image [N]: class right, box right at the threshold used, box right at the run's best
+    threshold over all images; `scored` is false without a true box."""
 
-    correct: _Float
-    localized: _Float
-    best: _Float
-
-    @property
-    def gap(self) -> _Float:
-        return self.best - self.localized
+    correct: _Bool
+    localized: _Bool
+    best: _Bool
+    scored: _Bool
 
 
-def factors(records: Records, protocol: Protocol, taus: Sequence[float], bootstrap: Bootstrap) -> TopLoc:
-    """c, l and o of one run under a protocol with a class condition and one IoU threshold. NaN where undefined (no
-    image classified correctly)."""
-    present: set[int] = set()
+def decisions(records: Records, protocol: Protocol, taus: Sequence[float]) -> TopLoc:
+    """The decisions of one run under a protocol with a class condition and one IoU threshold."""
+    boxes = replace(protocol, class_gate="none")
+    found = summarize(
+        records, [replace(boxes, threshold="oracle", fixed_threshold=None)], bootstrap=NO_BOOTSTRAP
+    )
+    best = next(iter(found.values()))
+    at = [taus[0], best.thresholds[0] if isinstance(best, Summary) else taus[0]]
+    grids = [ThresholdGrid.build(boxes, (), [tau]) for tau in at]
+    columns: dict[str, list[_Bool]] = {k: [] for k in ("correct", "localized", "best", "scored")}
     for block in records.blocks():
-        present.update(np.unique(block.channel(protocol.channel).max_level).tolist())
-    everywhere = replace(protocol, threshold="oracle", fixed_threshold=None)
-    grid = ThresholdGrid.build(everywhere, sorted(present))
-    own = ThresholdGrid.build(protocol, sorted(present), taus)
-    rows = 1 + bootstrap.resamples
-    n, correct, localized = np.zeros(rows), np.zeros(rows), np.zeros(rows)
-    curve = np.zeros((rows, len(grid.taus)))
-    for block, weights in zip(records.blocks(), bootstrap.weights(records.index.block_sizes)):
-        scored = (block.num_boxes > 0).astype(np.float32)
-        n += weighted_sum(weights, scored)
-        correct += weighted_sum(weights, scored * (block.right_class(protocol) == 1))
-        localized += weighted_sum(weights, box_hits(block, protocol, own)[0][:, 0])
-        curve += weighted_sum(weights, box_hits(block, everywhere, grid)[0])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return TopLoc(correct / n, localized / correct, curve.max(1) / correct)
+        used, most = (box_hits(block, boxes, grid)[0][:, 0] > 0 for grid in grids)
+        for name, values in (
+            ("correct", block.right_class(protocol) == 1),
+            ("localized", used),
+            ("best", most),
+            ("scored", block.num_boxes > 0),
+        ):
+            columns[name].append(np.asarray(values, bool))
+    return TopLoc(**{name: np.concatenate(parts) for name, parts in columns.items()})
 
 
-def _terms(a: TopLoc, b: TopLoc) -> dict[str, _Float]:
-    mean_correct = (a.correct + b.correct) / 2
-    return {
-        "classification": 100 * (b.correct - a.correct) * (a.localized + b.localized) / 2,
-        "extent": 100 * (b.best - a.best) * mean_correct,
-        "threshold": -100 * (b.gap - a.gap) * mean_correct,
-    }
+def terms_of(a: TopLoc, b: TopLoc) -> _Float:
+    """The terms of every image, [N, 3] in the order of `TERMS`; they add up to b's Top-1 Loc minus a's."""
+    c1, l1, o1 = (x.astype(np.float64) for x in (a.correct, a.localized, a.best))
+    c2, l2, o2 = (x.astype(np.float64) for x in (b.correct, b.localized, b.best))
+    classification = (c2 - c1) * (l1 + l2) / 2
+    extent = (o2 - o1) * (c1 + c2) / 2
+    threshold = -((o2 - l2) - (o1 - l1)) * (c1 + c2) / 2
+    return np.stack([classification, extent, threshold], axis=1)
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """The exact split of one protocol's difference; `largest` is a name of `TERMS`, or None: nothing stands out."""
+    """The exact split of one protocol's difference; `largest` is a name of `TERMS`, or None: nothing stands out.
+
+    `terms` form a family: their p-values are adjusted for three.
+    """
 
     protocol: str
     terms: dict[str, Difference]
-    factors: dict[str, Difference]
-    """correct, localized, best: each method's own value and their difference, in percent."""
-    largest: str | None
+    factors: dict[str, tuple[float, float]]
+    """Shares of images in percent, of either method: class right, box right, box right at the best threshold."""
 
     @property
-    def tested(self) -> bool:
-        """Whether there is a bootstrap to say that a term differs."""
-        return any(t.p_value is not None for t in self.terms.values())
+    def largest(self) -> str | None:
+        clear = {
+            k: abs(t.value)
+            for k, t in self.terms.items()
+            if t.adjusted_p is not None and t.adjusted_p < ALPHA
+        }
+        return max(clear, key=lambda k: clear[k]) if clear else None
 
     def as_json(self) -> dict[str, Any]:
+        tested = any(t.law is not None for t in self.terms.values())
+        largest = self.largest
         return {
-            "terms": {k: _brief(v) for k, v in self.terms.items()},
-            "factors": {k: v.as_json() for k, v in self.factors.items()},
-            "largest": self.largest,
-            "in_words": WORDS[self.largest] if self.largest else NOTHING if self.tested else "not tested",
+            "terms": {
+                k: {
+                    "value": t.value,
+                    "ci95": list(t.ci95) if t.ci95 else None,
+                    "p_value": t.p_value,
+                    "adjusted_p": t.adjusted_p,
+                }
+                for k, t in self.terms.items()
+            },
+            "factors": {k: {"baseline": a, "other": b} for k, (a, b) in self.factors.items()},
+            "largest": largest,
+            "in_words": WORDS[largest] if largest else NOTHING if tested else "not tested",
         }
-
-
-def _brief(term: Difference) -> dict[str, Any]:
-    return {"value": term.value, "ci95": list(term.ci95) if term.ci95 else None, "p_value": term.p_value}
 
 
 def decompose(
@@ -120,58 +135,47 @@ def decompose(
     *,
     by_seed: bool,
     bootstrap: Bootstrap,
-) -> Decomposition | None:
-    """Split one gated protocol's difference; None where a method classifies nothing correctly."""
+) -> Decomposition:
+    """Split one gated protocol's difference. Unpaired runs are split pair by pair, every run of one with every run of
+    the other, which alone makes the terms' means add up."""
+    a, b = (
+        [decisions(r.store, protocol, r.thresholds(protocol.name)) for r in runs]
+        for runs in (baseline, other)
+    )
+    scored = a[0].scored
+    valid = np.repeat(scored[:, None], len(TERMS), axis=1)
 
-    def all_factors(runs: Sequence[Evaluated]) -> list[TopLoc]:
-        return [factors(r.store, protocol, r.thresholds(protocol.name), bootstrap) for r in runs]
+    def resampled(x: TopLoc, y: TopLoc) -> _Float:
+        means, boot = means_of_images(terms_of(x, y), valid, bootstrap)
+        return np.concatenate([means[:, None], boot], axis=1)  # [3, 1 + B]
 
-    found_a, found_b = all_factors(baseline), all_factors(other)
-    if not all(np.isfinite(f.localized[0]) for f in (*found_a, *found_b)):
-        return None
-    if by_seed:
-        split = [[_terms(a, b)] for a, b in zip(found_a, found_b)]
-    else:
-        split = [[_terms(a, b) for b in found_b] for a in found_a]
-    terms = {
-        name: _term(np.array([[t[name] for t in row] for row in split]), by_seed=by_seed, seed=bootstrap.seed)
-        for name in TERMS
-    }
-    parts = {}
-    for name in ("correct", "localized", "best"):
-        a, b = (
-            Sampled(
-                100 * np.array([getattr(f, name)[0] for f in fs]),
-                100 * np.stack([getattr(f, name)[1:] for f in fs]),
-            )
-            for fs in (found_a, found_b)
-        )
-        parts[name] = paired_difference(a, b, by_seed=by_seed, seed=bootstrap.seed)
-    return Decomposition(protocol.name, terms, parts, _largest(terms))
+    pairs = list(zip(a, b)) if by_seed else [(x, y) for x in a for y in b]
+    found = np.stack([resampled(x, y) for x, y in pairs])  # [P, 3, 1 + B]
+    units = bootstrap.units(int(scored.sum()))
+    terms = [
+        _term(found[:, k], (len(a), len(b)), by_seed, units, least_variance(int(scored.sum())))
+        for k in range(len(TERMS))
+    ]
 
+    def share(runs: Sequence[TopLoc], name: str) -> float:
+        return 100 * float(np.mean([getattr(r, name)[scored].mean() for r in runs]))
 
-def _term(values: _Float, *, by_seed: bool, seed: int) -> Difference:
-    """One term over runs. `values` [R, 1, 1 + B] are of pairs of seeds; unpaired, [R1, R2, 1 + B] are of every run of
-    one method with every run of the other, which alone makes the terms' means add up to the difference of the means.
-    The seeds' spread is then that of the means by run (Hoeffding's projection)."""
-    if by_seed:
-        value = values[:, 0]
-        zero = np.zeros_like(value)
-        return paired_difference(
-            Sampled(zero[:, 0], zero[:, 1:]), Sampled(value[:, 0], value[:, 1:]), by_seed=True, seed=seed
-        )
-    by_other = values.mean(0)  # [R2, 1 + B]
-    by_baseline = values.mean((0, 1)) - values.mean(1)  # [R1, 1 + B], around 0
-    return paired_difference(
-        Sampled(by_baseline[:, 0], by_baseline[:, 1:]),
-        Sampled(by_other[:, 0], by_other[:, 1:]),
-        by_seed=False,
-        seed=seed,
+    return Decomposition(
+        protocol.name,
+        dict(zip(TERMS, adjusted(terms))),
+        {name: (share(a, name), share(b, name)) for name in ("correct", "localized", "best")},
     )
 
 
-def _largest(terms: dict[str, Difference]) -> str | None:
-    clear = {
-        k: abs(t.value) for k, t in terms.items() if t.p_value is not None and t.p_value * len(terms) < 0.05
-    }
-    return max(clear, key=lambda k: clear[k]) if clear else None
+def _term(values: _Float, runs: tuple[int, int], by_seed: bool, units: int, least: float) -> Difference:
+    """One term over pairs of runs, [P, 1 + B]. Unpaired, its spread is that of the means by run (Hoeffding's
+    projection). What is 0 in every image has no variance to be doubted."""
+    least = least if np.any(values) else 0.0
+    if by_seed:
+        zero = np.zeros_like(values)
+        sides = (zero, values)
+    else:
+        grid = values.reshape(*runs, -1)
+        sides = (grid.mean((0, 1)) - grid.mean(1), grid.mean(0))
+    a, b = (Sampled(s[:, 0], s[:, 1:]) for s in sides)
+    return paired_difference(a, b, by_seed=by_seed, units=units, least=least)

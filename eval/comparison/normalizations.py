@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from eval.analysis.evaluated import Evaluated
-from eval.analysis.paired_statistics import Sampled, paired_difference
+from eval.analysis.paired_statistics import Difference, adjusted
 from eval.comparison.published import published_for
 from eval.comparison.run_pairs import Pairing
+from eval.comparison.sides import difference_of, party_of, sampled
 from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.outcomes import Summary
 from eval.protocols import Protocol, normalization_variants
+from eval.statistics.law import ALPHA
 
 
 def normalization_effects(
@@ -58,23 +60,26 @@ def _effect(
     summaries: Mapping[str, Mapping[str, Summary]],
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:
-    rows = {}
+    first = pairing.baseline[0]
+    rows: dict[str, Any] = {}
+    found: dict[str, Difference] = {}
     for normalization, p in variants.items():
-        sampled = [
-            Sampled.of(
-                [summaries[str(r.folder)][p.name].value for r in runs],
-                [summaries[str(r.folder)][p.name].resampled for r in runs],
-            )
+        a, b = (
+            sampled([summaries[str(r.folder)][p.name] for r in runs], trained=party_of(runs).trained)
             for runs in (pairing.baseline, pairing.other)
-        ]
-        first = pairing.baseline[0]
+        )
+        like = summaries[str(first.folder)][p.name]
+        found[normalization] = difference_of(a, b, like, pairing.by_seed, bootstrap)
+    for (normalization, p), d in zip(variants.items(), adjusted(list(found.values()))):
         rows[normalization] = {
-            **paired_difference(*sampled, by_seed=pairing.by_seed, seed=bootstrap.seed).as_json(),
+            **d.as_json(),
             "published": published_for(
                 p.name, pairing.baseline_method, pairing.other_method, first.dataset, first.arch
             ),
         }
     clear = {
-        int(np.sign(r["difference"])) for r in rows.values() if r["ci95"] and r["ci95"][0] * r["ci95"][1] > 0
+        int(np.sign(r["difference"]))
+        for r in rows.values()
+        if r["adjusted_p"] is not None and r["adjusted_p"] < ALPHA
     }
     return {"rules": rows, "sign_flips": {-1, 1} <= clear}

@@ -15,15 +15,11 @@ BASELINES = ("vanilla", "cam", "baseline")
 
 @dataclass(frozen=True)
 class Pairing:
-    """Two methods with their runs. `by_seed`: run i of one has the training seed of run i of the other.
-
-    `left_out` says which runs take no part, and why; nothing is dropped silently.
-    """
+    """Two methods with all their runs. `by_seed`: run i of one has the training seed of run i of the other."""
 
     baseline: tuple[Evaluated, ...]
     other: tuple[Evaluated, ...]
     by_seed: bool
-    left_out: tuple[str, ...] = ()
 
     @property
     def baseline_method(self) -> str:
@@ -81,8 +77,7 @@ def pair(groups: Mapping[str, Sequence[Evaluated]], baseline: str | None = None)
     """The baseline method against every other one. With fewer than two methods: `UserError`.
 
     The baseline is the one named, else 'vanilla' (or 'cam', 'baseline') where there is one, else the first given.
-    Runs whose seed occurs in both methods are paired by it and the others left out; without a common seed all runs
-    take part, unpaired.
+    Runs are paired by seed where both methods have the same seeds; otherwise all runs of both take part, unpaired.
     """
     if len(groups) < 2:
         only = next(iter(groups), "none")
@@ -97,18 +92,12 @@ def pair(groups: Mapping[str, Sequence[Evaluated]], baseline: str | None = None)
 
 
 def _pair(baseline: Sequence[Evaluated], other: Sequence[Evaluated]) -> Pairing:
-    by_seed_a = {r.seed: r for r in baseline if r.seed is not None}
-    by_seed_b = {r.seed: r for r in other if r.seed is not None}
-    common = sorted(set(by_seed_a) & set(by_seed_b))
-    if not common:
+    a = {r.seed: r for r in baseline if r.seed is not None}
+    b = {r.seed: r for r in other if r.seed is not None}
+    if set(a) != set(b) or len(a) != len(baseline) or len(b) != len(other):
         return Pairing(tuple(baseline), tuple(other), by_seed=False)
-    paired = {id(r) for s in common for r in (by_seed_a[s], by_seed_b[s])}
-    left_out = tuple(
-        f"'{r.name}' ({r.method}, seed {r.seed}): the other method has no run with this seed"
-        for r in (*baseline, *other)
-        if id(r) not in paired
-    )
-    return Pairing(tuple(by_seed_a[s] for s in common), tuple(by_seed_b[s] for s in common), True, left_out)
+    seeds = sorted(a)
+    return Pairing(tuple(a[s] for s in seeds), tuple(b[s] for s in seeds), by_seed=bool(seeds))
 
 
 def comparable_protocols(runs: Sequence[Evaluated]) -> tuple[list[Protocol], dict[str, str]]:

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from eval.statistics.law import ALPHA
+from eval.terminal import print_table, print_text
+from eval.terminal_tables import table_of
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-_STYLE = {"higher": "bold green", "lower": "bold red", "no detectable difference": "dim"}
+_STYLE = {"higher": "bold green", "lower": "bold red", "undecided": "dim"}
 
 
 def signed(value: float | None, digits: int = 2) -> str:
@@ -32,51 +36,78 @@ def probability(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def mcnemar_text(entry: Mapping[str, Any]) -> str:
-    """p of McNemar's test; over several tests their range."""
-    found = [t["p_value"] for t in entry.get("mcnemar", [])]
-    if not found:
-        return "–"
-    low, high = probability(min(found)), probability(max(found))
-    return low if low == high else f"{low} to {high}"
-
-
 def published_text(entries: list[dict[str, Any]], limit: int = 2) -> str:
     """The closest published differences, such as 'CUB resnet50 +5.40'."""
     return "\n".join(f"{e['dataset']} {e['arch']} {signed(e['difference'])}" for e in entries[:limit])
 
 
-def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any]) -> Table:
-    """One row per protocol."""
-    table = Table(
-        title=f"{entry['other']} against {entry['baseline']} on {content['dataset']}, {content['split']}: "
+def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any], *, narrow: bool = False) -> Table:
+    """One row per protocol, the primary outcome first; `narrow` puts intervals under their differences."""
+    table = table_of(
+        f"{entry['other']} against {entry['baseline']} on {content['dataset']}, {content['split']}: "
         f"{content['num_images']} images, percent",
-        title_justify="left",
+        "protocol",
+        [
+            *((entry["baseline"], entry["other"]) if not narrow else ()),
+            "difference",
+            *(("95 % interval",) if not narrow else ()),
+            "p",
+            *(("could show",) if not narrow else ()),
+        ],
+        lines=narrow,
     )
-    table.add_column("protocol", no_wrap=True)
-    numbers = ("difference", "95 % interval", "McNemar p", "could show", "published")
-    for name in (entry["baseline"], entry["other"], *numbers):
-        table.add_column(
-            name, justify="left" if name == "published" else "right", no_wrap=name == "published"
-        )
     table.add_column("verdict", no_wrap=True)
-    for name, p in entry["protocols"].items():
+    for name, p in by_role(entry["protocols"]):
         rule = p["definition"]["threshold"]
-        table.add_row(
-            name + (" (oracle)" if rule == "oracle" else ""),
-            f"{p['baseline']:.2f}",
-            f"{p['other']:.2f}",
-            signed(p["difference"]),
-            interval(p["ci95"]),
-            mcnemar_text(p),
-            "–"
-            if p["minimal_detectable_difference"] is None
-            else f"±{p['minimal_detectable_difference']:.1f}",
-            published_text(p["published"], 1),
-            p["verdict"],
-            style=_STYLE.get(p["verdict"]),
+        label = name + (" (oracle)" if rule == "oracle" else "") + (" *" if p["role"] == "primary" else "")
+        difference, ci = signed(p["difference"]), interval(p["ci95"])
+        cells = (
+            [f"{difference}\n{ci}", probability(p["adjusted_p"])]
+            if narrow
+            else [
+                f"{p['baseline']:.2f}",
+                f"{p['other']:.2f}",
+                difference,
+                ci,
+                probability(p["adjusted_p"]),
+                could_show(p),
+            ]
         )
+        table.add_row(label, *cells, p["verdict"], style=_STYLE.get(p["verdict"]))
     return table
+
+
+def by_role(protocols: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Protocols with the primary outcome first."""
+    return sorted(protocols.items(), key=lambda item: item[1]["role"] != "primary")
+
+
+def could_show(p: Mapping[str, Any]) -> str:
+    """The true difference that would be declared four times out of five; a dash where none is."""
+    return "–" if p["could_show"] is None else f"±{p['could_show']:.1f}"
+
+
+def populations(protocols: Mapping[str, Any]) -> list[str]:
+    """What the intervals of a table are about, a line for each different population."""
+    found: dict[str, list[str]] = {}
+    for name, p in protocols.items():
+        found.setdefault(p["population"], []).append(name)
+    if len(found) == 1:
+        return [f"Intervals: {next(iter(found))}."]
+    return [f"Intervals of {', '.join(names)}: {words}." for words, names in found.items()]
+
+
+def table_note(content: Mapping[str, Any]) -> str:
+    """What the columns of p, verdict and 'could show' are, for terminal and page."""
+    s, primary = content["settings"], content["primary"]
+    stated = "stated beforehand" if primary["stated"] else "the default one"
+    margin = f", equivalence within {primary['margin']:g} points" if primary["margin"] else ""
+    return (
+        f"Primary outcome ({stated}): {primary['name']}{margin}. The p that is printed decides: below {s['alpha']:g}, "
+        f"the primary one alone, the others adjusted as one family ({s['correction']}). 'Could show' is the true "
+        f"difference that would get a verdict with a probability of {100 * s['power']:.0f} %, by the same law and at "
+        "the same level. Undecided does not mean equal."
+    )
 
 
 def sign_words(family: Mapping[str, Any]) -> str:
@@ -84,12 +115,10 @@ def sign_words(family: Mapping[str, Any]) -> str:
     no evidence of it while their intervals hold zero."""
     if family["sign_agrees"]:
         return ""
-    clear = {
-        r["ci95"][0] > 0 for r in family["rules"].values() if r["ci95"] and r["ci95"][0] * r["ci95"][1] > 0
-    }
+    clear = {r["difference"] > 0 for r in family["rules"].values() if r["verdict"] in ("higher", "lower")}
     if clear == {True, False}:
         return "the sign depends on the rule"
-    return "estimates differ in sign between rules, but not clearly: intervals hold zero"
+    return "estimates differ in sign between rules, but not clearly: not each is decided"
 
 
 def driver_lines(entry: Mapping[str, Any]) -> list[str]:
@@ -113,18 +142,17 @@ def driver_lines(entry: Mapping[str, Any]) -> list[str]:
             f"{k} {signed(r['difference'])} {interval(r['ci95'])}" for k, r in n["rules"].items()
         )
         lines.append(f"{base} by normalisation: {rules}" + ("; the sign flips" if n["sign_flips"] else ""))
-    for key, label in (("size", "object size"), ("instances", "instances")):
-        if drivers.get(key):
+    for key, label in (("size", "object size"), ("instances", "instances"), ("class", "class")):
+        groups = drivers.get(key, {}).get("groups", [])
+        if len(groups) > 1:
             rows = ", ".join(
-                f"{g['group']} {signed(g['difference'])} {interval(g['ci95'])} (n={g['images']})"
-                for g in drivers[key]
+                f"{g['group'][:24]} {signed(g['difference'], 1)} {interval(g['ci95'])} (n={g['images']})"
+                for g in groups[:8]
             )
-            lines.append(f"{entry['main_protocol']} by {label}: {rows}")
-    if drivers.get("class"):
-        ordered = sorted(drivers["class"], key=lambda g: g["contribution"])
-        ends = [*ordered[:3], *ordered[-3:]] if len(ordered) > 6 else ordered
-        rows = ", ".join(f"{g['group'][:24]} {signed(g['difference'], 1)}" for g in ends)
-        lines.append(f"{entry['main_protocol']} by class (extremes of {len(ordered)}): {rows}")
+            lines.append(
+                f"{entry['main_protocol']} by {label}: {interaction_text(drivers[key])}"
+                + (f"; {rows}" if len(groups) <= 8 else "")
+            )
     if drivers.get("errors"):
         rows = ", ".join(
             f"{k} {v['baseline']:.1f} -> {v['other']:.1f}" for k, v in drivers["errors"]["shares"].items()
@@ -143,22 +171,66 @@ def driver_lines(entry: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def interaction_text(found: Mapping[str, Any]) -> str:
+    """Whether the difference differs between groups, in words."""
+    p = found["interaction_p"]
+    if p is None:
+        return f"not tested ({found['tested']} groups of 30 images and more)"
+    if p < ALPHA:
+        return f"the difference differs between groups (interaction p {probability(p)})"
+    return f"no interaction is detected (p {probability(p)}); the groups' own differences are not to be read singly"
+
+
+def answer_lines(entry: Mapping[str, Any]) -> list[str]:
+    """What stands under the headline: controls, a further pair of trainings, planning, all recorded analyses."""
+    lines = [e["sentence"] for e in entry["controls"] if e["sentence"] not in entry["headline"]]
+    bet = entry["new_pair"]
+    if bet:
+        low, high = bet["interval"]
+        lines.append(
+            f"A further pair of trainings on these images: {entry['other']} minus {entry['baseline']} between "
+            f"{signed(low, 1)} and {signed(high, 1)} (95 %); {entry['other']} higher with a probability of "
+            f"{100 * bet['probability_other_higher']:.0f} %."
+        )
+    plan = entry["planning"]
+    if plan:
+        seeds = plan["runs_needed"]
+        detectable = ", ".join(f"{v:.1f} with {r}" for r, v in plan["detectable"].items())
+        rough = " (from two seeds: rough)" if plan["rough"] else ""
+        needed = f"{seeds} seeds a side" if seeds else "no number of seeds is enough on so few images"
+        lines.append(
+            f"Planning{rough}, {100 * plan['power']:.0f} % power for {plan['effect']:g} points by {plan['protocol']} "
+            f"on {plan['images']:,} images: {needed}; detectable points by seeds a side: {detectable}."
+        )
+    found = entry["multiverse"]
+    if found:
+        lines.append(multiverse_text(found, entry))
+    return lines
+
+
+def multiverse_text(found: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    """How many of the recorded analyses of these maps say what, in one sentence."""
+    total = len(found["analyses"])
+    return (
+        f"Of {total} analyses of these same maps (normalisation, contours, IoU, threshold rule; one family), "
+        f"{found['higher']} say higher, {found['lower']} lower, {found['neither']} neither; the estimate is above 0 in "
+        f"{found['positive']}. They are not {total} witnesses."
+    )
+
+
 def print_comparison(console: Console, content: Mapping[str, Any]) -> None:
     """Verdict first, then the table, then what drives it, then what it does not show."""
+
+    def say(line: str) -> None:
+        print_text(console, line)
+
     for entry in content["comparisons"]:
-        console.print(entry["headline"], style="bold", markup=False)
-        console.print(protocol_table(entry, content))
-        for line in driver_lines(entry):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-        for line in (*entry["caveats"], *(f"left out: {r}" for r in entry["left_out"])):
-            console.print(f"note: {line}", markup=False, highlight=False, soft_wrap=True)
+        print_text(console, entry["headline"], style="bold")
+        print_table(console, [protocol_table(entry, content), protocol_table(entry, content, narrow=True)])
+        for line in (*populations(entry["protocols"]), *answer_lines(entry), *driver_lines(entry)):
+            say(line)
+        for line in entry["caveats"]:
+            say(f"note: {line}")
     for name, reason in content["not_compared"].items():
-        console.print(f"not compared: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
-    s = content["settings"]
-    console.print(
-        f"Verdicts: corrected p < {s['alpha']} ({s['correction']}). 'Could show' is the true difference that this test "
-        f"set would detect with a chance of {100 * s['power']:.0f} %, uncorrected.",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+        say(f"not compared: {name}: {reason}")
+    say(table_note(content))

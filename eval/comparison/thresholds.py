@@ -9,6 +9,7 @@ import numpy as np
 
 from eval.analysis.evaluated import Evaluated
 from eval.analysis.paired_statistics import Difference
+from eval.comparison.verdicts import judge
 from eval.metrics.outcomes import Summary
 from eval.protocols import Protocol, differences
 
@@ -52,6 +53,7 @@ def threshold_effects(
                     "rule": p.threshold,
                     "difference": table[p.name].value,
                     "ci95": list(table[p.name].ci95 or ()) or None,
+                    "verdict": judge(table[p.name]),
                     "thresholds_baseline": [list(r.thresholds(p.name)) for r in baseline],
                     "thresholds_other": [list(r.thresholds(p.name)) for r in other],
                 }

@@ -1,68 +1,108 @@
-"""Verdicts in words, corrected for the number of protocols looked at."""
+"""Verdicts, and the sentences that state them: each names the population it holds for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from eval.analysis.paired_statistics import Difference, holm
+from eval.analysis.paired_statistics import Difference
+from eval.statistics.law import ALPHA
 
-ALPHA = 0.05
-Verdict = Literal["higher", "lower", "no detectable difference", "not tested"]
+Verdict = Literal["higher", "lower", "equivalent", "undecided", "no verdict", "not tested"]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A verdict with the corrected p-value behind it (None without a bootstrap)."""
+class Party:
+    """One side of a comparison as sentences name it: a method with its training runs, or, without `trained`, something
+    that has no training to repeat."""
 
-    verdict: Verdict
-    adjusted_p: float | None
+    name: str
+    runs: int
+    trained: bool = True
+    maps: bool = False
+    """Whether its score maps came from files: nothing is known of their training."""
+
+    def said(self, scope: str) -> str:
+        """The subject of a sentence about these runs or about the method."""
+        if not self.trained or scope == "methods":
+            return self.name
+        if self.maps:
+            return f"these maps of {self.name}"
+        return f"this run of {self.name}" if self.runs == 1 else f"these {self.runs} runs of {self.name}"
 
 
-def judge(differences: Mapping[str, Difference]) -> dict[str, Judged]:
-    """Higher or lower where Holm's corrected p is under 0.05 and the interval misses zero; otherwise no detectable
-    difference, which is not evidence of equality: the minimal detectable difference says what could have been seen.
+def judge(difference: Difference, margin: float | None = None) -> Verdict:
+    """Higher or lower where the adjusted p is under 0.05; with a margin, equivalent where the 90 % interval lies within
+    it (that comes first: a difference within the margin is too small to matter, also where it is not 0).
+
+    With two seeds on a side there is an interval and no verdict: two numbers say too little about a spread. Undecided
+    is not evidence of equality.
     """
-    adjusted = holm({n: d.p_value for n, d in differences.items() if d.p_value is not None})
-    found = {}
-    for name, d in differences.items():
-        p = adjusted.get(name)
-        verdict: Verdict
-        if p is None or d.ci95 is None:
-            verdict = "not tested"
-        elif p < ALPHA and d.ci95[0] > 0:
-            verdict = "higher"
-        elif p < ALPHA and d.ci95[1] < 0:
-            verdict = "lower"
-        else:
-            verdict = "no detectable difference"
-        found[name] = Judged(verdict, p)
-    return found
+    if difference.law is None:
+        return "not tested"
+    if difference.scope == "two seeds":
+        return "no verdict"
+    if margin is not None and difference.law.p_not_equivalent(margin) < ALPHA:
+        return "equivalent"
+    p = difference.adjusted_p if difference.adjusted_p is not None else difference.law.p_value()
+    if p < ALPHA:
+        return "higher" if difference.law.value > 0 else "lower"
+    return "undecided"
 
 
-def headline(other: str, baseline: str, judged: Mapping[str, Judged]) -> str:
-    """The answer in one sentence."""
-    count = sum(j.verdict != "not tested" for j in judged.values())
-    tally = {v: sum(j.verdict == v for j in judged.values()) for v in ("higher", "lower")}
-    if not count:
-        return f"{other} against {baseline}: nothing was tested."
-    under = f"{count} protocol" + ("s" if count > 1 else "")
-    left = len(judged) - count
-    tail = f" {left} {'was' if left == 1 else 'were'} not tested." if left else ""
-    if not tally["higher"] and not tally["lower"]:
-        return f"No detectable difference between {other} and {baseline} under any of {under}." + tail
-    if tally["higher"] == count or tally["lower"] == count:
-        word = "higher" if tally["higher"] else "lower"
-        return f"{other} is {word} than {baseline} under all {under}." + tail
-    if tally["higher"] and tally["lower"]:
-        return (
-            f"The sign depends on the protocol: {other} is higher than {baseline} under {tally['higher']} and lower "
-            f"under {tally['lower']} of {under}." + tail
+def points(difference: Difference) -> str:
+    """'+2.2 points, 95 % interval +0.4 to +4.0'."""
+    ci = difference.ci95
+    return f"{difference.value:+.1f} points" + (f", 95 % interval {ci[0]:+.1f} to {ci[1]:+.1f}" if ci else "")
+
+
+def sentence(
+    difference: Difference,
+    verdict: Verdict,
+    baseline: Party,
+    other: Party,
+    measure: str,
+    margin: float | None = None,
+) -> str:
+    """The answer by one measure in one sentence."""
+    a, b = baseline.said(difference.scope), other.said(difference.scope)
+    plural = difference.scope == "runs" and other.trained and (other.runs > 1 or other.maps)
+    how = points(difference)
+    if verdict == "not tested":
+        said = f"{b} against {a}: {how}; nothing was tested"
+    elif verdict == "no verdict":
+        fewest = min(p.runs for p in (baseline, other) if p.trained)
+        said = (
+            f"{other.name} minus {baseline.name} is {how}, over {fewest} training runs a side: an interval, no verdict "
+            "(a verdict on methods needs three)"
         )
-    word = "higher" if tally["higher"] else "lower"
-    rest = count - tally[word]
-    return (
-        f"{other} is {word} than {baseline} under {tally[word]} of {under}; under the other {rest} no difference is "
-        "detectable." + tail
-    )
+    elif verdict == "equivalent":
+        said = f"{b} and {a} are equivalent within {margin:g} points: {how}"
+        if (difference.p_value or 0) < ALPHA:
+            said += ", which is not 0 but smaller than the margin"
+    elif verdict == "undecided":
+        said = f"undecided between {b} and {a}: {how}"
+    else:
+        said = f"{b} {'score' if plural else 'scores'} {verdict} than {a}: {how}"
+    return f"By {measure}, {said}."
+
+
+def population(
+    difference: Difference,
+    parties: Sequence[Party],
+    *,
+    clusters: bool = False,
+    chosen_elsewhere: bool | None = None,
+) -> str:
+    """What an interval is about, in one line. `chosen_elsewhere`: a transferred threshold whose images were resampled
+    too (False: they were not; None: the threshold is not transferred)."""
+    images = "new images of new classes" if clusters else "new images of these classes"
+    words = [images]
+    if chosen_elsewhere is not None:
+        words.append("new train-fullsup images" if chosen_elsewhere else "these train-fullsup images")
+    if any(p.trained for p in parties):
+        maps = all(p.maps for p in parties if p.trained)
+        fixed = "these maps" if maps else "these trainings"
+        words.append(fixed if difference.scope == "runs" else "new trainings")
+    return ", ".join(words)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from eval.analysis.evaluated import Evaluated, open_evaluated, relabelled
 from eval.compare_config import CompareConfig
-from eval.comparison.build import Comparison, compare_runs
+from eval.comparison.build import Comparison, Question, compare_runs
 from eval.comparison.csv_latex import csv_text, latex_text
 from eval.comparison.figures import write_figures
 from eval.comparison.terminal import print_comparison
 from eval.metrics.bootstrap import Bootstrap
 from eval.progress import progress
 from eval.report.comparison_page import write_comparison_page
+from eval.terminal import print_text, terminal
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.machine.provenance import command_line, git_state, software_versions
@@ -29,24 +27,25 @@ COMPARE = "compare.json"
 def compare_and_print(config: CompareConfig) -> None:
     """Compare as configured, write every output and print the comparison."""
     out, comparison = compare(config)
-    console = Console() if sys.stdout.isatty() else Console(width=150)
+    console = terminal()
     print_comparison(console, comparison.content)
     for file in (COMPARE, "compare.csv", "compare.tex", "figures", "compare.html"):
-        console.print(
-            f"{Path(file).stem if '.' not in file else file}: {out / file}", markup=False, soft_wrap=True
-        )
+        print_text(console, f"{Path(file).stem if '.' not in file else file}: {out / file}")
 
 
 def compare(config: CompareConfig) -> tuple[Path, Comparison]:
     """Compare as configured and write every output. Returns their folder and the comparison."""
     if len(config.runs) < 2:
         raise UserError("name at least two evaluated runs to compare: python -m eval.compare RUN RUN")
+    if config.margin is not None and not config.margin > 0:
+        raise UserError(f"--margin must be a positive number of percentage points, got {config.margin:g}")
     runs = relabelled([open_evaluated(r) for r in config.runs])
     with progress("comparing", sum(r.store.index.num_images for r in runs)) as advance:
         comparison = compare_runs(
             runs,
             baseline=config.baseline,
             bootstrap=Bootstrap(config.bootstrap, config.seed),
+            question=Question(config.primary, config.margin, config.correction, config.cluster == "class"),
             dataset=config.dataset,
             data_root=str(config.data_root) if config.data_root else None,
             advance=advance,

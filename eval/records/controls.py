@@ -24,6 +24,7 @@ from eval.protocols import Channel
 from eval.records.block import LazyArrays, RecordBlock, channel_array
 from eval.records.judged import JudgedRecords
 from eval.records.store import LEVELS, RecordIndex
+from wsol.manifest import split_hash
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +66,7 @@ class ControlRecords:
         self.index = RecordIndex(
             manifest.dataset,
             role,
-            "",
+            split_hash(split),
             len(split),
             tuple(str(c) for c in self.channels),
             False,

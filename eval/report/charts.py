@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -213,3 +214,61 @@ def stacked_bar(shares: Mapping[str, float], label: str) -> Markup:
     return Markup('<svg viewBox="0 0 {} {}" class="stack" role="img" aria-label="{}">{}</svg>').format(
         f"{width:g}", f"{height:g}", escape(label), Markup("").join(parts)
     )
+
+
+def specification_chart(analyses: Sequence[Mapping[str, Any]], label: str) -> Markup:
+    """Every analysis a column: its difference with interval above, a mark for each choice that it makes below.
+
+    Each of `analyses` has "difference", "ci95", "verdict" and its choices: "normalization", "contours", "iou",
+    "threshold" and perhaps "drawing".
+    """
+    choices = [
+        (kind, value)
+        for kind in ("normalization", "contours", "iou", "threshold", "drawing")
+        for value in dict.fromkeys(str(a[kind]) for a in analyses if kind in a)
+    ]
+    left, top, width, height, row = 150.0, 14.0, 720.0, 150.0, 15.0
+    step = (width - left - 12) / max(len(analyses), 1)
+    values = [float(a["difference"]) for a in analyses]
+    ends_of = [tuple(float(v) for v in a["ci95"] or ()) for a in analyses]
+    ends = [*values, *(v for pair in ends_of for v in pair)]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    span = max(high - low, 1e-9)
+
+    def y(value: float) -> float:
+        return round(top + (high - value) / span * height, 1)
+
+    parts = []
+    for tick in (low, 0.0, high):
+        parts.append(
+            Markup('<line x1="{}" x2="{}" y1="{}" y2="{}" class="{}"/>').format(
+                left, width - 8, y(tick), y(tick), "zero" if tick == 0 else "grid"
+            )
+        )
+        parts.append(_text(left - 6, y(tick) + 4, f"{tick:+.1f}", "tick", "end"))
+    for k, (kind, value) in enumerate(choices):
+        parts.append(_text(left - 6, top + height + 16 + k * row + 4, f"{kind} {value}", "tick", "end"))
+    for i, a in enumerate(analyses):
+        x = round(left + (i + 0.5) * step, 1)
+        css = {"higher": "up", "lower": "down"}.get(str(a["verdict"]), "flat")
+        if a["ci95"]:
+            first, last = ends_of[i]
+            parts.append(
+                Markup('<line class="span {}" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
+                    css,
+                    x,
+                    x,
+                    y(float(first)),
+                    y(float(last)),
+                )
+            )
+        parts.append(Markup('<circle class="dot {}" cx="{}" cy="{}" r="3.5"/>').format(css, x, y(values[i])))
+        for k, (kind, value) in enumerate(choices):
+            if str(a.get(kind)) == value:
+                parts.append(
+                    Markup('<circle class="dot flat" cx="{}" cy="{}" r="2.2"/>').format(
+                        x, top + height + 16 + k * row
+                    )
+                )
+    plot = Plot(width=width, height=top + height + 24 + len(choices) * row)
+    return _svg(plot, parts, label, "chart")

@@ -15,7 +15,18 @@ from eval.analysis.per_image import PerImage
 from eval.boxes.frames import Frame
 from eval.comparison.build import Comparison
 from eval.comparison.decomposition import WORDS as DRIVER_WORDS
-from eval.comparison.terminal import mcnemar_text, sign_words
+from eval.comparison.terminal import (
+    answer_lines,
+    by_role,
+    could_show,
+    interaction_text,
+    multiverse_text,
+    populations,
+    probability,
+    sign_words,
+    table_note,
+)
+from eval.records.store import RecordStore
 from eval.report import charts
 from eval.report.first_screen import first_screen
 from eval.report.gallery import Gallery, build_gallery
@@ -33,6 +44,7 @@ from eval.report.parts_of_page import (
 )
 from eval.report.render import render_page
 from eval.report.sampling import pick_images
+from eval.statistics.law import ALPHA
 from wsol.files.atomic_write import write_durably
 
 CLASSES_SHOWN = 10
@@ -45,6 +57,7 @@ _BLANK: dict[str, Any] = {
     "note": "",
     "first": "",
     "limit": 0,
+    "first_name": "",
 }
 
 
@@ -60,7 +73,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
     if not isinstance(comparison.manifest, Unavailable) and main is not None:
         manifest, split = comparison.manifest
         classes = manifest.classes
-        if curves and pictures > 0:
+        if curves and pictures > 0 and all(isinstance(r.store, RecordStore) for r in shown):
             protocol = shown[0].protocols[main]
             boxes, offsets = true_boxes(split, Frame.of_channel(protocol.channel))
             images = [comparison.decisions[str(r.folder), main] for r in shown]
@@ -70,17 +83,14 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
             gallery = build_gallery(shown, curves, picked, kinds, manifest, split)
     entries = content["comparisons"]
     several = len(entries) > 1
-    caveats = list(
-        dict.fromkeys(
-            c for e in entries for c in (*e["caveats"], *(f"Left out: {x}." for x in e["left_out"]))
-        )
-    )
+    caveats = list(dict.fromkeys(c for e in entries for c in e["caveats"]))
     page = {
         "title": f"{' and '.join(e['name'] for e in entries)}: localization on {content['dataset']}",
         "kicker": f"Localization compared, {content['dataset']}, {content['split']}, {content['num_images']:,} images",
         "headlines": [e["headline"] for e in entries],
         "first": first_screen(entries[0], shown[0]) if not several else None,
         "about": _about(content),
+        "answers": [line for e in entries for line in answer_lines(e)],
         "methods": [r.method for r in shown],
         "legends": [_legend(entries, i) for i in range(len(shown))],
         "caveats": caveats,
@@ -115,9 +125,16 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
 def _about(content: Mapping[str, Any]) -> str:
     s = content["settings"]
     return (
-        f"Paired by image, {s['resamples']:,} bootstrap resamples. A verdict needs p < {s['alpha']} after correction "
-        f"({s['correction']})."
+        f"{interval_words(content)} {s['resamples']:,} bootstrap resamples of the "
+        f"{'classes' if s['cluster'] else 'images'}, the same for both."
     )
+
+
+def interval_words(content: Mapping[str, Any]) -> str:
+    """What the interval of the headline is about."""
+    primary = content["primary"]["name"]
+    found = dict.fromkeys(e["protocols"][primary]["population"] for e in content["comparisons"])
+    return " ".join(f"The interval is about {words}." for words in found)
 
 
 def _legend(entries: Sequence[Mapping[str, Any]], number: int) -> str:
@@ -141,13 +158,12 @@ def _table(
     reach = [abs(v) for p in protocols.values() for v in (p["difference"], *(p["ci95"] or ()))]
     limit = max([1.0, *reach])
     rows = []
-    for name, p in protocols.items():
-        least = p["minimal_detectable_difference"]
+    for name, p in by_role(protocols):
         css = p["verdict"] if p["verdict"] in ("higher", "lower") else "none"
         rows.append(
             {
-                "name": name,
-                "how": how(p["definition"], run.results),
+                "name": name + (" (primary)" if p["role"] == "primary" else ""),
+                "how": how(p["definition"], run.results) + _flattery(p),
                 "css": css,
                 "cells": [
                     {"text": f"{p['baseline']:.2f}"},
@@ -158,8 +174,8 @@ def _table(
                         "css": "wide",
                         "small": interval(p["ci95"]),
                     },
-                    {"text": mcnemar_text(p)},
-                    {"text": "–" if least is None else f"±{least:.1f}"},
+                    {"text": probability(p["adjusted_p"])},
+                    {"text": could_show(p)},
                     {"text": published_text(p["published"]) or "–", "css": "note"},
                     {"text": _word(p["verdict"]), "css": "verdict"},
                 ],
@@ -171,7 +187,7 @@ def _table(
         {"name": entry["other"]},
         {"name": "difference"},
         {"name": "95 % interval", "css": "wide"},
-        {"name": "McNemar p"},
+        {"name": "p"},
         {"name": "could show"},
         {"name": "published", "css": "text"},
         {"name": "verdict", "css": "text"},
@@ -180,17 +196,43 @@ def _table(
         "title": entry["name"] if several else "",
         "columns": [{"css": "", **c} for c in columns],
         "rows": rows,
-        "caption": "Percent, and differences in percentage points. 'Could show' is the true difference that this test "
-        f"set would detect with a chance of {100 * content['settings']['power']:.0f} %, before correction: no "
-        "detectable difference does not mean equal. 'Published' are differences printed for the data and network "
-        "named: single runs without intervals (sources in compare.json).",
+        "caption": f"Percent, and differences in percentage points. {' '.join(populations(protocols))} "
+        f"{table_note(content)} 'Published' are differences printed for the data and network named: single runs "
+        "without intervals (sources in compare.json).",
     }
 
 
+def _flattery(p: Mapping[str, Any]) -> str:
+    """By how much the best threshold on the scored images flatters either side."""
+    a, b = p["optimism"]["baseline"], p["optimism"]["other"]
+    return "" if a is None or b is None else f"; flattered by about {a:.1f} and {b:.1f}"
+
+
+def _controls(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each control's differences to both methods, as a section."""
+    found = []
+    for c in entry["controls"]:
+        rows = [
+            (name, {**p, "baseline": p["baseline"], "other": p["other"]}, p["verdict"])
+            for name, p in c["protocols"].items()
+        ]
+        found.append(
+            _section(
+                f"{c['method']} against {c['said']}",
+                rows,
+                c["method"],
+                first="protocol",
+                lead=c["sentence"],
+                note=f"First column of numbers: {c['said']}. Verdicts with p adjusted over these protocols; "
+                f"{c['primary']} alone.",
+                first_name=c["said"],
+            )
+        )
+    return found
+
+
 def _word(verdict: str) -> str:
-    return {"higher": "▲ higher", "lower": "▼ lower", "no detectable difference": "none detectable"}.get(
-        verdict, verdict
-    )
+    return {"higher": "▲ higher", "lower": "▼ lower", "equivalent": "= equivalent"}.get(verdict, verdict)
 
 
 def _strips(
@@ -202,7 +244,8 @@ def _strips(
     rows = []
     for label, e, note in found:
         ci = e["ci95"]
-        verdict = "" if not ci else "higher" if ci[0] > 0 else "lower" if ci[1] < 0 else ""
+        decided = e.get("adjusted_p")
+        verdict = "" if decided is None or decided >= ALPHA else "higher" if e["difference"] > 0 else "lower"
         rows.append(
             {
                 "label": label,
@@ -227,14 +270,30 @@ def _section(
 
 def _sections(entry: Mapping[str, Any], several: bool) -> list[dict[str, Any]]:
     drivers, other, main = entry["drivers"], entry["other"], entry["main_protocol"]
-    sections: list[dict[str, Any]] = []
+    sections: list[dict[str, Any]] = _controls(entry)
+    if entry["multiverse"]:
+        sections.append(
+            {
+                **_BLANK,
+                "title": "Every recorded analysis of these maps",
+                "lead": multiverse_text(entry["multiverse"], entry),
+                "stacks": [
+                    {
+                        "name": "",
+                        "svg": charts.specification_chart(entry["multiverse"]["analyses"], "All analyses"),
+                    }
+                ],
+                "note": "One column an analysis, smallest difference first: difference with its 95 % interval, then "
+                "the choices made. Filled: a verdict after correction over all columns (max-T).",
+            }
+        )
     for name, d in drivers.get("top_loc", {}).items():
         if name == "top5_loc":
             continue
         terms = [
             (
                 key,
-                {"baseline": 0.0, "other": 0.0, "difference": t["value"], "ci95": t["ci95"]},
+                {"baseline": 0.0, "other": 0.0, "difference": t["value"], **t},
                 DRIVER_WORDS[key].split(":")[0],
             )
             for key, t in d["terms"].items()
@@ -256,8 +315,8 @@ def _sections(entry: Mapping[str, Any], several: bool) -> list[dict[str, Any]]:
                     f"{words} {f[k]['baseline']:.1f} and {f[k]['other']:.1f} %"
                     for k, words in (
                         ("correct", "classified correctly"),
-                        ("localized", "localised among those"),
-                        ("best", "the same at the best threshold"),
+                        ("localized", "localised at the threshold used"),
+                        ("best", "localised at the best threshold"),
                     )
                 )
                 + ".",
@@ -294,19 +353,45 @@ def _sections(entry: Mapping[str, Any], several: bool) -> list[dict[str, Any]]:
                 note="Each at its best threshold. Last column: published difference, where there is one.",
             )
         )
-    for key, title in (("size", "Object size (share of the image)"), ("instances", "Instances in the image")):
-        groups = drivers.get(key, [])
-        if len(groups) > 1:
-            found = [(g["group"], g, _share(g)) for g in groups]
-            sections.append(_section(title, found, other, first="group", note=_group_note(main)))
-    classes = sorted(drivers.get("class", []), key=lambda g: g["difference"])
-    if classes:
-        shown, note = classes, f"All {len(classes)} classes. "
-        if len(classes) > 2 * CLASSES_SHOWN:
-            shown = [*classes[:CLASSES_SHOWN], *classes[-CLASSES_SHOWN:]]
-            note = f"The {CLASSES_SHOWN} largest losses and gains of {len(classes)} classes, of few images each. "
-        found = [(g["group"], g, _share(g)) for g in shown]
-        sections.append(_section("Classes", found, other, first="class", note=note + _group_note(main)))
+    for key, title, first in (
+        ("size", "Object size (share of the image)", "group"),
+        ("instances", "Instances in the image", "group"),
+        ("class", "Classes", "class"),
+    ):
+        group_of = drivers.get(key) or {"groups": []}
+        groups = (
+            sorted(group_of["groups"], key=lambda g: g["difference"])
+            if key == "class"
+            else group_of["groups"]
+        )
+        if len(groups) < 2:
+            continue
+        note = ""
+        if key == "class":
+            groups = [g for g in groups if "shrunk" in g] or groups
+            note = f"{len(groups)} of {len(group_of['groups'])} classes. "
+            if len(groups) > 2 * CLASSES_SHOWN:
+                groups = [*groups[:CLASSES_SHOWN], *groups[-CLASSES_SHOWN:]]
+                note = f"The {CLASSES_SHOWN} largest losses and gains of {len(group_of['groups'])} classes. "
+        found = [
+            (
+                g["group"],
+                {**g, **(g.get("against_rest") or {"adjusted_p": None}), "difference": g["difference"]},
+                _share(g),
+            )
+            for g in groups
+        ]
+        lead = interaction_text(group_of)
+        sections.append(
+            _section(
+                title,
+                found,
+                other,
+                first=first,
+                lead=f"{lead[:1].upper()}{lead[1:]}.",
+                note=note + _group_note(main),
+            )
+        )
     errors = drivers.get("errors")
     if errors:
         shares, t = errors["shares"], THRESHOLDS
@@ -353,11 +438,16 @@ def _sections(entry: Mapping[str, Any], several: bool) -> list[dict[str, Any]]:
 
 
 def _share(group: Mapping[str, Any]) -> str:
-    return f"{group['images']:,} images, gives {signed(group['contribution'], 1)}"
+    shrunk = f", shrunk {signed(group['shrunk'], 1)}" if "shrunk" in group else ""
+    return f"{group['images']:,} images, gives {signed(group['contribution'], 1)}{shrunk}"
 
 
 def _group_note(main: str | None) -> str:
-    return f"By {main}, each run at the threshold it has on the whole set; the groups' parts add up to the difference."
+    return (
+        f"By {main}, each run at the threshold it has on the whole set; the groups' parts add up to the difference. A "
+        "group is marked where its difference is not that of the other images (adjusted over the groups); under 30 "
+        "images there is no interval. Shrunk: drawn towards the mean by as much as noise explains the groups' spread."
+    )
 
 
 def _distributions(

@@ -16,6 +16,7 @@ from eval.analysis.evaluated import Evaluated, Unavailable
 from eval.boxes.frames import Frame, split_boxes
 from eval.maps.blocks import BLOCK
 from eval.protocols import Protocol
+from eval.records.store import RecordStore
 from eval.report.embed import base64_of
 from eval.report.sampling import Picked
 from wsol.errors import UserError
@@ -123,6 +124,7 @@ def _of_run(
     side = protocols[0].frame_size
     small = np.uint8 if side <= 256 else np.uint16
     entries: list[dict[str, Any]] = []
+    assert isinstance(run.store, RecordStore)
     for block in np.unique(rows // BLOCK).tolist():
         at = rows[rows // BLOCK == block] - block * BLOCK
         with run.store.read(block) as held:

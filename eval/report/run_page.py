@@ -80,6 +80,7 @@ def write_run_page(
         "kicker": f"Localization report, {run.name}",
         "headlines": [headline],
         "about": f"{basis} {_about(run)}".strip(),
+        "answers": [],
         "methods": [run.method],
         "legends": [f"{run.name}" + (f", seed {run.seed}" if run.seed is not None else "")],
         "caveats": _caveats(run),
@@ -239,6 +240,7 @@ def _sections(
         "note": "",
         "first": "",
         "limit": 0,
+        "first_name": "",
     }
     counted = kinds[kinds != UNSCORED]
     shares = {k: 100 * float((counted == i).mean()) for i, k in enumerate(KINDS)} if len(counted) else {}

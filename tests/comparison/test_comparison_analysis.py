@@ -183,10 +183,47 @@ def test_contributions_add_up_to_the_difference() -> None:
     found = group_differences(
         [a], [b], np.array([0, 0, 1, 1, 1]), ("x", "y", "empty"), by_seed=False, bootstrap=Bootstrap(20)
     )
-    assert [(g["group"], g["images"], g["difference"], g["contribution"]) for g in found] == [
+    assert [(g["group"], g["images"], g["difference"], g["contribution"]) for g in found["groups"]] == [
         ("x", 2, 50.0, 25.0),
         ("y", 2, 50.0, 25.0),
     ]
+    assert all(g["ci95"] is None and "shrunk" not in g for g in found["groups"]), (
+        "two images have no interval"
+    )
+    assert found["interaction_p"] is None
+
+
+def test_an_interaction_is_found_where_groups_differ_and_not_where_they_are_alike() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(4), 100)
+
+    def image(chance: np.ndarray) -> PerImage:
+        n = len(chance)
+        return PerImage(
+            *(np.zeros(n, np.int32) for _ in range(2)),
+            *(np.ones(n, np.int8) for _ in range(2)),
+            np.ones(n, np.int32),
+            np.ones(n, bool),
+            (rng.random(n) < chance)[:, None],
+            np.zeros(n, np.float32),
+            np.zeros((n, 4), np.int16),
+        )
+
+    flat = np.full(400, 0.5)
+    names = ("a", "b", "c", "d")
+    options = {"by_seed": True, "bootstrap": Bootstrap(300)}
+    alike = group_differences([image(flat)], [image(flat + 0.1)], groups, names, **options)  # type: ignore[arg-type]
+    assert alike["interaction_p"] > 0.05
+    apart = group_differences(
+        [image(flat)],
+        [image(np.where(groups == 2, 0.9, 0.4))],
+        groups,
+        names,
+        **options,  # type: ignore[arg-type]
+    )
+    assert apart["interaction_p"] < 0.01
+    shrunk = [g["shrunk"] for g in apart["groups"]]
+    assert np.ptp(shrunk) < np.ptp([g["difference"] for g in apart["groups"]])
 
 
 # --- parts --------------------------------------------------------------------------------------------------
@@ -255,17 +292,19 @@ def test_threshold_rules_of_one_family_stand_together(comparison: Comparison) ->
 @pytest.mark.parametrize(
     ("oracle", "fixed", "said"),
     [
-        ((1, (0.2, 2)), (3, (2, 4)), ""),
-        ((-1, (-2, -0.2)), (3, (2, 4)), "the sign depends on the rule"),
-        ((-0.1, (-2, 2)), (3, (2, 4)), "not clearly"),
-        ((-0.1, None), (3, None), "not clearly"),
+        ((1, "higher"), (3, "higher"), ""),
+        ((-1, "lower"), (3, "higher"), "the sign depends on the rule"),
+        ((-0.1, "undecided"), (3, "higher"), "not clearly"),
+        ((-0.1, "not tested"), (3, "not tested"), "not clearly"),
     ],
-    ids=["same sign", "clear on both sides", "one interval holds zero", "no intervals"],
+    ids=["same sign", "clear on both sides", "one is undecided", "not tested"],
 )
 def test_a_sign_depends_on_the_rule_only_beyond_the_intervals(
-    oracle: tuple[float, object], fixed: tuple[float, object], said: str
+    oracle: tuple[float, str], fixed: tuple[float, str], said: str
 ) -> None:
-    rules = {n: {"difference": d, "ci95": ci} for n, (d, ci) in (("oracle", oracle), ("fixed", fixed))}
+    rules = {
+        n: {"difference": d, "verdict": verdict} for n, (d, verdict) in (("oracle", oracle), ("fixed", fixed))
+    }
     words = sign_words({"sign_agrees": oracle[0] * fixed[0] > 0, "rules": rules})
     assert said in words
     assert bool(said) == bool(words)

@@ -1,4 +1,4 @@
-"""Paired statistics: by hand, against scipy, and by simulation."""
+"""Differences, verdicts and their sentences: by hand, against scipy, and the review's cases."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from eval.analysis.paired_statistics import Difference, Sampled, holm, mcnemar_exact, paired_difference
+from eval.analysis.paired_statistics import Difference, adjusted, mcnemar_exact, paired_difference
 from eval.analysis.per_image import means_of_images
-from eval.comparison.verdicts import Judged, headline, judge
+from eval.comparison.decomposition import TopLoc, terms_of
+from eval.comparison.verdicts import Party, judge, population, sentence
 from eval.metrics.bootstrap import Bootstrap
+from eval.statistics.components import Sampled
+from eval.statistics.counts import least_variance
 
 
 def flags(text: str) -> np.ndarray:
@@ -42,25 +45,7 @@ def test_mcnemar_equals_the_binomial_tail(only_a: int, only_b: int, both: int) -
     assert mcnemar_exact(a, b)["p_value"] == pytest.approx(expected)
 
 
-def test_holm_by_hand() -> None:
-    # 3 * .01 = .03; 2 * .03 = .06; 1 * .04 would be smaller than the one before, so .06 stays
-    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
-    assert holm({}) == {}
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_rejects_what_the_step_down_procedure_rejects(p: list[float]) -> None:
-    adjusted = holm({str(i): v for i, v in enumerate(p)})
-    ordered = sorted(range(len(p)), key=lambda i: p[i])
-    rejected = set()
-    for rank, i in enumerate(ordered):  # the definition: stop at the first that fails
-        if p[i] * (len(p) - rank) >= 0.05:
-            break
-        rejected.add(str(i))
-    assert {k for k, v in adjusted.items() if v < 0.05} == rejected
-
-
-def test_resampled_means_have_the_standard_error_of_the_mean() -> None:
+def test_means_of_images_have_the_standard_error_of_the_mean() -> None:
     values = np.random.default_rng(0).random((600, 2)).astype(np.float32)
     valid = np.ones((600, 2), bool)
     valid[:300, 1] = False
@@ -85,10 +70,17 @@ def sampled(values: np.ndarray, resamples: int = 2000) -> Sampled:
     return Sampled.of([m[0] for m, _ in found], [b[0] for _, b in found])
 
 
+def compared(a: np.ndarray, b: np.ndarray, *, by_seed: bool = False) -> Difference:
+    count = a.shape[1]
+    return paired_difference(
+        sampled(a), sampled(b), by_seed=by_seed, units=count, least=least_variance(count)
+    )
+
+
 def test_one_run_each_agrees_with_scipys_paired_bootstrap_and_t_test() -> None:
     rng = np.random.default_rng(5)
     a, b = rng.random(400) < 0.6, rng.random(400) < 0.66
-    found = paired_difference(sampled(a[None]), sampled(b[None]), by_seed=False)
+    found = compared(a[None], b[None])
     theirs = stats.bootstrap(
         (100.0 * (b.astype(float) - a.astype(float)),),
         np.mean,
@@ -99,113 +91,135 @@ def test_one_run_each_agrees_with_scipys_paired_bootstrap_and_t_test() -> None:
     assert found.ci95 == pytest.approx(
         (theirs.confidence_interval.low, theirs.confidence_interval.high), abs=0.6
     )
-    assert found.standard_error == pytest.approx(theirs.standard_error, rel=0.06)
     assert found.p_value == pytest.approx(stats.ttest_rel(b.astype(float), a.astype(float)).pvalue, abs=0.02)
 
 
-def test_the_minimal_detectable_difference_is_detected_four_times_out_of_five() -> None:
+def test_what_could_be_shown_is_shown_four_times_out_of_five() -> None:
     rng = np.random.default_rng(8)
-    noise = sampled(rng.normal(0, 1, (1, 500)))
-    zero = sampled(np.zeros((1, 500)))
-    minimal = paired_difference(zero, noise, by_seed=False).minimal_detectable
-    assert minimal is not None
-    shifted = [rng.normal(minimal / 100, 1, 500) for _ in range(400)]
+    could = paired_difference(
+        sampled(np.zeros((1, 500))), sampled(rng.normal(0, 1, (1, 500))), by_seed=False, units=500
+    ).could_show()
+    assert could is not None
+    shifted = [rng.normal(could / 100, 1, 500) for _ in range(400)]
     detected = np.mean([stats.ttest_1samp(s, 0).pvalue < 0.05 for s in shifted])
     assert 0.72 < detected < 0.88
 
 
-def test_seeds_that_differ_widen_the_interval_to_students_t() -> None:
-    # images add nothing here: the interval must be the t interval of the three seeds' differences
-    a = Sampled(np.array([50.0, 51.0, 52.0]), np.repeat([[50.0], [51.0], [52.0]], 3000, axis=1))
-    b = Sampled(np.array([53.0, 53.0, 57.0]), np.repeat([[53.0], [53.0], [57.0]], 3000, axis=1))
-    found = paired_difference(a, b, by_seed=True)
-    differences = np.array([3.0, 2.0, 5.0])
-    expected = stats.t(2, differences.mean(), stats.sem(differences)).interval(0.95)
-    assert found.value == pytest.approx(differences.mean())
-    assert found.ci95 == pytest.approx(expected, abs=0.35)
-    assert found.p_value == pytest.approx(stats.ttest_rel(b.values, a.values).pvalue)
-    assert found.per_seed == (3.0, 2.0, 5.0)
+def test_all_against_none_is_a_verdict() -> None:
+    found = compared(np.zeros((1, 40)), np.ones((1, 40)))
+    assert judge(found) == "higher"
+    assert found.ci95 is not None
+    assert found.ci95[0] < 100
 
 
-def test_unpaired_seeds_take_welchs_degrees_of_freedom() -> None:
-    a = Sampled(np.array([50.0, 51.0, 52.0, 50.5]), np.repeat([[50.0], [51.0], [52.0], [50.5]], 50, axis=1))
-    b = Sampled(np.array([53.0, 58.0]), np.repeat([[53.0], [58.0]], 50, axis=1))
-    found = paired_difference(a, b, by_seed=False)
-    assert found.p_value == pytest.approx(stats.ttest_ind(b.values, a.values, equal_var=False).pvalue)
-
-
-def test_identical_runs_differ_by_nothing_and_detect_nothing() -> None:
-    same = sampled(np.random.default_rng(0).random((1, 50)))
-    found = paired_difference(same, same, by_seed=False)
-    assert (found.value, found.ci95, found.p_value) == (0.0, (0.0, 0.0), 1.0)
-    assert found.minimal_detectable is None
+def test_methods_that_agree_on_every_image_at_hand_may_still_differ() -> None:
+    same = np.random.default_rng(0).random((1, 50)) < 0.5
+    found = compared(same, same)
+    assert found.value == 0
+    assert found.p_value == 1
+    assert found.ci95 is not None
+    assert found.ci95[0] < 0 < found.ci95[1]
 
 
 def test_without_resamples_nothing_is_claimed() -> None:
-    bare = Sampled.of([40.0], [None])
-    found = paired_difference(bare, Sampled.of([60.0], [None]), by_seed=False)
-    assert (found.value, found.ci95, found.p_value) == (20.0, None, None)
-    assert judge({"x": found})["x"].verdict == "not tested"
+    found = paired_difference(Sampled.of([40.0], [None]), Sampled.of([60.0], [None]), by_seed=False, units=10)
+    assert (found.value, found.ci95, found.p_value, judge(found)) == (20.0, None, None, "not tested")
 
 
-def test_paired_runs_must_be_as_many() -> None:
-    one, two = Sampled.of([1.0], [None]), Sampled.of([1.0, 2.0], [None, None])
-    with pytest.raises(ValueError, match="1 and 2 runs"):
-        paired_difference(one, two, by_seed=True)
+RUNS = np.random.default_rng(2).normal(0.5, 0.2, (6, 300))
 
 
-def difference(value: float, p: float, ci: tuple[float, float]) -> Difference:
-    return Difference(50, 50 + value, value, ci, 1.0, p, 2.8)
+@pytest.mark.parametrize(("runs", "scope"), [(1, "runs"), (2, "two seeds"), (3, "methods")])
+def test_whom_a_sentence_speaks_of(runs: int, scope: str) -> None:
+    found = compared(RUNS[:runs], RUNS[3 : 3 + runs] + 0.3, by_seed=True)
+    assert found.scope == scope
+    verdict = judge(found)
+    assert verdict == ("no verdict" if runs == 2 else "higher")
+    said = sentence(found, verdict, Party("vanilla", runs), Party("cutmix", runs), "maxboxacc")
+    assert {
+        1: "this run of cutmix scores higher than this run of vanilla",
+        2: "an interval, no verdict",
+        3: "cutmix scores higher than vanilla",
+    }[runs] in said
+    about = population(found, [Party("vanilla", runs), Party("cutmix", runs)])
+    assert about.endswith("these trainings" if runs == 1 else "new trainings")
 
 
-def test_a_verdict_needs_the_corrected_p_and_the_interval() -> None:
-    judged = judge(
-        {
-            "clear": difference(5, 0.0001, (3, 7)),
-            "worse": difference(-5, 0.001, (-7, -3)),
-            "lucky": difference(2, 0.03, (0.1, 4)),  # 2 * .03 > .05
-            "none": difference(0.1, 0.9, (-2, 2)),
-        }
+def test_sentences_for_controls_maps_and_several_runs() -> None:
+    one = compared(RUNS[:1], RUNS[1:2])
+    control = Party("the centre Gaussian", 1, trained=False)
+    assert "this run of b and the centre Gaussian" in sentence(one, "undecided", control, Party("b", 1), "p")
+    assert "these maps of b score lower than" in sentence(
+        one, "lower", Party("a", 1), Party("b", 1, maps=True), "p"
     )
-    assert [j.verdict for j in judged.values()] == [
-        "higher",
-        "lower",
-        "no detectable difference",
-        "no detectable difference",
-    ]
+    several = compared(RUNS[:1], RUNS[1:4])
+    assert "these 3 runs of b score higher than this run of a" in sentence(
+        several, "higher", Party("a", 1), Party("b", 3), "p"
+    )
+    assert population(one, [control, Party("b", 1)], clusters=True, chosen_elsewhere=True) == (
+        "new images of new classes, new train-fullsup images, these trainings"
+    )
 
 
-@pytest.mark.parametrize(
-    ("verdicts", "said"),
-    [
-        ([], "nothing was tested"),
-        (["higher"], "higher than base under all 1 protocol"),
-        (["higher", "lower"], "sign depends on the protocol"),
-        (["no detectable difference"] * 3, "No detectable difference between new and base under any of 3"),
-        (["lower", "no detectable difference"], "lower than base under 1 of 2"),
-        (["not tested"], "nothing was tested"),
-        (["higher", "not tested"], "higher than base under all 1 protocol. 1 was not tested."),
-        (
-            ["no detectable difference", "not tested", "not tested"],
-            "under any of 1 protocol. 2 were not tested.",
-        ),
-        (
-            ["lower", "no detectable difference", "not tested"],
-            "the other 1 no difference is detectable. 1 was not",
-        ),
-    ],
-)
-def test_headlines(verdicts: list[str], said: str) -> None:
-    judged = {str(i): Judged(v, 0.5) for i, v in enumerate(verdicts)}  # type: ignore[arg-type]
-    assert said in headline("new", "base", judged)
+def test_equivalence_needs_a_margin_and_comes_before_a_difference_that_is_too_small() -> None:
+    rng = np.random.default_rng(4)
+    a = rng.random((1, 3000)) < 0.5
+    b = a.copy()
+    b[0, :12] = True
+    found = compared(a, b)
+    assert judge(found) == "higher"
+    assert judge(found, margin=2.0) == "equivalent"
+    assert judge(found, margin=0.01) == "higher"
+    assert "which is not 0 but smaller than the margin" in sentence(
+        found, "equivalent", Party("a", 1), Party("b", 1), "p", 2.0
+    )
+
+
+def test_a_family_shares_its_level_and_copies_cost_nothing() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.random((1, 400)) < 0.5
+    family = [compared(a, rng.random((1, 400)) < 0.56) for _ in range(6)]
+    apart = adjusted(family)
+    assert all((x.adjusted_p or 0) >= (y.p_value or 0) for x, y in zip(apart, family, strict=True))
+    assert apart[0].alpha < 0.02
+    copies = adjusted([family[0]] * 6)
+    assert copies[0].alpha == pytest.approx(0.05, abs=0.002)
+    assert adjusted(family, "holm")[0].alpha == pytest.approx(0.05 / 6)
+
+
+def top_loc(rng: np.random.Generator, correct: np.ndarray, boxes: np.ndarray, best: np.ndarray) -> TopLoc:
+    return TopLoc(correct, boxes, best, np.ones(len(correct), bool))
+
+
+def test_the_same_maps_have_no_term_but_classification() -> None:
+    """Accuracy 84 against 51 %, correlated with being localised: a split of overall shares gave +4.4 of extent."""
+    rng = np.random.default_rng(0)
+    easy = rng.normal(size=4000)
+    boxes, best = easy + rng.normal(size=4000) > 0.2, easy + rng.normal(size=4000) > 0
+    right = [0.4 * easy + rng.normal(size=4000) + shift > 0 for shift in (1.3, 0.0)]
+    a, b = (top_loc(rng, c, boxes, best) for c in right)
+    terms = terms_of(a, b)
+    assert (terms[:, 1:] == 0).all()
+    assert terms[:, 0].mean() == pytest.approx((right[1] & boxes).mean() - (right[0] & boxes).mean())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31))
+def test_the_terms_add_up_and_change_sign_with_the_order(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = (top_loc(rng, *(rng.random(50) < 0.5 for _ in range(3))) for _ in range(2))
+    there, back = terms_of(a, b), terms_of(b, a)
+    total = (b.correct & b.localized).mean() - (a.correct & a.localized).mean()
+    assert there.sum(1).mean() == pytest.approx(total)
+    assert there == pytest.approx(-back)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31), st.integers(2, 40))
 def test_swapping_the_methods_mirrors_the_difference(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
-    a, b = (sampled(rng.random((1, count)) < 0.5, 100) for _ in range(2))
-    there, back = (paired_difference(x, y, by_seed=False) for x, y in ((a, b), (b, a)))
+    a, b = (rng.random((1, count)) < 0.5 for _ in range(2))
+    there, back = compared(a, b), compared(b, a)
     assert there.value == pytest.approx(-back.value)
     assert there.ci95 is not None
     assert back.ci95 is not None
