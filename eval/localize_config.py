@@ -54,6 +54,9 @@ class LocalizeConfig:
     """What a network predicts beside --score-maps, for Top-1 Loc: a CSV of 'image_id,rank' or of scores by class."""
     map_size: Literal["resize", "refuse"] = "resize"
     """What to do with a map whose size is not the frame's: resize and count it, or refuse."""
+    boxes: Path | None = None
+    """Ready-made boxes instead of maps: COCO results JSON, or a CSV of image_id, x0, y0, x1, y1 and perhaps score and
+    class, in pixels of the images."""
     control: Literal["center_gaussian", "full_image"] | None = None
     """Score only a control that needs no model (and no images)."""
 

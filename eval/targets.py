@@ -17,6 +17,7 @@ from eval.maps.predictions import Predictions
 from eval.maps.stored import INDEX, StoredMaps
 from eval.records.controls import JudgedControl
 from eval.records.judged import Judged, JudgedMaps
+from eval.records.predicted_boxes import JudgedBoxes, read_boxes
 from wsol.cams.cell_centers import cell_centers
 from wsol.cams.registry import CAM_OF_FINAL, layer_maps
 from wsol.class_map import ClassMap, map_classes
@@ -60,13 +61,14 @@ def find_subject(config: LocalizeConfig, world: World) -> Subject:
             ("RUN", config.run),
             ("--checkpoint", config.checkpoint),
             ("--score-maps", config.score_maps),
+            ("--boxes", config.boxes),
             ("--control", config.control),
         )
         if value is not None
     ]
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} exclude each other; name one thing to score")
-    if (config.control or config.score_maps) and _wanted(config) != CAM_OF_FINAL:
+    if (config.control or config.score_maps or config.boxes) and _wanted(config) != CAM_OF_FINAL:
         raise UserError(f"{given[0]} has ready-made maps; --map-method and --map-layer are for networks")
     subject = _subject(config, world)
     if config.limit is None:
@@ -79,6 +81,8 @@ def _subject(config: LocalizeConfig, world: World) -> Subject:
         raise UserError("--predictions stand beside --score-maps; a network predicts by itself")
     if config.control is not None:
         return _control_subject(config)
+    if config.boxes is not None:
+        return _boxes_subject(config)
     if config.score_maps is not None:
         return _files_subject(config)
     if config.checkpoint is not None:
@@ -305,6 +309,18 @@ def _maps_cover(location: Path, split: Split, role: str) -> bool:
             f"'{missing[0]}'), so no threshold is chosen on it\n"
         )
     return not missing
+
+
+def _boxes_subject(config: LocalizeConfig) -> Subject:
+    assert config.boxes is not None
+    manifest = _open(config)
+    return Subject(
+        manifest,
+        JudgedBoxes(manifest, config.boxes, read_boxes(config.boxes, manifest.classes)),
+        config.out or config.boxes.with_name(f"{config.boxes.stem}-eval"),
+        {"boxes": str(config.boxes)},
+        config.boxes.name,
+    )
 
 
 def _control_subject(config: LocalizeConfig) -> Subject:

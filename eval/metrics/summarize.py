@@ -139,7 +139,7 @@ def _why_not(store: Records, protocol: Protocol, chosen: Mapping[str, Chosen]) -
         why = store.index.maps.get("not_computed", {}).get(str(protocol.channel))
         return str(why or f"these records hold no '{protocol.channel}' score maps")
     if protocol.metric != "box_accuracy" and not store.index.masks:
-        return "the dataset has no masks"
+        return str(store.index.maps.get("pixels", "the dataset has no masks"))
     if protocol.threshold == "transferred" and protocol.name not in chosen:
         return (
             "no threshold was chosen on another split (train-fullsup): it has no boxes, or not all of its images have "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +12,7 @@ from eval.measures import MEASURES
 from eval.metrics.results_json import read_results
 from eval.records.threshold_free import FORMULAS, RankedMap, grown_by_tolerance, measure_region, measured
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
+from tests.helpers.oracles import oracle
 
 
 def found(values: np.ndarray, region: np.ndarray) -> dict[str, float]:
@@ -104,7 +104,7 @@ def test_equals_the_definitions() -> None:
 
 def test_equals_quantus() -> None:
     """Its pointing game, relevance mass, relevance rank accuracy and AUC on the same arrays."""
-    quantus: Any = pytest.importorskip("quantus")
+    quantus = oracle("quantus")
     named = {
         "pointing": quantus.PointingGame,
         "energy": quantus.RelevanceMassAccuracy,

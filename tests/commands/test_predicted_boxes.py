@@ -1,0 +1,130 @@
+"""`eval.localize --boxes`: boxes of any method under every protocol that is defined for them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eval.export import main as export
+from eval.localize import main
+from eval.metrics.results_json import read_results
+from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
+from tests.helpers.map_folders import write_maps
+from wsol.manifest import Manifest, Sample, Split, write_manifest
+
+SIDE = 224
+
+
+@pytest.fixture
+def same(tmp_path: Path) -> tuple[Path, list[list[int]]]:
+    """A manifest of 224-pixel images, and a box predicted for each; half of them good."""
+    rng = np.random.default_rng(2)
+    samples, predicted = [], []
+    for i in range(12):
+        x, y, w, h = (int(v) for v in (*rng.integers(5, 90, 2), *rng.integers(30, 120, 2)))
+        samples.append(
+            Sample(f"{i}.png", f"{i}.png", i % 3, (SIDE, SIDE), np.array([[x, y, x + w, y + h]], float))
+        )
+        shift = int(rng.integers(0, 9)) if i % 2 else 60
+        predicted.append([min(x + shift, 200), y, min(x + w + shift, SIDE), min(y + h, SIDE)])
+    write_manifest(Manifest("same", ("a", "b", "c"), {"test": Split.from_samples(samples)}), tmp_path / "m")
+    return tmp_path / "m", predicted
+
+
+def scored(manifest: Path, out: Path, *subject: object) -> dict[str, Any]:
+    arguments = [*subject, "--dataset", manifest, "--bootstrap", 0, "--out", out, "--pictures", 0]
+    assert main([str(a) for a in arguments]) == 0
+    return read_results(out)
+
+
+def test_map_mask_and_box_give_the_same_number(same: tuple[Path, list[list[int]]], tmp_path: Path) -> None:
+    manifest, predicted = same
+    lines = [f"{i}.png,{','.join(map(str, box))}" for i, box in enumerate(predicted)]
+    (tmp_path / "boxes.csv").write_text("\n".join(["image_id,x0,y0,x1,y1", *lines]))
+    maps = np.zeros((len(predicted), SIDE, SIDE))
+    for m, (x0, y0, x1, y1) in zip(maps, predicted):
+        m[y0:y1, x0:x1] = 1
+    split = Split.from_samples([Sample(f"{i}.png", f"{i}.png", 0, (SIDE, SIDE)) for i in range(len(maps))])
+    write_maps(tmp_path / "maps", split, maps)
+    write_maps(tmp_path / "masks", split, maps > 0)
+    boxes = scored(manifest, tmp_path / "a", "--boxes", tmp_path / "boxes.csv")
+    for other in ("maps", "masks"):
+        found = scored(manifest, tmp_path / f"of-{other}", "--score-maps", tmp_path / other)
+        for name in ("maxboxacc", "maxboxacc_v2", "gt_known_fixed"):
+            assert boxes["protocols"][name]["value"] == found["protocols"][name]["value"], (other, name)
+            assert boxes["protocols"][name]["per_iou"] == found["protocols"][name]["per_iou"]
+    assert 0 < boxes["protocols"]["maxboxacc"]["value"] < 100
+    assert boxes["not_computed"]["pxap"] == "boxes say nothing of single pixels"
+    assert "no values to normalise" in boxes["not_computed"]["cam2016"]
+    assert "no class predictions" in boxes["not_computed"]["top1_loc"]
+
+
+def test_what_eval_export_writes_is_scored_alike(tmp_path: Path) -> None:
+    manifest = build_dataset(tmp_path, test=14, fullsup=4)
+    run = evaluated_run(tmp_path / "run", manifest, Planted(), bootstrap=0, protocols=("gt_known_fixed",))
+    file = tmp_path / "out" / "boxes.json"
+    assert export([str(run), "--coco", str(file), "--protocol", "gt_known_fixed"]) == 0
+    found = scored(tmp_path / "manifest", tmp_path / "again", "--boxes", file)
+    stated = read_results(run / "eval")["protocols"]["gt_known_fixed"]["value"]
+    assert found["protocols"]["gt_known_fixed"]["value"] == pytest.approx(stated, abs=100 / 14)
+    assert found["classification"]["top1"]["value"] == 100.0, "the export's classes are the true ones"
+    assert "top1_loc" in found["protocols"]
+
+
+def test_scores_choose_the_box_and_missing_images_stay(
+    same: tuple[Path, list[list[int]]], tmp_path: Path
+) -> None:
+    manifest, _ = same
+    results = [{"file_name": "0.png", "bbox": [0, 0, 3, 3], "score": 0.1}]
+    true = [0, 0, SIDE, SIDE]
+    results.append({"file_name": "0.png", "bbox": true, "score": 0.9})
+    results.append({"file_name": "elsewhere.png", "bbox": true, "score": 0.9})
+    (tmp_path / "boxes.json").write_text(json.dumps(results))
+    found = scored(manifest, tmp_path / "out", "--boxes", tmp_path / "boxes.json")
+    assert (found["counts"]["missing_map"], found["counts"]["surplus_map"]) == (11, 1)
+    assert found["protocols"]["maxboxacc"]["num_scored"] == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.csv", "image_id,x0,y0,x1\n", "column 'y1' is missing"),
+        ("a.csv", "image_id,x0,y0,x1,y1\n0.png,5,5,1,9\n", "a.csv:2: [5.0, 5.0, 1.0, 9.0] is not a box"),
+        ("a.csv", "image_id,x0,y0,x1,y1\n0.png,nan,5,1,9\n", "is not a box"),
+        ("a.csv", "image_id,x0,y0,x1,y1\n0.png,x,5,1,9\n", "expected numbers"),
+        ("a.csv", "image_id,x0,y0,x1,y1,class\n0.png,0,0,1,9,zebra\n", "class 'zebra' is none of"),
+        (
+            "a.csv",
+            "image_id,x0,y0,x1,y1\nother.png,0,0,1,9\n",
+            "expected image ids such as '0.png', found such as",
+        ),
+        ("a.json", "{}", "expected a list of COCO results"),
+        ("a.json", '[{"image_id": 7, "bbox": [0, 0, 1, 1]}]', "a number names no image here"),
+        ("a.json", '[{"image_id": "0.png", "bbox": [0, 0, 1]}]', "result 1: expected a mapping with bbox"),
+    ],
+)
+def test_what_is_no_box_is_named(
+    name: str,
+    text: str,
+    words: str,
+    same: tuple[Path, list[list[int]]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / name).write_text(text)
+    arguments = [
+        "--boxes",
+        tmp_path / name,
+        "--dataset",
+        same[0],
+        "--out",
+        tmp_path / "out",
+        "--bootstrap",
+        0,
+    ]
+    assert main([str(a) for a in arguments]) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
