@@ -17,7 +17,7 @@ import torch
 from wsol.errors import UserError
 from wsol.files.arrays import DAMAGE, NpzArrays, read_array, require_size
 from wsol.files.regular import file_stamp, open_regular, read_bytes
-from wsol.images import open_root
+from wsol.images import image_size_wh, open_root
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -71,6 +71,11 @@ def _npy(data: bytes) -> npt.NDArray[Any]:
 
 def _png(data: bytes) -> npt.NDArray[Any]:
     """A grey picture; one with three equal channels counts as grey."""
+    try:
+        width, height = image_size_wh(data, "map")  # of a format that is decoded here, by its header
+    except UserError as error:
+        raise ValueError("not a picture") from error
+    require_size((height, width, 4), 2)
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None:
         raise ValueError("not a picture")
@@ -89,6 +94,9 @@ def _pt(data: bytes) -> npt.NDArray[Any]:
 
 
 def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    require_size(
+        tuple(tensor.shape), max(4, tensor.element_size())
+    )  # an expanded tensor announces more than it holds
     return tensor.detach().to(torch.float32 if tensor.is_floating_point() else tensor.dtype).numpy()
 
 
