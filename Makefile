@@ -39,7 +39,7 @@ demo: $(STAMP)
 	@$(PY) -m eval.compare $(DEMO)/vanilla $(DEMO)/cutmix --out $(DEMO)/comparison
 	@$(PY) -m eval.overview $(DEMO)/vanilla $(DEMO)/cutmix
 	@echo "pictures: $(DEMO)/vanilla/eval/pictures/test.png, $(DEMO)/cutmix/eval/pictures/test.png"
-	@echo "open $(DEMO)/comparison/compare.html"
+	@echo "open $(DEMO)/comparison/compare.html; then look at a photograph of yours: $(PY) -m eval.show photo.jpg"
 
 $(DEMO)/%/eval/results.json: | $(STAMP)
 	@mkdir -p $(DEMO)
