@@ -46,7 +46,7 @@ def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any], *, narr
     table = table_of(
         f"{entry['other']} against {entry['baseline']} on {content['dataset']}, {content['split']}: "
         f"{content['num_images']} images, percent",
-        "protocol",
+        f"protocol\n  {entry['baseline']}, {entry['other']}" if narrow else "protocol",
         [
             *((entry["baseline"], entry["other"]) if not narrow else ()),
             "difference",
@@ -54,12 +54,13 @@ def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any], *, narr
             "p",
             *(("could show",) if not narrow else ()),
         ],
-        lines=narrow,
     )
     table.add_column("verdict", no_wrap=True)
     for name, p in by_role(entry["protocols"]):
         rule = p["definition"]["threshold"]
         label = name + (" (oracle)" if rule == "oracle" else "") + (" *" if p["role"] == "primary" else "")
+        if narrow:
+            label += f"\n  {p['baseline']:.2f}, {p['other']:.2f}"
         difference, ci = signed(p["difference"]), interval(p["ci95"])
         cells = (
             [f"{difference}\n{ci}", probability(p["adjusted_p"])]

@@ -28,7 +28,7 @@ from eval.comparison.terminal import (
 )
 from eval.records.store import RecordStore
 from eval.report import charts
-from eval.report.first_screen import first_screen
+from eval.report.first_screen import first_screen, sentences
 from eval.report.gallery import Gallery, build_gallery
 from eval.report.numbers import interval, published_text, signed
 from eval.report.parts_of_page import (
@@ -87,7 +87,8 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
     page = {
         "title": f"{' and '.join(e['name'] for e in entries)}: localization on {content['dataset']}",
         "kicker": f"Localization compared, {content['dataset']}, {content['split']}, {content['num_images']:,} images",
-        "headlines": [e["headline"] for e in entries],
+        "headlines": [sentences(e["headline"])[0] for e in entries],
+        "said": [" ".join(sentences(e["headline"])[1:]) for e in entries],
         "first": first_screen(entries[0], shown[0]) if not several else None,
         "about": _about(content),
         "answers": [line for e in entries for line in answer_lines(e)],

@@ -3,6 +3,7 @@ explains the difference."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,3 +89,12 @@ def joined(parts: Sequence[str]) -> str:
     ('a', 'a, b and c')
     """
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text; a decimal point ends none.
+
+    >>> sentences("Up by 2.2 points, to +5.2. By another one, down.")
+    ['Up by 2.2 points, to +5.2.', 'By another one, down.']
+    """
+    return re.split(r"(?<=\.) (?=[A-Z])", text)
