@@ -277,7 +277,9 @@ def open_manifest(
             name, root = trained.manifest_folder, root or trained.data_root
         if name is None:
             return Unavailable("the results do not say which dataset they were scored on; give --dataset")
-        manifest = open_dataset(name, data_root=root, roles=[run.split])
+        chosen_on = run.results.get("threshold_split")
+        roles = [run.split, *([str(chosen_on)] if chosen_on else [])]
+        manifest = open_dataset(name, data_root=root, roles=roles)
         manifest = _scored_part(manifest, provenance, run.name)
         split = manifest.split(run.split)
     except UserError as error:

@@ -77,7 +77,9 @@ def finished(runs: list[Path], root: Path) -> Path:
 
 def test_every_output_is_written(finished: Path) -> None:
     names = {p.relative_to(finished).as_posix() for p in finished.rglob("*") if p.is_file()}
-    figures = {f"figures/{n}.{s}" for n in ("differences", "curves") for s in ("png", "pdf")}
+    figures = {
+        f"figures/{n}.{s}" for n in ("differences", "curves", "curve-difference") for s in ("png", "pdf")
+    }
     assert names == {"compare.json", "compare.csv", "compare.tex", "compare.html", *figures}
 
 
@@ -130,6 +132,9 @@ def test_vanilla_is_the_baseline_and_seeds_are_paired(finished: Path) -> None:
         assert "new trainings" in p["population"]
     assert any("Two training seeds" in c for c in entry["caveats"])
     assert "no verdict" in entry["headline"]
+    gaussian = [c for c in entry["controls"] if c["control"] == "center_gaussian"]
+    assert [c["method"] for c in gaussian] == ["cutmix", "vanilla"]
+    assert set(gaussian[0]["protocols"]) == {"maxboxacc", "maxboxacc_transferred", "gt_known_fixed"}
 
 
 def test_values_are_the_means_of_the_runs_results(finished: Path, runs: list[Path]) -> None:
