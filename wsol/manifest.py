@@ -76,9 +76,10 @@ class Manifest:
         for kind, names in (("dataset", (self.dataset,)), ("class", self.classes), ("part", self.part_names)):
             odd = next((n for n in names if not n.isprintable()), None)
             if odd is not None:
+                place = f" of '{self.root}'" if self.root else ""
                 raise UserError(
-                    f"{kind} name {odd!r:.60} holds a control character or a line break, which a terminal would obey; "
-                    "rename it"
+                    f"{kind} name {odd!r:.60}{place} holds a control character or a line break, which a terminal would "
+                    "obey; rename it"
                 )
         for role, split in self.splits.items():
             if role not in SPLIT_ROLES:
