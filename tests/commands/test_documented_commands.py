@@ -16,6 +16,7 @@ from eval.localize_config import LocalizeConfig
 from eval.overview import OverviewConfig
 from eval.report.__main__ import ReportConfig
 from eval.show_config import ShowConfig
+from eval.study.__main__ import StudyConfig
 from wsol.command_line import parse
 from wsol.prepare import parse as parse_prepare
 from wsol.training.config import parse_config
@@ -29,6 +30,7 @@ CONFIGS = {
     "eval.report": ReportConfig,
     "eval.export": ExportConfig,
     "eval.show": ShowConfig,
+    "eval.study": StudyConfig,
 }
 _MODULE = r"(eval\.\w+|wsol\.\w+|train_cutmix\.py|benchmarks\.\w+)"
 _LAUNCHER = r"(?:python (?:-m )?|(?:srun )?torchrun (?:--standalone |--[\w-]+ \S+ )*(?:-m )?)"

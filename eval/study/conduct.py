@@ -1,0 +1,96 @@
+"""Conduct a study: datasets, runs, a comparison for each dataset and network, the pooled verdict, the page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from eval.study.design import read_design
+from eval.study.jobs import jobs_of
+from eval.study.plan import print_plan
+from eval.study.results import write_results
+from eval.study.run import prepare_datasets, run_jobs
+from wsol.errors import UserError
+from wsol.files.atomic_write import write_durably
+
+DESIGN = "design.yaml"
+
+
+def conduct(
+    file: Path,
+    out: Path | None,
+    *,
+    plan: bool,
+    workers: int,
+    cluster: str,
+    slurm: Sequence[str],
+    only: Sequence[str],
+) -> None:
+    """Bring a study to its end, or say what that would take.
+
+    The design is copied into the folder first; a folder that holds another design is refused, because the question was
+    to be stated before the results. Raises `UserError` where a run fails, after all others were run.
+    """
+    if workers < 1:
+        raise UserError(f"--workers must be at least 1, got {workers}")
+    design = read_design(file)
+    unknown = sorted(set(only) - set(design.datasets))
+    if unknown:
+        raise UserError(
+            f"--only: the study has no dataset '{unknown[0]}'; it has {', '.join(design.datasets)}"
+        )
+    out = out or Path("runs") / f"study-{design.name}"
+    _keep_design(file, out)
+    prepare_datasets(design, out)
+    jobs = [j for j in jobs_of(design, out) if not only or j.dataset in only]
+    console = Console(stderr=True)
+    if plan:
+        print_plan(design, jobs, out, workers=workers)
+        return
+    failed = run_jobs(
+        jobs,
+        out,
+        workers=workers,
+        cluster=cluster,
+        slurm=_parameters(slurm),
+        report=lambda text: console.print(text, highlight=False),
+    )
+    if failed:
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise UserError(
+            f"{len(failed)} of {len(jobs)} runs failed: {failed[0]}{more}; the same command tries again"
+        )
+    unfinished = [j.name for j in jobs if j.state() != "scored"]
+    if unfinished:
+        raise UserError(
+            f"{len(unfinished)} runs are still running elsewhere, such as {unfinished[0]}; call again"
+        )
+    page = write_results(design, jobs, out)
+    sys.stdout.write(f"study: {page}\n")
+
+
+def _keep_design(file: Path, out: Path) -> None:
+    """Copy the design into the study's folder; `UserError` where that holds another one."""
+    text = file.read_text(encoding="utf-8")
+    kept = out / DESIGN
+    if kept.is_file() and kept.read_text(encoding="utf-8") != text:
+        raise UserError(
+            f"'{kept}' is the design that '{out}' was begun with, and '{file}' differs from it; give the changed "
+            "design a folder of its own with --out (runs of equal recipe can be moved there)"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    if not kept.is_file():
+        write_durably(kept, text)
+
+
+def _parameters(given: Sequence[str]) -> dict[str, int | str]:
+    found: dict[str, int | str] = {}
+    for entry in given:
+        name, equals, value = entry.partition("=")
+        if not equals:
+            raise UserError(f"--slurm: expected NAME=VALUE, got '{entry}'")
+        found[name] = int(value) if value.isdigit() else value
+    return found

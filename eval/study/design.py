@@ -1,0 +1,149 @@
+"""The design of a study, read from YAML: what is trained on what, how often, and what is asked beforehand.
+
+    name: parts-cue
+    question: Does CutMix localize better where a second cue exists?
+    primary: maxboxacc_v2_transferred     # the one outcome that decides
+    margin: 2                             # points; a difference below it does not matter
+    datasets:
+      strong-cue: {prepare: [parts, --body-cue, "1.0"]}     # made by wsol.prepare where it is absent
+      cub10: {manifest: data_manifests/cub10}               # or a manifest that is there
+    networks:
+      small: {arch: resnet_small, size: 64}                 # training settings that make the network
+    methods:
+      vanilla: {}
+      cutmix: {cutmix_prob: 0.5}
+    seeds: 8                              # or a list; a method may have its own under `seeds_of`
+    train: {epochs: 16, lr: 0.05}         # training settings that all runs share
+
+The first method is the baseline. Every training setting is one of `train_cutmix.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pydantic
+
+from eval.protocols import protocol_named
+from wsol.errors import UserError
+from wsol.files.strict_yaml import load_yaml
+from wsol.training.config import TrainConfig, check_settings
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_SET_BY_THE_STUDY = frozenset({"dataset", "seed", "out", "resume", "config"})
+
+
+@dataclass(frozen=True)
+class StudyDataset:
+    """A prepared manifest, or the arguments with which `wsol.prepare` makes it."""
+
+    __pydantic_config__: ClassVar = pydantic.ConfigDict(extra="forbid")
+    manifest: Path | None = None
+    prepare: tuple[str, ...] = ()
+    train: Mapping[str, Any] = field(default_factory=dict)
+    """Training settings for this dataset alone."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """A study as it was stated before its results; validated on construction."""
+
+    __pydantic_config__: ClassVar = pydantic.ConfigDict(extra="forbid")
+    name: str
+    question: str
+    primary: str
+    margin: float
+    datasets: Mapping[str, StudyDataset]
+    networks: Mapping[str, Mapping[str, Any]]
+    methods: Mapping[str, Mapping[str, Any]]
+    seeds: int | tuple[int, ...]
+    train: Mapping[str, Any] = field(default_factory=dict)
+    seeds_of: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
+    networks_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Methods that are trained on some of the networks only."""
+    protocols: tuple[str, ...] = ()
+    """Secondary outcomes (default: every published protocol)."""
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        for kind, names in (
+            ("study", [self.name]),
+            ("dataset", self.datasets),
+            ("network", self.networks),
+            ("method", self.methods),
+        ):
+            for name in names:
+                if not _NAME.match(name):
+                    raise UserError(
+                        f"{kind} '{name}': use letters, digits, '.', '_' and '-', as it names a folder"
+                    )
+        if not self.datasets or not self.networks or len(self.methods) < 2:
+            raise UserError("a study needs a dataset, a network, and two methods")
+        protocol_named(self.primary)
+        if not self.margin > 0:
+            raise UserError(f"margin: expected points above 0, got {self.margin:g}")
+        for name, dataset in self.datasets.items():
+            if (dataset.manifest is None) == (not dataset.prepare):
+                raise UserError(f"dataset '{name}': give either `manifest` or `prepare`")
+        for kind, unknown in (
+            ("seeds_of", set(self.seeds_of) - set(self.methods)),
+            ("networks_of", set(self.networks_of) - set(self.methods)),
+            ("networks_of", {n for some in self.networks_of.values() for n in some} - set(self.networks)),
+        ):
+            if unknown:
+                raise UserError(f"{kind} names '{sorted(unknown)[0]}', which the study does not have")
+        for method in self.methods:
+            if not self.seeds_for(method):
+                raise UserError(f"method '{method}' has no seed")
+        for cell in product(self.datasets, self.networks, self.methods):
+            self.training(*cell, seed=0)
+
+    @property
+    def baseline(self) -> str:
+        """The method that the others are compared with: the first."""
+        return next(iter(self.methods))
+
+    def seeds_for(self, method: str) -> tuple[int, ...]:
+        """The seeds of a method's runs."""
+        seeds = self.seeds_of.get(method, self.seeds)
+        return tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+
+    def training(self, dataset: str, network: str, method: str, seed: int) -> TrainConfig:
+        """The training config of one run, but for its dataset's and its own folder."""
+        settings: dict[str, Any] = {}
+        for place, part in (
+            ("train", self.train),
+            (f"datasets.{dataset}.train", self.datasets[dataset].train),
+            (f"networks.{network}", self.networks[network]),
+            (f"methods.{method}", self.methods[method]),
+        ):
+            taken = sorted(_SET_BY_THE_STUDY & set(part))
+            if taken:
+                raise UserError(f"{place}: '{taken[0]}' is set by the study itself")
+            settings |= check_settings(part, place)
+        return TrainConfig(**{"method": method, **settings, "seed": seed})
+
+
+def read_design(file: Path) -> Design:
+    """A study's YAML file; a defect is a `UserError` with the place and what was expected."""
+    try:
+        content = load_yaml(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"study '{file}' cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{file}: expected a mapping with name, question, primary, margin, datasets, networks, methods"
+        )
+    try:
+        return pydantic.TypeAdapter(Design).validate_python(content)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{file}: {place}: {first['msg']}") from error
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error

@@ -1,0 +1,95 @@
+"""What a study would take, from measured speed, and what difference it could detect, from measured spread."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from eval.study.design import Design
+from eval.study.jobs import Job
+from eval.study.run import must_run
+from wsol.runs.record import LOG
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one run of a (dataset, network): an epoch of training, and everything else with evaluation."""
+
+    epoch: float
+    rest: float
+    measured: str
+
+
+def seconds_per_epoch(folder: Path) -> float | None:
+    """The median over a run's logged epochs; None where it has none."""
+    file = folder / LOG
+    if not file.is_file():
+        return None
+    found = sorted(
+        json.loads(line)["seconds"] for line in file.read_text(encoding="utf-8").splitlines() if line
+    )
+    return found[len(found) // 2] if found else None
+
+
+def cost_of(job: Job, out: Path) -> Cost:
+    """Measure a (dataset, network): from a finished run, else from a pilot of one epoch and its evaluation.
+
+    The pilot is kept in `out`/pilot and measured once.
+    """
+    pilot = replace(
+        job,
+        folder=out / "pilot" / job.dataset / job.network / job.method,
+        config=replace(job.config, epochs=1, warmup_epochs=0, decay_every=1),
+    )
+    timing = pilot.folder.with_name(f"{job.method}.seconds")
+    if not timing.is_file():
+        pilot.write_config()
+        began = time.monotonic()
+        for command in pilot.commands():
+            must_run(command, f"the pilot of {job.dataset}/{job.network}")
+        timing.write_text(f"{time.monotonic() - began:.2f}\n", encoding="utf-8")
+    epoch = seconds_per_epoch(job.folder)
+    measured = "this run" if epoch is not None else "a pilot of one epoch"
+    in_pilot = seconds_per_epoch(pilot.folder) or 0.0
+    return Cost(
+        epoch if epoch is not None else in_pilot, max(0.0, float(timing.read_text()) - in_pilot), measured
+    )
+
+
+def print_plan(design: Design, jobs: Sequence[Job], out: Path, *, workers: int) -> None:
+    """A table of runs, state and time for each dataset and network, and the sum over `workers`."""
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    table = Table(title=f"{design.name}: {len(jobs)} runs", box=box.SIMPLE, title_justify="left")
+    for column in ("dataset", "network", "runs", "to do", "seconds an epoch", "minutes a run", "hours left"):
+        table.add_column(column, justify="left" if column in ("dataset", "network") else "right")
+    left = 0.0
+    cells = dict.fromkeys((j.dataset, j.network) for j in jobs)
+    for dataset, network in cells:
+        mine = [j for j in jobs if (j.dataset, j.network) == (dataset, network)]
+        todo = [j for j in mine if j.state() != "scored"]
+        cost = cost_of(mine[0], out)
+        hours = sum(j.config.epochs * cost.epoch + cost.rest for j in todo) / 3600
+        left += hours
+        minutes = (mine[0].config.epochs * cost.epoch + cost.rest) / 60
+        table.add_row(
+            dataset,
+            network,
+            str(len(mine)),
+            str(len(todo)),
+            f"{cost.epoch:.1f}",
+            f"{minutes:.1f}",
+            f"{hours:.2f}",
+        )
+    console.print(table)
+    console.print(
+        f"left: {left:.1f} hours of work, {left / workers:.1f} hours with {workers} at a time (measured one at a time; "
+        "jobs that share memory or a disk slow each other down)"
+    )

@@ -1,0 +1,187 @@
+"""The results of a study: a comparison for each dataset and network, pooled outcomes, study.json and study.html."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+
+from eval.analysis.evaluated import Evaluated
+from eval.analysis.paired_statistics import Difference, paired_difference
+from eval.compare_config import CompareConfig
+from eval.comparison.run_pairs import Pairing
+from eval.comparison.sides import difference_of, party_of, sampled
+from eval.comparison.terminal import interval, signed
+from eval.comparison.verdicts import judge, population, sentence
+from eval.comparison.write_comparison import compare
+from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, resampled_means
+from eval.metrics.outcomes import Summary
+from eval.metrics.results_json import RESULTS
+from eval.statistics.components import Sampled
+from eval.study.design import Design
+from eval.study.jobs import Job
+from eval.study.pooled import Cell, pool
+from wsol.files.atomic_write import write_durably
+from wsol.machine.provenance import command_line, git_state, software_versions
+
+SCHEMA = 1
+STUDY = "study.json"
+PAGE = "study.html"
+COMPARISONS = "comparisons"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One outcome of one method against the baseline: every cell's difference, and the pooled one."""
+
+    name: str
+    method: str
+    cells: tuple[Cell, ...]
+    pooled: Difference
+
+
+def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
+    """Compare, pool, and write `out`/study.json and the page; returns the page's path.
+
+    Nothing is done where the page is newer than every run's results.
+    """
+    page = out / PAGE
+    newest = max((j.folder / "eval" / RESULTS).stat().st_mtime_ns for j in jobs)
+    if page.is_file() and page.stat().st_mtime_ns > newest:
+        return page
+    outcomes: dict[tuple[str, str], list[Cell]] = {}
+    sides: dict[str, Pairing] = {}
+    for dataset, network in dict.fromkeys((j.dataset, j.network) for j in jobs):
+        runs = [f"{j.method}={j.folder}" for j in jobs if (j.dataset, j.network) == (dataset, network)]
+        config = CompareConfig(
+            tuple(runs),
+            primary=design.primary,
+            margin=design.margin,
+            baseline=design.baseline,
+            out=out / COMPARISONS / f"{dataset}-{network}",
+            pictures=24,
+        )
+        _, comparison = compare(config)
+        for pairing in comparison.pairings:
+            sides.setdefault(pairing.other_method, pairing)
+            found = _protocol_differences(pairing, comparison.summaries) | _energy_differences(pairing)
+            for name, difference in found.items():
+                cell = Cell(dataset, network, difference)
+                outcomes.setdefault((name, pairing.other_method), []).append(cell)
+    pooled = [Outcome(n, m, tuple(cells), pool(cells)) for (n, m), cells in outcomes.items()]
+    content = _content(design, jobs, pooled, sides)
+    write_durably(out / STUDY, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    write_durably(page, _page(content))
+    return page
+
+
+def _protocol_differences(
+    pairing: Pairing, summaries: dict[str, dict[str, Summary]]
+) -> dict[str, Difference]:
+    """The difference under every protocol that each run has."""
+    a, b = ([summaries[str(r.folder)] for r in runs] for runs in (pairing.baseline, pairing.other))
+    names = [n for n in a[0] if all(n in found for found in (*a, *b))]
+    return {
+        n: difference_of(
+            sampled([s[n] for s in a]),
+            sampled([s[n] for s in b]),
+            a[0][n],
+            pairing.by_seed,
+            DEFAULT_BOOTSTRAP,
+        )
+        for n in names
+    }
+
+
+def _energy_differences(pairing: Pairing) -> dict[str, Difference]:
+    """The difference of the map's positive energy on the object and on each part, where masks were recorded: outcomes
+    without a threshold."""
+    index = pairing.baseline[0].store.index
+    a, b = _energy(pairing.baseline), _energy(pairing.other)
+    if a is None or b is None:
+        return {}
+    units = DEFAULT_BOOTSTRAP.units(index.num_images)
+    found = {}
+    for column, name in enumerate(["object", *index.part_names][: a.shape[2]]):
+        sides = [Sampled.of(s[:, 0, column].tolist(), list(s[:, 1:, column])) for s in (a, b)]
+        found[f"energy on {name}"] = paired_difference(*sides, by_seed=pairing.by_seed, units=units)
+    return found
+
+
+def _energy(runs: Sequence[Evaluated]) -> npt.NDArray[np.float64] | None:
+    """Mean shares in percent, [R, 1 + B, 1 + P]: whole set and resamples, object and parts; None where not recorded."""
+    means = []
+    for run in runs:
+        blocks = []
+        for block in run.store.blocks():
+            whole, parts = block.measure("energy_object"), block.measure("energy_parts")
+            if whole is None:
+                return None
+            values = whole[:, None] if parts is None else np.concatenate([whole[:, None], parts], axis=1)
+            blocks.append((values, np.isfinite(values)))
+        means.append(resampled_means(blocks, [len(v) for v, _ in blocks], DEFAULT_BOOTSTRAP))
+    return np.stack(means)
+
+
+def _content(
+    design: Design, jobs: Sequence[Job], outcomes: Sequence[Outcome], sides: dict[str, Pairing]
+) -> dict[str, Any]:
+    entries = []
+    for outcome in sorted(outcomes, key=lambda o: (o.name != design.primary, o.name, o.method)):
+        primary = outcome.name == design.primary
+        margin = design.margin if primary else None
+        parties = [party_of(sides[outcome.method].baseline), party_of(sides[outcome.method].other)]
+        verdict = judge(outcome.pooled, margin)
+        entries.append(
+            {
+                "outcome": outcome.name,
+                "role": "primary" if primary else "secondary",
+                "method": outcome.method,
+                "baseline_method": design.baseline,
+                "verdict": verdict,
+                "sentence": sentence(outcome.pooled, verdict, parties[0], parties[1], outcome.name, margin),
+                "population": population(outcome.pooled, parties) + ", these datasets and networks",
+                **outcome.pooled.as_json(),
+                "cells": [
+                    {
+                        "dataset": c.dataset,
+                        "network": c.network,
+                        "verdict": judge(c.difference, margin),
+                        **c.difference.as_json(),
+                    }
+                    for c in outcome.cells
+                ],
+            }
+        )
+    return {
+        "schema": SCHEMA,
+        "name": design.name,
+        "question": design.question.strip(),
+        "notes": design.notes.strip(),
+        "primary": design.primary,
+        "margin": design.margin,
+        "runs": {
+            f"{d}/{n}/{m}": sorted(j.seed for j in jobs if (j.dataset, j.network, j.method) == (d, n, m))
+            for d, n, m in dict.fromkeys((j.dataset, j.network, j.method) for j in jobs)
+        },
+        "outcomes": entries,
+        "provenance": {"command": command_line(), "versions": software_versions(), "git": git_state()},
+    }
+
+
+def _page(content: dict[str, Any]) -> str:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(signed=signed, interval=interval)
+    template = resources.files("eval.study").joinpath("study.html.j2").read_text(encoding="utf-8")
+    style = resources.files("eval.report").joinpath("page.css").read_text(encoding="utf-8")
+    return environment.from_string(template).render(**content, style=Markup(style), comparisons=COMPARISONS)

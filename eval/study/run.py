@@ -1,0 +1,133 @@
+"""Bring every run of a study to its end, several at a time, on this machine or on a Slurm cluster."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from eval.study.design import Design
+from eval.study.jobs import Job
+from wsol.errors import UserError
+
+_POLL_SECONDS = 1.0
+
+
+def prepare_datasets(design: Design, out: Path) -> None:
+    """Make the manifests that the design describes and that are not there yet. `UserError` where that fails."""
+    for name, dataset in design.datasets.items():
+        folder = dataset.manifest or out / "data_manifests" / name
+        if (folder / "manifest.yaml").is_file():
+            continue
+        if not dataset.prepare:
+            raise UserError(
+                f"dataset '{name}': no manifest at '{folder}'; prepare it with python -m wsol.prepare"
+            )
+        must_run(
+            [sys.executable, "-m", "wsol.prepare", *dataset.prepare, "--out", str(folder)],
+            f"preparing dataset '{name}'",
+        )
+
+
+def run_job(commands: Sequence[Sequence[str]], log: str) -> None:
+    """Run a job's commands one after the other; their output goes to the file `log`.
+
+    A top-level function of plain values, so that a job engine can send it to another process or host. Raises
+    RuntimeError with the command and the log's last line where a command fails.
+    """
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    with Path(log).open("ab") as stream:
+        for command in commands:
+            done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False)
+            if done.returncode:
+                stream.flush()
+                lines = Path(log).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+                last = lines[-1] if lines else "no output"
+                raise RuntimeError(
+                    f"{' '.join(command)} ended with exit code {done.returncode}: {last} (log: {log})"
+                )
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    out: Path,
+    *,
+    workers: int,
+    cluster: str,
+    slurm: dict[str, Any] | None = None,
+    report: Callable[[str], None],
+) -> list[str]:
+    """Run what is missing, at most `workers` jobs at a time. Returns one line for each job that failed.
+
+    `cluster`: "local" runs processes on this machine, "slurm" submits jobs (both through submitit, which must be
+    installed for more than one worker); `slurm` holds submitit's further parameters. A failed job does not stop the
+    others. Killed runs are continued by the next call.
+    """
+    todo = [(job, job.commands()) for job in jobs]
+    todo = [(job, commands) for job, commands in todo if commands and job.state() != "running"]
+    for job, _ in todo:
+        job.write_config()
+    if cluster == "local" and workers == 1:
+        return _one_by_one(todo, out, report)
+    try:
+        import submitit  # optional: the extra `study`
+    except ImportError as error:
+        raise UserError(
+            "several workers and Slurm need the package submitit: pip install 'wsol-eval[study]', or use --workers 1"
+        ) from error
+    executor = submitit.AutoExecutor(folder=str(out / "jobs"), cluster=cluster)
+    executor.update_parameters(timeout_min=60 * 24, **(slurm or {}))
+    waiting = list(todo)
+    active: list[tuple[Job, Any]] = []
+    failed: list[str] = []
+    while waiting or active:
+        while waiting and len(active) < workers:
+            job, commands = waiting.pop(0)
+            report(f"started {job.name}")
+            active.append((job, executor.submit(run_job, commands, str(_log(job)))))
+        for job, submitted in [entry for entry in active if entry[1].done()]:
+            active.remove((job, submitted))
+            trouble = submitted.exception()
+            if trouble is not None:
+                failed.append(_failure(job, trouble, report))
+            else:
+                report(f"finished {job.name} ({len(waiting)} waiting, {len(active)} running)")
+        if active:
+            time.sleep(_POLL_SECONDS)
+    return failed
+
+
+def _one_by_one(
+    todo: Sequence[tuple[Job, list[list[str]]]], out: Path, report: Callable[[str], None]
+) -> list[str]:
+    failed = []
+    for number, (job, commands) in enumerate(todo, 1):
+        report(f"{number}/{len(todo)} {job.name}")
+        try:
+            run_job(commands, str(_log(job)))
+        except RuntimeError as error:
+            failed.append(_failure(job, error, report))
+    return failed
+
+
+def _failure(job: Job, error: BaseException, report: Callable[[str], None]) -> str:
+    line = f"{job.name}: {str(error).strip().splitlines()[-1]}"
+    report(f"failed {line}")
+    return line
+
+
+def _log(job: Job) -> Path:
+    return job.folder.with_name(f"{job.folder.name}.log")
+
+
+def must_run(command: Sequence[str], what: str) -> None:
+    """Run a command quietly; `UserError` with its last line of output where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise UserError(
+            f"{what} failed: {lines[-1] if lines else 'no output'} (command: {' '.join(command)})"
+        )

@@ -1,0 +1,71 @@
+"""A study's design: what is read, and what is refused with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from eval.study.design import read_design
+from eval.study.jobs import jobs_of
+from wsol.errors import UserError
+
+STUDIES = sorted((Path(__file__).resolve().parents[2] / "studies").glob("*.yaml"))
+PLAIN = {
+    "name": "tiny",
+    "question": "?",
+    "primary": "maxboxacc_v2_transferred",
+    "margin": 2,
+    "datasets": {"a": {"manifest": "a"}, "b": {"prepare": ["parts"]}},
+    "networks": {"n": {"arch": "resnet_small"}, "m": {"arch": "resnet18"}},
+    "methods": {"vanilla": {}, "cutmix": {"cutmix_prob": 0.5}},
+    "seeds": 2,
+}
+
+
+def written(folder: Path, **changes: object) -> Path:
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump({**PLAIN, **changes}, sort_keys=False))
+    return file
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda f: f.stem)
+def test_the_studies_of_this_repository_are_readable(file: Path) -> None:
+    assert read_design(file).name == file.stem
+
+
+def test_seeds_are_outermost_so_that_a_study_cut_short_holds_whole_comparisons(tmp_path: Path) -> None:
+    names = [j.name for j in jobs_of(read_design(written(tmp_path)), tmp_path)]
+    assert len(names) == 2 * 2 * 2 * 2
+    assert all(name.endswith("-0") for name in names[:8])
+    assert names[0] == "a/n/vanilla-0"
+    assert names[1] == "a/n/cutmix-0"
+
+
+def test_seeds_and_networks_of_some_methods(tmp_path: Path) -> None:
+    file = written(tmp_path, seeds_of={"cutmix": 1}, networks_of={"cutmix": ["n"]})
+    names = [j.name for j in jobs_of(read_design(file), tmp_path) if j.method == "cutmix"]
+    assert names == ["a/n/cutmix-0", "b/n/cutmix-0"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"methods": {"vanilla": {}}}, "two methods"),
+        ({"margin": 0}, "above 0"),
+        ({"primary": "maxboxac"}, "did you mean 'maxboxacc'"),
+        ({"datasets": {"a": {}}}, "either `manifest` or `prepare`"),
+        ({"datasets": {"../a": {"manifest": "a"}}}, "names a folder"),
+        ({"methods": {"vanilla": {}, "cutmix": {"cutmix_probe": 1}}}, "did you mean 'cutmix_prob'"),
+        ({"train": {"seed": 3}}, "'seed' is set by the study"),
+        ({"seeds_of": {"mixup": 3}}, "'mixup', which the study does not have"),
+        ({"seeds": []}, "has no seed"),
+        ({"colour": "red"}, "colour"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_refused_with_the_place(changes: dict[str, object], said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"study\.yaml") as error:
+        read_design(written(tmp_path, **changes))
+    assert said in str(error.value)

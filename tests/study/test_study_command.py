@@ -1,0 +1,85 @@
+"""`python -m eval.study` from nothing to a page: killed, continued, called again, and with a run lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from eval.study.__main__ import main
+from tests.helpers.oracles import oracle
+from tests.helpers.tiny_dataset import make_tiny_dataset
+
+
+def design(folder: Path) -> Path:
+    content = {
+        "name": "tiny",
+        "question": "Does the command work?",
+        "primary": "maxboxacc_v2_transferred",
+        "margin": 50,
+        "datasets": {"colours": {"manifest": str(make_tiny_dataset(folder / "data"))}},
+        "networks": {"small": {"arch": "resnet_small", "size": 32}},
+        "methods": {"vanilla": {}, "cutmix": {"cutmix_prob": 0.5}},
+        "seeds": 1,
+        "train": {
+            "epochs": 2,
+            "batch_size": 8,
+            "lr": 0.01,
+            "device": "cpu",
+            "precision": "fp32",
+            "workers": 0,
+        },
+    }
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    return file
+
+
+def numbers(out: Path) -> object:
+    return json.loads((out / "study.json").read_text())["outcomes"]
+
+
+def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    oracle("submitit")
+    file, out = design(tmp_path), tmp_path / "out"
+    command = [sys.executable, "-m", "eval.study", str(file), "--out", str(out), "--workers", "2"]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE) as process:
+        while not list(out.glob("runs/*/*/*/run.yaml")):
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not (out / "study.html").exists()
+
+    assert main([str(file), "--out", str(out), "--workers", "2"]) == 0
+    first = numbers(out)
+    page = (out / "study.html").read_text()
+    assert "cutmix" in page
+    assert "<script" not in page
+
+    stamp = (out / "study.html").stat().st_mtime_ns
+    assert main([str(file), "--out", str(out)]) == 0
+    assert (out / "study.html").stat().st_mtime_ns == stamp
+
+    shutil.rmtree(out / "runs" / "colours" / "small" / "cutmix-0")
+    assert main([str(file), "--out", str(out)]) == 0
+    assert numbers(out) == first
+
+    (out / "design.yaml").unlink()
+    file.write_text(file.read_text().replace("epochs: 2", "epochs: 3"))
+    assert main([str(file), "--out", str(out)]) == 2
+    assert "holds a run with epochs 2, and the study asks for 3" in capsys.readouterr().err
+
+
+def test_a_changed_design_is_refused(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    file, out = design(tmp_path), tmp_path / "out"
+    out.mkdir()
+    (out / "design.yaml").write_text("name: another\n")
+    assert main([str(file), "--out", str(out)]) == 2
+    assert "is the design that" in capsys.readouterr().err
