@@ -13,10 +13,9 @@ def main() -> None:
     """Parse the command line, train, and end with the run's exit code."""
     config = parse_config()
     set_up_process()
-    from eval.while_training import observer_for
-    from wsol.training.session import train
+    from eval.while_training import train_observed  # brings torch, which `--help` must not wait for
 
-    raise SystemExit(train(config, sys.argv[1:], make_observer=observer_for).exit_code)
+    raise SystemExit(train_observed(config, sys.argv[1:]))
 
 
 def command() -> int:

@@ -63,7 +63,8 @@ from wsol.datasets.voc import read_voc
 from wsol.datasets.wsol_metadata import read_wsol_metadata
 from wsol.errors import UserError
 from wsol.files.archives import unpack_tar
-from wsol.images import IMAGE_SUFFIXES, FileRoot, open_root, safe_relative
+from wsol.files.roots import FileRoot, open_root, safe_relative
+from wsol.images import IMAGE_SUFFIXES
 from wsol.manifest import Manifest, Sample, Split, load_manifest, write_manifest
 
 Files = dict[str, bytes]

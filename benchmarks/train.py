@@ -33,7 +33,8 @@ from PIL import Image
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from wsol.images import decode_rgb, open_root
+from wsol.files.roots import open_root
+from wsol.images import decode_rgb
 from wsol.loading import normalize_images
 from wsol.machine.device import describe_device, pick_device, resolve_auto
 from wsol.machine.distributed import World

@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = parse(CompareConfig, "eval.compare", arguments)
 
     def body() -> None:
-        from eval.comparison.write_comparison import (
+        from eval.write_comparison import (
             compare_and_print,  # slow to import; `--help` must not wait
         )
 

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up_process()
 
     def body() -> None:
-        from eval.boxes.compile_ahead import compile_ahead
+        from eval.compile_ahead import compile_ahead
 
         compile_ahead()  # before torch, which takes seconds to load
         from eval.evaluate import localize_and_print

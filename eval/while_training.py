@@ -6,13 +6,12 @@ Given to `wsol.training.session.train` by the training command. Test images are 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from torch.utils.tensorboard import SummaryWriter
 
 from eval.boxes.frames import Frame, split_boxes
 from eval.maps.network import NetworkMaps
@@ -21,6 +20,7 @@ from eval.metrics.objects import MaxBoxAcc, MaxBoxAccV2
 from eval.protocols import PROTOCOLS
 from wsol.errors import UserError
 from wsol.loading import ImageReader, resize_rgb
+from wsol.training.session import train
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from wsol.training.data import Data
 
 PANEL_IMAGES = 8
+
+
+def train_observed(config: TrainConfig, arguments: Sequence[str]) -> int:
+    """Train as the command line says, localizing train-fullsup in between where it asks for that; the exit code."""
+    return train(config, arguments, make_observer=observer_for).exit_code
 
 
 def observer_for(config: TrainConfig, data: Data) -> Watch | None:
@@ -81,6 +86,8 @@ class Watch:
 
     def _open(self, folder: Path, epoch: int) -> Any:
         if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter  # optional: the extra `tensorboard`
+
             # epochs that a killed process had begun to write are purged
             self._writer = SummaryWriter(folder / "tensorboard", purge_step=epoch)
         return self._writer

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from wsol.errors import UserError
-from wsol.images import FileRoot, decode_grey, decode_rgb
+from wsol.files.roots import FileRoot
+from wsol.images import decode_grey, decode_rgb
 from wsol.manifest import Manifest, Sample
 from wsol.pictures import fit_text, font
 

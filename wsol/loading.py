@@ -20,7 +20,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, get_worker_info
 
 from wsol.errors import UserError, unknown_name
-from wsol.images import UndecodableImage, decode_rgb, open_root
+from wsol.files.roots import open_root
+from wsol.images import UndecodableImage, decode_rgb
 from wsol.machine.shared_memory import SHARED_MEMORY_FULL, require_shared_memory
 from wsol.models.pixels import IMAGENET, Interpolation, Pixels
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from wsol.errors import UserError
 from wsol.files.regular import open_regular
-from wsol.images import safe_relative
+from wsol.files.roots import safe_relative
 from wsol.split import Split
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from wsol.datasets.mask_files import changed_masks
 from wsol.datasets.options import Command, progress_bars
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
-from wsol.images import open_root
+from wsol.files.roots import open_root
 from wsol.manifest import Manifest, Split, load_manifest, read_head, split_hash, write_manifest
 
 

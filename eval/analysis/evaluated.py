@@ -21,6 +21,7 @@ from wsol.class_map import map_classes, select
 from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
 from wsol.manifest import split_hash
+from wsol.runs.record import load_run
 
 if TYPE_CHECKING:
     from eval.maps.source import MapSource
@@ -271,8 +272,6 @@ def open_manifest(
     name, root = dataset or config.get("dataset"), data_root or config.get("data_root")
     try:
         if name is None and provenance.get("run"):
-            from wsol.runs.record import load_run
-
             trained = load_run(_run_folder(run, str(provenance["run"])))
             name, root = trained.manifest_folder, root or trained.data_root
         if name is None:

@@ -17,7 +17,8 @@ import torch
 from wsol.errors import UserError
 from wsol.files.arrays import DAMAGE, NpzArrays, read_array, require_size
 from wsol.files.regular import file_stamp, open_regular, read_bytes
-from wsol.images import image_size_wh, open_root
+from wsol.files.roots import open_root
+from wsol.images import image_size_wh
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -21,7 +21,7 @@ from wsol.cams.cell_centers import CellCenters, cell_centers
 from wsol.cams.extract import extract_maps
 from wsol.cams.registry import CAM_OF_FINAL
 from wsol.errors import UserError
-from wsol.images import open_root
+from wsol.files.roots import open_root
 from wsol.loading import EvalBatch, EvalView, evaluation_batches, images_state, normalize_images
 
 if TYPE_CHECKING:

@@ -14,14 +14,15 @@ from eval.maps.normalization import normalize, quantize
 from eval.metrics.outcomes import Summary
 from eval.pictures.montage import Panel, write_montage
 from wsol.errors import UserError
-from wsol.images import decode_rgb, open_root
+from wsol.files.roots import open_root
+from wsol.images import decode_rgb
 from wsol.loading import EvalView
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from eval.maps.source import MapSource
-    from wsol.images import FileRoot
+    from wsol.files.roots import FileRoot
     from wsol.manifest import Manifest, Split
 
 

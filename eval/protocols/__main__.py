@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from eval.protocols.explain import print_protocols
 from wsol.command_line import parse
 from wsol.errors import run_command
 
@@ -28,13 +29,7 @@ class ProtocolsConfig:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     config = parse(ProtocolsConfig, "eval.protocols", arguments)
-
-    def body() -> None:
-        from eval.protocols.explain import print_protocols  # slow to import; `--help` must not wait
-
-        print_protocols(config.names, config.protocol_file)
-
-    return run_command(body)
+    return run_command(lambda: print_protocols(config.names, config.protocol_file))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.boxes.compile_ahead import wait_until_compiled
+from eval.compile_ahead import wait_until_compiled
 from eval.maps.batch import RawBatch
 from eval.maps.blocks import BLOCK
 from eval.maps.stored import StoredMaps

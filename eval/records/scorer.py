@@ -22,13 +22,13 @@ from eval.records.threshold_free import RankedMap, measure_region, names_of
 from eval.records.truth import ImageTruth, object_region, read_truth, visible_part_points
 from eval.records.wanted import Wanted
 from wsol.errors import UserError
-from wsol.images import open_root
+from wsol.files.roots import open_root
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from wsol.cams.cell_centers import CellCenters
-    from wsol.images import FileRoot
+    from wsol.files.roots import FileRoot
     from wsol.manifest import Manifest, Split
 
     Arrays = dict[str, npt.NDArray[Any]]

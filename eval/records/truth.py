@@ -14,7 +14,7 @@ from wsol.images import decode_grey
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from wsol.images import FileRoot
+    from wsol.files.roots import FileRoot
     from wsol.manifest import Split
 
 

@@ -20,12 +20,13 @@ from eval.records.store import RecordStore
 from eval.report.embed import base64_of
 from eval.report.sampling import Picked
 from wsol.errors import UserError
-from wsol.images import decode_rgb, open_root
+from wsol.files.roots import open_root
+from wsol.images import decode_rgb
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from wsol.images import FileRoot
+    from wsol.files.roots import FileRoot
     from wsol.manifest import Manifest, Split
 
 PICTURE_SIDE = 224

@@ -14,8 +14,9 @@ from eval.metrics.results_json import RESULTS, read_results
 from eval.study.design import Design
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
+from wsol.runs.made_by import MAY_CHANGE_ON_RESUME
 from wsol.runs.record import RECORD, load_run
-from wsol.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
+from wsol.training.config import TrainConfig
 
 State = Literal["missing", "interrupted", "running", "trained", "scored"]
 

@@ -21,7 +21,6 @@ from eval.comparison.run_pairs import Pairing
 from eval.comparison.sides import difference_of, party_of, sampled
 from eval.comparison.terminal import interval, signed
 from eval.comparison.verdicts import judge, population, sentence
-from eval.comparison.write_comparison import compare
 from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, resampled_means
 from eval.metrics.outcomes import Summary
 from eval.metrics.results_json import RESULTS
@@ -29,6 +28,7 @@ from eval.statistics.components import Sampled
 from eval.study.design import Design
 from eval.study.jobs import Job
 from eval.study.pooled import Cell, pool
+from eval.write_comparison import compare
 from wsol.files.atomic_write import write_durably
 from wsol.machine.provenance import command_line, git_state, software_versions
 

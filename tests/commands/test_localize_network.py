@@ -106,7 +106,8 @@ def test_everything_applies_to_a_dataset_with_boxes_masks_and_parts(scored: Path
 
 def test_maps_are_those_of_the_forward_pass(scored: Path, checkpoint: Path, pictures: Path) -> None:
     """The stored map is the head's weights times the final features, of the true class, at native resolution."""
-    from wsol.images import decode_rgb, open_root
+    from wsol.files.roots import open_root
+    from wsol.images import decode_rgb
     from wsol.loading import EvalView, normalize_images
     from wsol.models import load_external_classifier
 
@@ -352,7 +353,8 @@ def test_the_class_of_cutmix2019_comes_from_the_crop_that_it_scores(
     scored: Path, checkpoint: Path, pictures: Path
 ) -> None:
     """Ranks of both views against logits by hand; the crop's decide under cutmix2019, the whole image's elsewhere."""
-    from wsol.images import decode_rgb, open_root
+    from wsol.files.roots import open_root
+    from wsol.images import decode_rgb
     from wsol.loading import EvalView, normalize_images
     from wsol.models import load_external_classifier
 

@@ -18,7 +18,7 @@ from eval.records.truth import read_truth
 from tests.eval.test_summarize import reference_numbers
 from tests.helpers.builders_eval import Planted, PlantedMaps, build_dataset, evaluated_run
 from tests.helpers.map_folders import boxed_manifest, smooth_maps, write_maps
-from wsol.images import open_root
+from wsol.files.roots import open_root
 
 HALF = "half: {based_on: maxboxacc, frame_size: 112}\n"
 

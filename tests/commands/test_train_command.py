@@ -12,9 +12,9 @@ from typing_extensions import Doc
 
 from tests.helpers.tiny_dataset import make_tiny_dataset
 from wsol.errors import UserError
+from wsol.runs.made_by import MAY_CHANGE_ON_RESUME
 from wsol.runs.record import load_run
 from wsol.training.config import (
-    MAY_CHANGE_ON_RESUME,
     METHOD_FIELDS,
     TrainConfig,
     config_from_record,

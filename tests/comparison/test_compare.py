@@ -17,12 +17,12 @@ from eval.comparison.build import compare_runs
 from eval.comparison.csv_latex import latex_escape
 from eval.comparison.decomposition import decompose
 from eval.comparison.run_pairs import comparable_protocols, group, pair, require_same_images
-from eval.comparison.write_comparison import _provenance
 from eval.metrics.bootstrap import NO_BOOTSTRAP, Bootstrap
 from eval.protocols import PROTOCOLS
 from eval.records.store import RecordStore
 from eval.report.comparison_page import write_comparison_page
 from eval.report.parts_of_page import curve_protocols
+from eval.write_comparison import _provenance
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
 from wsol.errors import UserError
 from wsol.files.arrays import SealedArrays

@@ -19,7 +19,8 @@ from PIL import Image
 
 from wsol import images
 from wsol.errors import UserError
-from wsol.images import decode_grey, decode_rgb, exif_orientation, image_size_wh, open_root, safe_relative
+from wsol.files.roots import open_root, safe_relative
+from wsol.images import decode_grey, decode_rgb, exif_orientation, image_size_wh
 
 
 def encode(image: Image.Image, form: str = "PNG", **options: object) -> bytes:

@@ -15,7 +15,8 @@ from tests.helpers.dataset_trees import write_tree
 from tests.helpers.layouts import BOX, LAYOUTS, SIZE, Layout
 from tests.helpers.oracles import oracle
 from wsol import prepare
-from wsol.images import IMAGE_SUFFIXES, open_root
+from wsol.files.roots import open_root
+from wsol.images import IMAGE_SUFFIXES
 from wsol.manifest import Manifest, load_manifest
 
 

@@ -29,7 +29,7 @@ from wsol.datasets.holdout import holdout_indices
 from wsol.datasets.inspect_files import inspect_files
 from wsol.datasets.split_builder import SplitBuilder
 from wsol.errors import UserError
-from wsol.images import open_root
+from wsol.files.roots import open_root
 from wsol.manifest import Manifest, Sample, Split, load_manifest, read_head
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -15,8 +15,9 @@ from tests.helpers.oracles import oracle
 from wsol import export, prepare
 from wsol.datasets.coco import coco_from_split, parse_coco, read_coco
 from wsol.errors import UserError
+from wsol.files.roots import open_root
 from wsol.files.strict_json import load_json
-from wsol.images import decode_grey, open_root
+from wsol.images import decode_grey
 from wsol.manifest import Manifest, Sample, Split
 
 

@@ -14,7 +14,7 @@ from wsol import prepare
 from wsol.datasets.cub import Cubv2, corners_from_xywh, parse_keyed, read_cub
 from wsol.datasets.wsol_metadata import read_wsol_metadata
 from wsol.errors import UserError
-from wsol.images import open_root
+from wsol.files.roots import open_root
 from wsol.manifest import load_manifest
 
 CLASSES = ("001.Albatross", "002.Auklet")

@@ -12,7 +12,7 @@ from tests.helpers.dataset_trees import mask, picture, write_tree
 from wsol import prepare
 from wsol.datasets.folder import parse_box_csv, read_folder
 from wsol.errors import UserError
-from wsol.images import open_root
+from wsol.files.roots import open_root
 from wsol.manifest import Manifest, load_manifest
 
 CLASSES = ("cat", "dog")

@@ -23,7 +23,7 @@ from wsol.datasets.imagenet import (
     read_imagenet,
 )
 from wsol.errors import UserError
-from wsol.images import open_root
+from wsol.files.roots import open_root
 from wsol.manifest import load_manifest
 
 WNIDS = ("n02000000", "n01000000", "n03000000")

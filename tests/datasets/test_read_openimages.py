@@ -11,7 +11,7 @@ from wsol import prepare
 from wsol.datasets.openimages import read_openimages
 from wsol.datasets.wsol_metadata import write_wsol_metadata
 from wsol.errors import UserError
-from wsol.images import open_root
+from wsol.files.roots import open_root
 from wsol.manifest import load_manifest
 
 CLASSES = ("01226z", "0138tl")

@@ -11,7 +11,8 @@ import pytest
 from tests.helpers.dataset_trees import tiny_files, write_tree
 from wsol.datasets.tiny_imagenet import parse_boxes, parse_val_annotations, read_tiny_imagenet
 from wsol.errors import UserError
-from wsol.images import decode_rgb, open_root
+from wsol.files.roots import open_root
+from wsol.images import decode_rgb
 
 
 def test_parse_boxes_keeps_the_order_of_the_corners() -> None:

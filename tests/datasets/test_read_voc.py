@@ -11,7 +11,7 @@ from wsol.datasets.detections import choose_label
 from wsol.datasets.voc import parse_image_set, read_voc, zero_based
 from wsol.datasets.voc_xml import parse_annotation
 from wsol.errors import UserError
-from wsol.images import open_root
+from wsol.files.roots import open_root
 
 Object = tuple[str, tuple[float, float, float, float], int]
 

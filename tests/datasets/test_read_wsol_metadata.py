@@ -22,7 +22,7 @@ from wsol.datasets.wsol_metadata import (
     write_wsol_metadata,
 )
 from wsol.errors import UserError
-from wsol.images import open_root
+from wsol.files.roots import open_root
 from wsol.manifest import Manifest, Sample, Split, load_manifest, write_manifest
 
 KNOWN = frozenset({"a/1.jpg", "b/2.jpg"})

@@ -22,7 +22,7 @@ DOORS = {
     r"\bImage\.open\(": ("wsol/images.py",),
     r"\bcv2\.imread\(": (),
     r"\btarfile\.open\(": ("wsol/files/archives.py",),
-    r"\bzipfile\.ZipFile\(": ("wsol/images.py", "wsol/files/arrays.py"),
+    r"\bzipfile\.ZipFile\(": ("wsol/files/roots.py", "wsol/files/arrays.py"),
     r"\bh5py\.File\(": ("eval/maps/map_stores.py",),
     r"\b(safe_open|load_file|torch\.load)\(": (
         "wsol/files/checked_safetensors.py",

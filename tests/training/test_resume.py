@@ -21,9 +21,10 @@ from wsol.errors import UserError
 from wsol.files import atomic_write as durable
 from wsol.files.checked_safetensors import load_tensors, save_tensors
 from wsol.files.lock import is_locked, locked
+from wsol.machine.random_state import random_state, restore_random_state
 from wsol.runs.find import newest_run
 from wsol.runs.record import load_run
-from wsol.training.checkpoint import checkpoint_files, random_state, restore_random_state
+from wsol.training.checkpoint import checkpoint_files
 from wsol.training.config import parse_config
 from wsol.training.loop import Trainer
 from wsol.training.progress import Silent

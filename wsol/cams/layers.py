@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, cast
 
 from wsol.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @contextmanager
@@ -28,12 +30,13 @@ def outputs_of(backbone: nn.Module, names: Sequence[str], gradients: bool) -> It
                 raise UserError(
                     f"layer '{name}' runs several times in one forward pass; name one that runs once"
                 )
-            if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[2] != output.shape[3]:
-                shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            shape = list(getattr(output, "shape", ())) or type(output).__name__
+            if not isinstance(shape, list) or len(shape) != 4 or shape[2] != shape[3]:
                 raise UserError(
                     f"layer '{name}' gives {shape}, which is no map [N, channels, cells, cells]; name another layer"
                 )
-            own = output.detach().requires_grad_() if gradients and not output.requires_grad else output
+            tensor = cast("Tensor", output)
+            own = tensor.detach().requires_grad_() if gradients and not tensor.requires_grad else tensor
             seen[name] = own
             return own.clone()
 

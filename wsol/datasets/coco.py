@@ -44,8 +44,9 @@ from wsol.datasets.options import Common, Flag
 from wsol.datasets.split_builder import common_folder, seen_from_above
 from wsol.datasets.text_fields import read_text
 from wsol.errors import UserError
+from wsol.files.roots import FileRoot, open_root, safe_relative
 from wsol.files.strict_json import load_json
-from wsol.images import IMAGE_SUFFIXES, FileRoot, image_size_wh, open_root, safe_relative
+from wsol.images import IMAGE_SUFFIXES, image_size_wh
 from wsol.manifest import Manifest, Split
 
 Json = dict[str, Any]

@@ -34,7 +34,8 @@ from wsol.datasets.split_builder import SplitBuilder, common_folder, seen_from_a
 from wsol.datasets.text_fields import at_line, numbered_lines, read_text, split_fields, to_float, to_int
 from wsol.datasets.wsol_metadata import read_wsol_metadata
 from wsol.errors import UserError
-from wsol.images import FileRoot, image_size_wh, open_root
+from wsol.files.roots import FileRoot, open_root
+from wsol.images import image_size_wh
 from wsol.manifest import Manifest, Split
 
 T = TypeVar("T")

@@ -14,7 +14,8 @@ from wsol.datasets.boxes import Box, BoxRules
 from wsol.datasets.holdout import hold_out_boxed
 from wsol.datasets.split_builder import SplitBuilder
 from wsol.errors import UserError
-from wsol.images import FileRoot, image_size_wh
+from wsol.files.roots import FileRoot
+from wsol.images import image_size_wh
 from wsol.manifest import SPLIT_ROLES, Corners, Manifest, Split
 
 Policy = Literal["skip", "largest"]

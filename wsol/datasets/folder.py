@@ -29,7 +29,8 @@ from wsol.datasets.split_builder import SplitBuilder, common_folder, seen_from_a
 from wsol.datasets.tables import read_box_table
 from wsol.datasets.text_fields import at_line, decode_text
 from wsol.errors import UserError
-from wsol.images import IMAGE_SUFFIXES, FileRoot, image_size_wh, open_root
+from wsol.files.roots import FileRoot, open_root
+from wsol.images import IMAGE_SUFFIXES, image_size_wh
 from wsol.manifest import Corners, Manifest, Split
 
 SPLIT_OF = {"train": "train-weaksup", "val": "train-fullsup", "test": "test"}

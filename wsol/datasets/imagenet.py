@@ -37,7 +37,8 @@ from wsol.datasets.voc_xml import parse_annotation
 from wsol.datasets.wsol_metadata import read_wsol_metadata
 from wsol.errors import UserError
 from wsol.files.archives import Progress, unpack_tar
-from wsol.images import IMAGE_SUFFIXES, FileRoot, open_root
+from wsol.files.roots import FileRoot, open_root
+from wsol.images import IMAGE_SUFFIXES
 from wsol.manifest import Manifest, Split
 
 WNID = ("n", 9)

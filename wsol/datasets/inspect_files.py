@@ -12,15 +12,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from wsol.errors import UserError, unknown_name
-from wsol.images import (
-    IMAGE_SUFFIXES,
-    FileRoot,
-    decode_grey,
-    decode_rgb,
-    exif_orientation,
-    image_size_wh,
-    is_whole,
-)
+from wsol.files.roots import FileRoot
+from wsol.images import IMAGE_SUFFIXES, decode_grey, decode_rgb, exif_orientation, image_size_wh, is_whole
 from wsol.manifest import Manifest, Split
 
 if TYPE_CHECKING:

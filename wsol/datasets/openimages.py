@@ -19,7 +19,7 @@ from pathlib import Path
 from wsol.datasets.options import Basic, Optional
 from wsol.datasets.wsol_metadata import read_wsol_metadata
 from wsol.errors import UserError
-from wsol.images import FileRoot, open_root
+from wsol.files.roots import FileRoot, open_root
 from wsol.manifest import Manifest
 
 

@@ -29,7 +29,8 @@ from wsol.datasets.recognise import unknown_layout
 from wsol.datasets.tables import BoxTable, read_box_table
 from wsol.datasets.text_fields import at_line, read_text
 from wsol.errors import UserError
-from wsol.images import IMAGE_SUFFIXES, FileRoot, open_root
+from wsol.files.roots import FileRoot, open_root
+from wsol.images import IMAGE_SUFFIXES
 from wsol.manifest import Manifest, Split
 
 ROLES = {"train": "train-weaksup", "validation": "train-fullsup", "test": "test"}

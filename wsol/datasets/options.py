@@ -16,12 +16,12 @@ from rich.progress import Progress as Bars
 from wsol.datasets.boxes import BoxRules, Units
 from wsol.datasets.catalog import manifests_folder
 from wsol.files.archives import is_tar, unpack_tar
-from wsol.images import open_root
+from wsol.files.roots import open_root
 from wsol.manifest import Manifest
 
 if TYPE_CHECKING:
     from wsol.datasets.inspect_files import Progress
-    from wsol.images import FileRoot
+    from wsol.files.roots import FileRoot
 
 T = TypeVar("T")
 Optional = Annotated[T | None, tyro.conf.DisallowNone]  # shown as `--out PATH`, not as `--out {None}|PATH`

@@ -28,7 +28,7 @@ from wsol.datasets.image_names import clean_name
 from wsol.datasets.options import Unpacked, progress_bars
 from wsol.errors import UserError
 from wsol.files.archives import Progress
-from wsol.images import open_root
+from wsol.files.roots import open_root
 from wsol.manifest import Corners, Manifest
 
 LABELS = ("label", "labels", "fine_label", "class", "class_name")

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 
 from wsol.errors import UserError
-from wsol.images import IMAGE_SUFFIXES, FileRoot
+from wsol.files.roots import FileRoot
+from wsol.images import IMAGE_SUFFIXES
 
 _LOOKED_AT = 5_000
 """How many file names of a source are looked at."""

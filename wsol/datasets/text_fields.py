@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from wsol.errors import UserError
-from wsol.images import FileRoot
+from wsol.files.roots import FileRoot
 
 
 def read_text(root: FileRoot, path: str) -> str:

@@ -25,7 +25,7 @@ from wsol.datasets.recognise import unknown_layout
 from wsol.datasets.split_builder import SplitBuilder
 from wsol.datasets.text_fields import at_line, numbered_lines, read_text, split_fields, to_box
 from wsol.errors import UserError
-from wsol.images import FileRoot, open_root
+from wsol.files.roots import FileRoot, open_root
 from wsol.manifest import Manifest
 
 SIDE = 64

@@ -31,7 +31,8 @@ from wsol.datasets.recognise import unknown_layout
 from wsol.datasets.text_fields import at_line, numbered_lines, read_text
 from wsol.datasets.voc_xml import parse_annotation
 from wsol.errors import UserError
-from wsol.images import IMAGE_SUFFIXES, FileRoot
+from wsol.files.roots import FileRoot
+from wsol.images import IMAGE_SUFFIXES
 from wsol.manifest import Manifest, Split
 
 ROLE_OF = {"train": "train-weaksup", "val": "train-fullsup", "test": "test"}

@@ -31,7 +31,7 @@ from wsol.datasets.recognise import unknown_layout
 from wsol.datasets.split_builder import SplitBuilder
 from wsol.datasets.text_fields import at_line, numbered_lines, read_text, to_box, to_int
 from wsol.errors import UserError
-from wsol.images import FileRoot, open_root
+from wsol.files.roots import FileRoot, open_root
 from wsol.manifest import Manifest, Split
 
 ROLE_OF = {"train": "train-weaksup", "val": "train-fullsup", "test": "test"}

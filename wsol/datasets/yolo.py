@@ -27,8 +27,9 @@ from wsol.datasets.options import Common
 from wsol.datasets.recognise import single_top_folder, unknown_layout
 from wsol.datasets.text_fields import at_line, numbered_lines, read_text, to_float, to_int
 from wsol.errors import UserError
+from wsol.files.roots import FileRoot, open_root
 from wsol.files.strict_yaml import load_yaml
-from wsol.images import IMAGE_SUFFIXES, FileRoot, open_root
+from wsol.images import IMAGE_SUFFIXES
 from wsol.manifest import Manifest, Split
 
 CARDS = ("data.yaml", "dataset.yaml", "data.yml")

@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 from wsol.errors import UserError
 from wsol.files.atomic_write import scratch_folder
 from wsol.files.regular import file_stamp, open_regular, read_text
-from wsol.images import safe_relative
+from wsol.files.roots import safe_relative
 
 TAR_ENDINGS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tbz2", ".txz")
 MAX_EXPANSION = 100

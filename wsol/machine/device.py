@@ -13,7 +13,7 @@ import torch
 
 from wsol.errors import UserError
 from wsol.machine.cores import usable_cores
-from wsol.training.checkpoint import random_state, restore_random_state
+from wsol.machine.random_state import random_state, restore_random_state
 
 if TYPE_CHECKING:
     from wsol.training.config import TrainConfig

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from wsol.errors import UserError
 from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_fraction
+from wsol.methods.scaled_maps import scaled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,8 +50,6 @@ class ACoL(Method):
         return cross_entropy(outputs.logits, mixed.labels_a) + second
 
     def maps(self, model: Classifier, outputs: Outputs, class_ids: Tensor) -> Tensor:
-        from wsol.methods.acol_head import scaled
-
         a, b = (outputs.extra[f"map_{branch}"].float() for branch in "ab")  # [N, K, h, w]
         rows = range(len(class_ids))
         return scaled(a[rows, class_ids]).maximum(scaled(b[rows, class_ids]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
+from wsol.methods.scaled_maps import scaled
 from wsol.models.head import Outputs
 
 WIDTH = 1024
@@ -32,12 +33,6 @@ class AcolHead(nn.Module):
         map_b = self.b(read * (attention < self.threshold))
         extra = {"logits_b": map_b.float().mean((2, 3)), "map_a": map_a, "map_b": map_b}
         return Outputs(logits, features, extra)
-
-
-def scaled(maps: Tensor) -> Tensor:
-    """Maps [N, h, w] from their minimum at 0 to their maximum at 1; a constant map is 0."""
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    return (maps - low) / (high - low).where(high > low, 1)
 
 
 def as_acol_vgg(backbone: nn.Module) -> int:

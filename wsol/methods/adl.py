@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from wsol.cams.layers import layer_named
 from wsol.errors import UserError
 from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_fraction, numpy_generator
@@ -45,8 +46,6 @@ class ADL(Method):
         return numpy_generator(generator)
 
     def extend(self, model: Classifier) -> None:
-        from wsol.cams.layers import layer_named
-
         for name in self._sites(model):
             layer_named(model.backbone, name)  # a `UserError` for a layer that this network does not have
 

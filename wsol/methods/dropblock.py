@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from wsol.cams.layers import layer_named
 from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_count, check_fraction, numpy_generator
 
@@ -40,8 +41,6 @@ class DropBlock(Method):
         return DropBlockDraw(int(numpy_generator(generator).integers(2**62)), self.drop * progress)
 
     def extend(self, model: Classifier) -> None:
-        from wsol.cams.layers import layer_named
-
         for name in self.sites:
             layer_named(model.backbone, name)  # a `UserError` for a layer that this network does not have
 

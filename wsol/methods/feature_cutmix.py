@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from wsol.cams.layers import layer_named
 from wsol.methods.batch import MixedBatch, check_batch, unmixed
 from wsol.methods.cutmix import clipped_box, kept_share
 from wsol.methods.method import Method, setting
@@ -59,8 +60,6 @@ class FeatureCutMix(Method):
         return MixedBatch(images, labels, labels[draw.permutation.to(labels.device)], draw.weights[0])
 
     def extend(self, model: Classifier) -> None:
-        from wsol.cams.layers import layer_named
-
         layer_named(
             model.backbone, str(self.layer)
         )  # a `UserError` for a layer that this network does not have

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from wsol.cams.layers import layer_named
 from wsol.errors import UserError
 from wsol.methods.batch import MixedBatch, check_batch, unmixed
 from wsol.methods.method import Method, setting
@@ -64,8 +65,6 @@ class ManifoldMixup(Method):
         )
 
     def extend(self, model: Classifier) -> None:
-        from wsol.cams.layers import layer_named
-
         for name in self.layers_to_mix:
             if name != "input":
                 layer_named(model.backbone, name)  # a `UserError` for a layer that this network does not have

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from wsol.errors import UserError
 from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_fraction
+from wsol.methods.scaled_maps import scaled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +51,6 @@ class SPG(Method):
         import torch
         from torch.nn.functional import cross_entropy, interpolate
 
-        from wsol.methods.acol_head import scaled
         from wsol.methods.spg_head import guided_loss
 
         def large(maps: Tensor) -> Tensor:

@@ -7,9 +7,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from wsol.errors import UserError
-from wsol.training.config import MAY_CHANGE_ON_RESUME
 
 MADE_BY = "made_by"
+# What may differ when a run is continued: nothing in here changes what is computed, up to a device's rounding
+# (`accumulate` may, as long as processes x accumulate stays).
+MAY_CHANGE_ON_RESUME = frozenset(
+    {
+        "accumulate",
+        "data_root",
+        "workers",
+        "cache",
+        "device",
+        "validate_every",
+        "localize_every",
+        "tensorboard",
+        "checkpoint_every_minutes",
+        "checkpoint_every_steps",
+        "out",
+        "resume",
+        "config",
+    }
+)
 _PLACES = frozenset({"dataset"})  # as typed; the manifest's hash says which it is
 
 

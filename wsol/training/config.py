@@ -23,6 +23,7 @@ from wsol.files.strict_yaml import read_yaml
 from wsol.methods import METHODS, Method, method_named
 from wsol.models.networks import default_output_stride, find_network
 from wsol.models.pixels import IMAGENET, Interpolation
+from wsol.training.presets import PRESETS, preset_values, unstated
 
 C = TypeVar("C", bound=type)
 
@@ -285,26 +286,6 @@ _AT_LEAST: dict[str, float] = {
 }
 _POSITIVE = ("lr", "classifier_lr_ratio", "decay_factor", "checkpoint_every_minutes")
 
-# What may differ when a run is continued: nothing in here changes what is computed, up to a device's rounding
-# (`accumulate` may, as long as processes x accumulate stays).
-MAY_CHANGE_ON_RESUME = frozenset(
-    {
-        "accumulate",
-        "data_root",
-        "workers",
-        "cache",
-        "device",
-        "validate_every",
-        "localize_every",
-        "tensorboard",
-        "checkpoint_every_minutes",
-        "checkpoint_every_steps",
-        "out",
-        "resume",
-        "config",
-    }
-)
-
 
 # --- command line -------------------------------------------------------------------------------------------
 
@@ -324,8 +305,6 @@ def parse_config(argv: Sequence[str] | None = None, *, default: TrainConfig | No
     )
     _refuse_idle_flags(arguments, config)
     if config.preset is not None:
-        from wsol.training.presets import unstated  # only here: `presets` holds long texts
-
         unstated(config)
     return config
 
@@ -348,12 +327,9 @@ def _before_flags(arguments: Sequence[str]) -> TrainConfig:
         return TrainConfig()
     values = load_config_file(seen["config"]) if "config" in seen else {}
     preset = seen.get("preset", values.get("preset"))
-    if preset:
-        from wsol.training.presets import PRESETS, preset_values
-
-        if preset in PRESETS:  # else the real parser lists the legal ones
-            known = {**TrainConfig().to_dict(), **values, **seen}
-            values = {**preset_values(preset, known["dataset"], known["arch"], known["method"]), **values}
+    if preset and preset in PRESETS:  # else the real parser lists the legal ones
+        known = {**TrainConfig().to_dict(), **values, **seen}
+        values = {**preset_values(preset, known["dataset"], known["arch"], known["method"]), **values}
     return TrainConfig(**values)
 
 

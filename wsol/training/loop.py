@@ -17,17 +17,12 @@ from wsol.errors import UserError
 from wsol.files.checked_safetensors import save_tensors
 from wsol.loading import normalize_images
 from wsol.machine.distributed import World, any_of, gather, total
+from wsol.machine.random_state import random_state, restore_random_state
 from wsol.runs.made_by import MADE_BY, require_made_by
 from wsol.runs.record import CHECKPOINTS, LOG, WEIGHTS
 from wsol.training.batches import BatchPlan, Images, make_batches, plan_step
 from wsol.training.batchnorm_stats import PartStatistics
-from wsol.training.checkpoint import (
-    Checkpoint,
-    Position,
-    random_state,
-    restore_random_state,
-    write_checkpoint,
-)
+from wsol.training.checkpoint import Checkpoint, Position, write_checkpoint
 from wsol.training.log import append_line, sentence, trim_log
 from wsol.training.look import Look
 from wsol.training.optim import build_optimizer, learning_rate, optimizer_tensors, restore_optimizer

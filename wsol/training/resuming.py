@@ -13,9 +13,10 @@ from wsol.files.lock import LOCK
 from wsol.machine.device import pick_device, resolve_auto
 from wsol.machine.distributed import World, from_first, wait_for_all
 from wsol.runs.find import all_runs
+from wsol.runs.made_by import MAY_CHANGE_ON_RESUME
 from wsol.runs.record import CHECKPOINTS, RECORD, RUNS, Run, load_run, next_free_dir
 from wsol.training.checkpoint import newest_checkpoint
-from wsol.training.config import MAY_CHANGE_ON_RESUME, TrainConfig
+from wsol.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from wsol.training.checkpoint import Checkpoint
