@@ -20,7 +20,7 @@ from eval.progress import progress
 from eval.records.judged import JudgedMaps, JudgedRecords, Work
 from eval.records.scorer import require_boxes_or_masks
 from eval.targets import Subject, find_subject, pick_device
-from eval.terminal import print_table, print_text, terminal
+from eval.terminal import print_place, print_table, print_text, terminal
 from eval.terminal_tables import notes, result_tables
 from eval.write_results import conclude
 from wsol.cams.registry import layer_maps
@@ -44,7 +44,7 @@ def localize_and_print(config: LocalizeConfig) -> None:
         print_table(console, result_tables(results))
         for line in notes(results):
             print_text(console, line)
-        print_text(console, f"results: {path}")
+        print_place(console, "results", path)
 
 
 def per_map(config: LocalizeConfig) -> list[LocalizeConfig]:

@@ -29,7 +29,7 @@ from wsol.machine.device import use_full_float32
 from wsol.manifest import SPLIT_ROLES, split_hash
 from wsol.models import find_network, load_external_classifier
 from wsol.runs.find import newest_run
-from wsol.runs.network import load_classifier
+from wsol.runs.network import load_classifier, untrained_classifier
 from wsol.runs.record import load_run
 
 if TYPE_CHECKING:
@@ -77,6 +77,10 @@ def find_subject(config: LocalizeConfig, world: World) -> Subject:
 
 
 def _subject(config: LocalizeConfig, world: World) -> Subject:
+    if config.random_weights and (config.checkpoint or config.score_maps or config.boxes or config.control):
+        raise UserError(
+            "--random-weights is for a run made by train_cutmix.py: it rebuilds the run's network untrained"
+        )
     if config.predictions and not config.score_maps:
         raise UserError("--predictions stand beside --score-maps; a network predicts by itself")
     if config.control is not None:
@@ -136,7 +140,10 @@ def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
         )
     wanted = _wanted(config)
     device = pick_device(config.device, world)
-    model = load_classifier(run, device)
+    if config.random_weights:
+        model = untrained_classifier(run, config.seed, device)
+    else:
+        model = load_classifier(run, device)
     manifest = _open(config, run.manifest_folder, None if config.dataset else run.data_root)
     manifest, known = _known(config, manifest, run.spec.num_classes, f"run '{run.dir}'")
     description = _describe(model)
@@ -147,17 +154,18 @@ def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
             _network_factory(config, model, manifest, known, device, _identity(description)),
             config.keep_maps,
         ),
-        config.out or run.dir / _marked("eval", wanted),
+        config.out or run.dir / _marked("eval-random" if config.random_weights else "eval", wanted),
         {
             "run": str(run.dir),
-            "method": run.method,
+            **({"control": "random", "weights_seed": config.seed} if config.random_weights else {}),
+            "method": "random" if config.random_weights else run.method,
             "training": dict(run.config),
             "training_seed": run.config.get("seed"),
             "class_map": known.to_dict(),
             "map": _about_map(model, wanted),
             **description,
         },
-        _marked(f"{run.dir.name} ({run.method})", wanted, " "),
+        _marked(f"{run.dir.name} ({'random weights' if config.random_weights else run.method})", wanted, " "),
     )
 
 

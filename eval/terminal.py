@@ -37,3 +37,8 @@ def print_text(console: Console, text: str, style: str | None = None) -> None:
     )
     for line in lines or [""]:
         console.print(line, markup=False, style=style, soft_wrap=True)
+
+
+def print_place(console: Console, what: str, place: object) -> None:
+    """Print where something was written, on one line however long, so that it can be copied."""
+    console.print(f"{what}: {place}", markup=False, soft_wrap=True)

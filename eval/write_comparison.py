@@ -16,7 +16,7 @@ from eval.comparison.terminal import print_comparison
 from eval.metrics.bootstrap import Bootstrap
 from eval.progress import progress
 from eval.report.comparison_page import write_comparison_page
-from eval.terminal import print_text, terminal
+from eval.terminal import print_place, terminal
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.machine.provenance import command_line, git_state, software_versions
@@ -30,7 +30,7 @@ def compare_and_print(config: CompareConfig) -> None:
     console = terminal()
     print_comparison(console, comparison.content)
     for file in (COMPARE, "compare.csv", "compare.tex", "figures", "compare.html"):
-        print_text(console, f"{Path(file).stem if '.' not in file else file}: {out / file}")
+        print_place(console, file, out / file)
 
 
 def compare(config: CompareConfig) -> tuple[Path, Comparison]:

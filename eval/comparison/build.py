@@ -226,7 +226,8 @@ def _answer(
     unlike = training_differences(pairing)
     explains = [str(u) for u in unlike if u.explains]
     if explains:
-        said.append(f"They also differ in {', '.join(explains)}, which may be the whole reason.")
+        unequal = f"Trained unequally ({', '.join(explains)}), which may be the whole reason: "
+        said[0] = unequal + said[0][0].lower() + said[0][1:]
     controls = [
         entry
         for runs in (pairing.other, pairing.baseline)

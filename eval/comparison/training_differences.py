@@ -8,6 +8,7 @@ from typing import Any
 
 from eval.analysis.evaluated import Evaluated
 from eval.comparison.run_pairs import Pairing
+from wsol.methods import METHODS
 
 _EXPLAINS = (
     "epochs",
@@ -69,7 +70,7 @@ def training_differences(pairing: Pairing) -> list[TrainingDifference]:
     methods = {
         str(r.results["provenance"].get("method") or r.method) for r in (*pairing.baseline, *pairing.other)
     }
-    methods |= {"cutmix", "mixup", "cutout", "has"}
+    methods |= {name.replace("-", "_") for name in METHODS}
     found = []
     for key in dict.fromkeys(k for s in (*a, *b) for k in s):
         if key in _ASIDE or any(key.startswith(f"{m}_") for m in methods):

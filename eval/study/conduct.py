@@ -15,6 +15,7 @@ from eval.study.results import write_results
 from eval.study.run import prepare_datasets, run_jobs
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
+from wsol.files.regular import read_text
 
 DESIGN = "design.yaml"
 
@@ -74,9 +75,9 @@ def conduct(
 
 def _keep_design(file: Path, out: Path) -> None:
     """Copy the design into the study's folder; `UserError` where that holds another one."""
-    text = file.read_text(encoding="utf-8")
+    text = read_text(file)
     kept = out / DESIGN
-    if kept.is_file() and kept.read_text(encoding="utf-8") != text:
+    if kept.is_file() and read_text(kept) != text:
         raise UserError(
             f"'{kept}' is the design that '{out}' was begun with, and '{file}' differs from it; give the changed "
             "design a folder of its own with --out (runs of equal recipe can be moved there)"

@@ -31,6 +31,7 @@ import pydantic
 
 from eval.protocols import protocol_named
 from wsol.errors import UserError
+from wsol.files.regular import read_text
 from wsol.files.strict_yaml import load_yaml
 from wsol.training.config import TrainConfig, check_settings
 
@@ -132,7 +133,7 @@ class Design:
 def read_design(file: Path) -> Design:
     """A study's YAML file; a defect is a `UserError` with the place and what was expected."""
     try:
-        content = load_yaml(file.read_text(encoding="utf-8"), str(file))
+        content = load_yaml(read_text(file), str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"study '{file}' cannot be read: {error}") from error
     if not isinstance(content, dict):

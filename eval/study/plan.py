@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ from rich.table import Table
 from eval.study.design import Design
 from eval.study.jobs import Job
 from eval.study.run import must_run
+from wsol.files.regular import read_text
+from wsol.files.strict_json import load_json
 from wsol.runs.record import LOG
 
 
@@ -33,9 +34,8 @@ def seconds_per_epoch(folder: Path) -> float | None:
     file = folder / LOG
     if not file.is_file():
         return None
-    found = sorted(
-        json.loads(line)["seconds"] for line in file.read_text(encoding="utf-8").splitlines() if line
-    )
+    lines = read_text(file).splitlines()
+    found = sorted(load_json(line, str(file))["seconds"] for line in lines if line)
     return found[len(found) // 2] if found else None
 
 
@@ -60,7 +60,7 @@ def cost_of(job: Job, out: Path) -> Cost:
     measured = "this run" if epoch is not None else "a pilot of one epoch"
     in_pilot = seconds_per_epoch(pilot.folder) or 0.0
     return Cost(
-        epoch if epoch is not None else in_pilot, max(0.0, float(timing.read_text()) - in_pilot), measured
+        epoch if epoch is not None else in_pilot, max(0.0, float(read_text(timing)) - in_pilot), measured
     )
 
 

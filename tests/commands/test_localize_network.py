@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from eval.analysis.evaluated import open_evaluated
 from eval.evaluate import localize
 from eval.localize import main
 from eval.localize_config import LocalizeConfig
@@ -19,7 +20,9 @@ from eval.maps.stored import StoredMaps
 from eval.metrics.results_json import read_results
 from eval.protocols import protocol_named
 from eval.records.store import RecordStore
+from tests.helpers.evaluations import make_run
 from tests.helpers.oracles import oracle
+from wsol.errors import UserError
 from wsol.manifest import Manifest, Sample, Split, load_manifest, split_hash, write_manifest
 from wsol.models import Classifier, ClassifierSpec, build_classifier
 
@@ -376,3 +379,24 @@ def test_the_class_of_cutmix2019_comes_from_the_crop_that_it_scores(
             assert right.tolist() == (np.array(predicted[frame]) == split.labels).astype(int).tolist()
     definition = read_results(scored)["protocols"]["cutmix2019"]["definition"]
     assert definition["class_view"] == "scored"
+
+
+def test_a_run_with_random_weights_is_a_control(pictures: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", pictures, seed=5)
+    shared: dict[str, object] = {"run": run, "bootstrap": 0, "pictures": 0, "device": "cpu"}
+    results = {}
+    for name, changes in (
+        ("own", {}),
+        ("random", {"random_weights": True}),
+        ("other", {"random_weights": True, "seed": 1}),
+    ):
+        out = tmp_path / name
+        assert localize(LocalizeConfig(**{**shared, **changes, "out": out})) is not None  # type: ignore[arg-type]
+        results[name] = read_results(out)
+    assert open_evaluated(tmp_path / "own").control is None
+    random = open_evaluated(tmp_path / "random")
+    assert (random.control, random.method) == ("random", "random")
+    hashes = {r["provenance"]["weights_sha256"] for r in results.values()}
+    assert len(hashes) == 3
+    with pytest.raises(UserError, match="for a run made by"):
+        localize(LocalizeConfig(control="full_image", random_weights=True, dataset=str(pictures)))

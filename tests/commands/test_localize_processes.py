@@ -44,7 +44,7 @@ def blocks(out: Path, kind: str) -> dict[str, npt.NDArray[Any]]:
     parts = []
     for file in files:
         with np.load(file) as held:
-            parts.append({name: held[name] for name in held.files})
+            parts.append({name: held[name] for name in held.files if name != "seal.json"})
     assert all(set(part) == set(parts[0]) for part in parts)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

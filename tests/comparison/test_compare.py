@@ -303,7 +303,7 @@ def test_runs_of_two_networks_are_told_apart(opened: list[Evaluated]) -> None:
         entry = compare_runs(runs, bootstrap=Bootstrap(0)).content["comparisons"][0]
         return " ".join([entry["headline"], *entry["caveats"]])
 
-    assert "also differ in network vgg16 / resnet50" in caveats("vgg16", "resnet50")
+    assert "Trained unequally (network vgg16 / resnet50)" in caveats("vgg16", "resnet50")
     assert "differ in" not in caveats("vgg16", "vgg16")
 
 

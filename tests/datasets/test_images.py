@@ -19,7 +19,7 @@ from PIL import Image
 
 from wsol import images
 from wsol.errors import UserError
-from wsol.files.roots import open_root, safe_relative
+from wsol.files.roots import RATIO_FLOOR_BYTES, FileRoot, open_root, safe_relative
 from wsol.images import decode_grey, decode_rgb, exif_orientation, image_size_wh
 
 
@@ -34,7 +34,7 @@ def flat(mode: str, colour: object, size: tuple[int, int] = (3, 2)) -> Image.Ima
 
 
 @pytest.fixture(params=["folder", "zip", "inner"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> images.FileRoot:
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> FileRoot:
     files = {"a.txt": b"A", "deep/b.bin": b"\x00\x01", "deep/er/c": b""}
     if request.param == "folder":
         for name, data in files.items():
@@ -50,7 +50,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> images.FileRoot:
 
 
 class TestRoot:
-    def test_the_three_kinds_agree(self, root: images.FileRoot) -> None:
+    def test_the_three_kinds_agree(self, root: FileRoot) -> None:
         assert sorted(root.names()) == ["a.txt", "deep/b.bin", "deep/er/c"]
         assert sorted(root.names("deep")) == ["deep/b.bin", "deep/er/c"]
         assert root.read_bytes("deep/b.bin") == b"\x00\x01"
@@ -61,24 +61,24 @@ class TestRoot:
         assert root.subfolder("deep").read_bytes("er/c") == b""
         assert sorted(root.subfolder("deep").names()) == ["b.bin", "er/c"]
 
-    def test_missing_file_is_named_with_its_root(self, root: images.FileRoot) -> None:
+    def test_missing_file_is_named_with_its_root(self, root: FileRoot) -> None:
         with pytest.raises(UserError, match=r"'deep/x\.jpg' is missing .*--data-root"):
             root.read_bytes("deep/x.jpg")
 
     @pytest.mark.parametrize("path", ["../a.txt", "/etc/hostname", "deep/../../a", "a\\b", "", "a\0b"])
-    def test_never_leaves_itself(self, root: images.FileRoot, path: str) -> None:
+    def test_never_leaves_itself(self, root: FileRoot, path: str) -> None:
         with pytest.raises(UserError, match="leaves its dataset"):
             root.read_bytes(path)
         assert not root.exists(path)
 
-    def test_location_opens_the_same_root(self, root: images.FileRoot) -> None:
+    def test_location_opens_the_same_root(self, root: FileRoot) -> None:
         assert sorted(open_root(root.location).names()) == sorted(root.names())
 
-    def test_survives_pickling(self, root: images.FileRoot) -> None:
+    def test_survives_pickling(self, root: FileRoot) -> None:
         root.read_bytes("a.txt")
         assert pickle.loads(pickle.dumps(root)).read_bytes("a.txt") == b"A"
 
-    def test_threads_share_a_root(self, root: images.FileRoot) -> None:
+    def test_threads_share_a_root(self, root: FileRoot) -> None:
         with ThreadPoolExecutor(8) as pool:
             assert set(pool.map(lambda _: root.read_bytes("deep/b.bin"), range(200))) == {b"\x00\x01"}
 
@@ -149,7 +149,7 @@ class TestOpenRoot:
 
     def test_a_bomb_is_refused_unread(self, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("zeros.png", b"\0" * (images.RATIO_FLOOR_BYTES + 1))
+            archive.writestr("zeros.png", b"\0" * (RATIO_FLOOR_BYTES + 1))
         with pytest.raises(UserError, match=r"zeros\.png would expand \d+ times"):
             open_root(tmp_path / "b.zip").read_bytes("zeros.png")
 

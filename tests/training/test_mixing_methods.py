@@ -266,7 +266,7 @@ def test_fmix_masks_by_hand_and_by_formula() -> None:
     assert shares_kept == [307 / 1024] * 5
 
 
-def test_saliency_is_opencvs_spectral_residual_and_finds_the_odd_patch() -> None:
+def test_saliency_finds_the_odd_patch() -> None:
     noise = torch.rand((64, 64), generator=seeded(0))
     stripes = torch.arange(64.0).remainder(8).expand(64, 64) / 8 + 0.02 * noise
     odd = stripes.clone()

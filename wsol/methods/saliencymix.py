@@ -64,7 +64,7 @@ def spectral_residual(grey: Tensor, side: int = 64) -> Tensor:
     """Saliency [H, W] of a grey image [H, W] (Hou and Zhang, CVPR 2007): what its log spectrum has beyond its own
     average over 3 x 3 frequencies, at 64 x 64 pixels, blurred by a Gaussian of 2.5 pixels.
 
-    Equal to OpenCV's StaticSaliencySpectralResidual up to its resizing; the authors take OpenCV's fine-grained one.
+    The authors take OpenCV's fine-grained saliency instead, which the usual OpenCV packages do not contain.
     """
     import torch
     from torch.nn.functional import avg_pool2d, conv2d, interpolate, pad

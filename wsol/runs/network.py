@@ -31,3 +31,8 @@ def load_classifier(run: Run | str | os.PathLike[str], device: torch.device | st
     model = build_classifier(run.spec, method=run.make_method())
     load_state(model, tensors, str(run.weights), allow_new_head=False)
     return model.to(device).eval()
+
+
+def untrained_classifier(run: Run, seed: int, device: torch.device | str = "cpu") -> Classifier:
+    """The network of a run before any training and without other weights, in evaluation mode: a control."""
+    return build_classifier(run.spec, method=run.make_method(), seed=seed).to(device).eval()
