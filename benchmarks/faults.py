@@ -292,8 +292,7 @@ def readers(world: World) -> dict[str, tuple[Path, Callable[[], object]]]:
     root = str(load_manifest(world.data).root)
     pixels = pixel_file(training, root, 32, Path("pixels"))
     make_pixels(pixels, training, root, 32, workers=0)
-    finish(start(world.training("half"), world.log), 0.6, kill=True)
-    world.run(lambda: train_half(world))
+    finish(start(lambda: train_half(world), world.log))  # ends with the signal's exit code
     checkpoint = sorted(Path("half/checkpoints").glob("step-*.safetensors"))[-1]
 
     def records() -> object:
@@ -357,8 +356,7 @@ def train_half(world: World) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     Trainer.save = stopped  # type: ignore[method-assign,assignment]
-    if not list(Path("half").glob("checkpoints/step-*.safetensors")):
-        world.training("half")()
+    world.training("half")()
 
 
 def damaged(whole: bytes, draw: random.Random) -> bytes:
@@ -473,7 +471,8 @@ def main() -> int:
                             file=sys.stderr,
                             flush=True,
                         )
-            edits(world, options.edits, draw, outcomes)
+            if options.edits:
+                edits(world, options.edits, draw, outcomes)
         except Defect as defect:
             print(f"DEFECT: {defect}\n{world.log.read_text()[-3000:]}", file=sys.stderr)
             return 1

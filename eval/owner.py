@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wsol.errors import UserError
-from wsol.files.atomic_write import write_durably
+from wsol.files.atomic_write import remove_unfinished, write_durably
 from wsol.files.strict_json import read_json
 from wsol.files.typed import check_types
 
@@ -37,6 +37,7 @@ def claim(out: Path, provenance: Mapping[str, Any], dataset: str) -> None:
         "weights_sha256": provenance.get("weights_sha256"),
     }
     file = out / OWNER
+    remove_unfinished(out)
     remedy = f"choose another --out, or remove '{out}' if its results are no longer needed"
     if file.exists():
         shape = {"kind": str, "place": str, "dataset": str, "weights_sha256": (str, None)}

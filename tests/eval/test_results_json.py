@@ -10,6 +10,7 @@ import pytest
 
 from eval.metrics.results_json import read_results
 from wsol.errors import UserError
+from wsol.files.seal import sealed
 
 ENTRY: dict[str, Any] = {
     "value": 50.0,
@@ -42,7 +43,7 @@ def with_entry(path: tuple[str, ...], value: Any) -> dict[str, Any]:
 
 
 def test_what_is_fine_is_read(tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text(json.dumps(RESULTS))
+    (tmp_path / "results.json").write_text(json.dumps(sealed(RESULTS)))
     assert read_results(tmp_path) == RESULTS
 
 

@@ -1,7 +1,7 @@
 """A checksum inside a record of plain values, so that a flipped bit or an edit by hand does not go unnoticed.
 
-The checksum covers the values, not the layout of the text. A record without one (written by an older version, or one
-whose line `sha256` somebody removed on purpose) is taken as it is.
+The checksum covers the values, not the layout of the text. Where it is not `needed` (run.yaml), a record whose line
+`sha256` somebody removed on purpose is taken as it is.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**bare, SEAL: _checksum(bare)}
 
 
-def unsealed(record: Mapping[str, Any], where: str, remedy: str) -> dict[str, Any]:
-    """The record without its checksum; a `UserError` with the remedy where the checksum does not fit."""
+def unsealed(record: Mapping[str, Any], where: str, remedy: str, *, needed: bool = True) -> dict[str, Any]:
+    """The record without its checksum; a `UserError` with the remedy where that does not fit, or is absent and
+    `needed`."""
+    if needed and SEAL not in record:
+        raise UserError(
+            f"{where}: carries no checksum (an older version's, or changed since it was written); {remedy}"
+        )
     bare = {key: value for key, value in record.items() if key != SEAL}
     if SEAL in record and record[SEAL] != _checksum(bare):
         raise UserError(f"{where}: was changed after it was written (its checksum differs); {remedy}")

@@ -186,7 +186,10 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         found = record.get("schema") if isinstance(record, dict) else type(record).__name__
         raise UserError(f"{file}: expected a run record of schema {SCHEMA}, got {found!r:.60}")
     record = unsealed(
-        record, str(file), "bring back the file that training wrote, or, to keep an edit, remove its line sha256"
+        record,
+        str(file),
+        "bring back the file that training wrote, or, to keep an edit, remove its line sha256",
+        needed=False,
     )
     check_types(record, _SHAPE, str(file), "bring back the file that training wrote")
     if record["status"] not in _STATUSES:
