@@ -34,6 +34,7 @@ import numpy as np
 from wsol.errors import UserError, unknown_name
 from wsol.files.atomic_write import scratch_folder
 from wsol.files.regular import file_sha256
+from wsol.files.seal import SEAL, sealed, unsealed
 from wsol.files.strict_yaml import dump_yaml, read_yaml
 from wsol.manifest_csv import csv_lines, numbers, read_rows
 from wsol.split import Sample, Split
@@ -112,6 +113,11 @@ class Manifest:
                 for line in csv_lines(self.splits[role]):
                     digest.update(line.encode())
         return digest.hexdigest()
+
+
+def _identity(head: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest's checksum covers: not where its files are, nor what was noted of it."""
+    return {key: head.get(key) or [] for key in ("dataset", "corners", "splits", "part_names", "classes")}
 
 
 def _in_memory(dataset: str, role: str, row: int) -> str:
@@ -198,6 +204,7 @@ def write_manifest(manifest: Manifest, folder: str | os.PathLike[str], **extra: 
             **({"part_names": list(manifest.part_names)} if manifest.part_names else {}),
             "classes": list(manifest.classes),
         }
+        head = {"schema": SCHEMA, SEAL: sealed(_identity(head))[SEAL], **head}
         (scratch / "manifest.yaml").write_text(dump_yaml(head), encoding="utf-8")
         index.unlink(missing_ok=True)
         for role in SPLIT_ROLES:
@@ -247,6 +254,9 @@ def load_manifest(
                 f"dataset again, or, to keep an edit, remove the line sha256 of {role} from {index.name}"
             )
         splits[role] = split
+    if not edited and SEAL in head:
+        remedy = "prepare the dataset again, or, to keep an edit, remove its second line, sha256"
+        unsealed({**_identity(head), SEAL: head[SEAL]}, str(index), remedy)
     return Manifest(
         dataset=head["dataset"],
         classes=classes,

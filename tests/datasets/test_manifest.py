@@ -358,3 +358,13 @@ def test_rows_that_were_moved_since_they_were_prepared_are_refused(tmp_path: Pat
 def test_names_that_a_terminal_would_obey_are_refused(name: str) -> None:
     with pytest.raises(UserError, match="holds a control character or a line break"):
         Manifest("d", ("a", name), {})
+
+
+@pytest.mark.parametrize("change", [("cat", "cut"), ("half-open", "inclusive")])
+def test_a_head_that_was_changed_is_refused(tmp_path: Path, change: tuple[str, str]) -> None:
+    write_manifest(manifest(sample()), tmp_path)
+    file = tmp_path / "manifest.yaml"
+    assert change[0] in file.read_text()
+    file.write_text(file.read_text().replace(*change))
+    with pytest.raises(UserError, match=r"manifest\.yaml: was changed after it was written"):
+        load_manifest(tmp_path)

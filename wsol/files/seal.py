@@ -17,9 +17,9 @@ SEAL = "sha256"
 
 
 def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with its checksum as last entry."""
+    """The record with its checksum as first entry: a text that is cut keeps it."""
     bare = {key: value for key, value in record.items() if key != SEAL}
-    return {**bare, SEAL: _checksum(bare)}
+    return {SEAL: _checksum(bare), **bare}
 
 
 def unsealed(record: Mapping[str, Any], where: str, remedy: str, *, needed: bool = True) -> dict[str, Any]:
