@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +12,19 @@ import pytest
 import torch
 import yaml
 
+from eval.compare import main as compare
 from eval.evaluate import localize
 from eval.localize_config import LocalizeConfig
 from eval.metrics.results_json import read_results
 from tests.helpers.dummy_network import TINY, TinyNet
+from tests.helpers.moments import in_a_child
 from tests.helpers.tiny_dataset import make_tiny_dataset, tiny_config
+from wsol.files.checked_safetensors import load_tensors
 from wsol.manifest import load_manifest, write_manifest
 from wsol.models import NETWORKS
+from wsol.runs.record import load_run
+from wsol.training.config import parse_config
+from wsol.training.loop import Trainer
 from wsol.training.progress import Silent
 from wsol.training.session import train
 
@@ -35,6 +43,31 @@ def test_a_network_from_outside_trains_and_localizes(tmp_path: Path) -> None:
     assert (recorded["output_stride"], recorded["pixels"]["interpolation"]) == (4, "bicubic")
     localize(LocalizeConfig(run=run.dir, device="cpu", bootstrap=0, pictures=0))
     assert read_results(run.dir / "eval")["provenance"]["classifier"]["pixels"] == recorded["pixels"]
+
+
+def test_it_resumes_after_a_kill_and_is_compared(tmp_path: Path) -> None:
+    manifest = make_tiny_dataset(tmp_path)
+    settings = {"arch": "tiny", "epochs": 2, "checkpoint_every_steps": 2}
+
+    def killed_after_a_checkpoint() -> None:
+        def save(trainer: Trainer) -> None:
+            saved(trainer)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        saved, Trainer.save = Trainer.save, save  # type: ignore[method-assign]
+        train(tiny_config(manifest, method="vanilla", out="vanilla", **settings), report=Silent())
+
+    assert in_a_child(killed_after_a_checkpoint) == -signal.SIGKILL
+    assert load_run("vanilla").status == "killed"
+    train(parse_config(["--resume", "--out", "vanilla"]), ["--resume", "--out", "vanilla"], Silent())
+    train(tiny_config(manifest, method="vanilla", out="undisturbed", **settings), report=Silent())
+    weights = [load_tensors(Path(name) / "model.safetensors")[0] for name in ("vanilla", "undisturbed")]
+    assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[1])
+    train(tiny_config(manifest, method="cutmix", out="cutmix", **settings), report=Silent())
+    for name in ("vanilla", "cutmix"):
+        localize(LocalizeConfig(run=Path(name), device="cpu", bootstrap=20, pictures=0))
+    assert compare(["vanilla", "cutmix", "--out", "comparison", "--bootstrap", "20"]) == 0
+    assert "this run of cutmix" in (tmp_path / "comparison" / "compare.html").read_text()
 
 
 def test_its_checkpoint_is_read_at_its_own_size_and_mean_or_at_those_asked_for(tmp_path: Path) -> None:
