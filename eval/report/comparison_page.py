@@ -9,33 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from eval.analysis.error_kinds import KINDS, THRESHOLDS, classify, true_boxes, without_class_unless_all
+from eval.analysis.error_kinds import classify, true_boxes, without_class_unless_all
 from eval.analysis.evaluated import Evaluated, Unavailable
 from eval.analysis.per_image import PerImage
 from eval.boxes.frames import Frame
 from eval.comparison.build import Comparison
-from eval.comparison.decomposition import WORDS as DRIVER_WORDS
-from eval.comparison.terminal import (
-    answer_lines,
-    by_role,
-    could_show,
-    interaction_text,
-    multiverse_text,
-    populations,
-    probability,
-    sign_words,
-    table_note,
-)
+from eval.comparison.terminal import answer_lines
 from eval.records.store import RecordStore
 from eval.report import charts
+from eval.report.comparison_table import comparison_table
+from eval.report.drivers import driver_sections
 from eval.report.first_screen import first_screen, sentences
 from eval.report.gallery import Gallery, build_gallery
-from eval.report.numbers import interval, published_text, signed
 from eval.report.parts_of_page import (
     curve_block,
     curve_protocols,
     gallery_content,
-    how,
     iou_histogram,
     json_details,
     precision_recall_points,
@@ -44,21 +33,7 @@ from eval.report.parts_of_page import (
 )
 from eval.report.render import render_page
 from eval.report.sampling import pick_images
-from eval.statistics.law import ALPHA
 from wsol.files.atomic_write import write_durably
-
-CLASSES_SHOWN = 10
-_BLANK: dict[str, Any] = {
-    "lead": "",
-    "entries": None,
-    "table": None,
-    "stacks": None,
-    "kinds": (),
-    "note": "",
-    "first": "",
-    "limit": 0,
-    "first_name": "",
-}
 
 
 def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int = 200, seed: int = 0) -> Path:
@@ -96,7 +71,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
         "legends": [_legend(entries, i) for i in range(len(shown))],
         "caveats": caveats,
         "comparison": True,
-        "tables": [_table(e, content, shown[0], several) for e in entries],
+        "tables": [comparison_table(e, content, shown[0], several) for e in entries],
         "absent": content["not_compared"],
         "charts": drawn,
         "threshold_lead": (
@@ -106,7 +81,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
         + (_one_of_many(shown) if any(len(runs) > 1 for e in entries for runs in e["runs"].values()) else ""),
         "gallery": gallery_content(gallery, classes, shown, content["num_images"]) if gallery else None,
         "drivers_title": "What drives the difference",
-        "sections": [s for e in entries for s in _sections(e, several)],
+        "sections": [_named(s, e, several) for e in entries for s in driver_sections(e)],
         "not_analysed": {k: v for e in entries for k, v in e["not_analysed"].items()},
         "distributions": _distributions(comparison, shown, main),
         "facts": _facts(comparison),
@@ -152,303 +127,8 @@ def _one_of_many(shown: Sequence[Evaluated]) -> str:
     )
 
 
-def _table(
-    entry: Mapping[str, Any], content: Mapping[str, Any], run: Evaluated, several: bool
-) -> dict[str, Any]:
-    protocols = entry["protocols"]
-    reach = [abs(v) for p in protocols.values() for v in (p["difference"], *(p["ci95"] or ()))]
-    limit = max([1.0, *reach])
-    rows = []
-    for name, p in by_role(protocols):
-        css = p["verdict"] if p["verdict"] in ("higher", "lower") else "none"
-        rows.append(
-            {
-                "name": name + (" (primary)" if p["role"] == "primary" else ""),
-                "how": how(p["definition"], run.results) + _flattery(p),
-                "css": css,
-                "cells": [
-                    {"text": f"{p['baseline']:.2f}"},
-                    {"text": f"{p['other']:.2f}"},
-                    {"text": signed(p["difference"]), "css": "key"},
-                    {
-                        "text": charts.interval_strip(p["difference"], p["ci95"], limit, p["verdict"]),
-                        "css": "wide",
-                        "small": interval(p["ci95"]),
-                    },
-                    {"text": probability(p["adjusted_p"])},
-                    {"text": could_show(p)},
-                    {"text": published_text(p["published"]) or "–", "css": "note"},
-                    {"text": _word(p["verdict"]), "css": "verdict"},
-                ],
-            }
-        )
-    columns = [
-        {"name": "protocol"},
-        {"name": entry["baseline"]},
-        {"name": entry["other"]},
-        {"name": "difference"},
-        {"name": "95 % interval", "css": "wide"},
-        {"name": "p"},
-        {"name": "could show"},
-        {"name": "published", "css": "text"},
-        {"name": "verdict", "css": "text"},
-    ]
-    return {
-        "title": entry["name"] if several else "",
-        "columns": [{"css": "", **c} for c in columns],
-        "rows": rows,
-        "caption": f"Percent, and differences in percentage points. {' '.join(populations(protocols))} "
-        f"{table_note(content)} 'Published' are differences printed for the data and network named: single runs "
-        "without intervals (sources in compare.json).",
-    }
-
-
-def _flattery(p: Mapping[str, Any]) -> str:
-    """By how much the best threshold on the scored images flatters either side."""
-    a, b = p["optimism"]["baseline"], p["optimism"]["other"]
-    return "" if a is None or b is None else f"; flattered by about {a:.1f} and {b:.1f}"
-
-
-def _controls(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each control's differences to both methods, as a section."""
-    found = []
-    for c in entry["controls"]:
-        rows = [
-            (name, {**p, "baseline": p["baseline"], "other": p["other"]}, p["verdict"])
-            for name, p in c["protocols"].items()
-        ]
-        found.append(
-            _section(
-                f"{c['method']} against {c['said']}",
-                rows,
-                c["method"],
-                first="protocol",
-                lead=c["sentence"],
-                note=f"First column of numbers: {c['said']}. Verdicts with p adjusted over these protocols; "
-                f"{c['primary']} alone.",
-                first_name=c["said"],
-            )
-        )
-    return found
-
-
-def _word(verdict: str) -> str:
-    return {"higher": "▲ higher", "lower": "▼ lower", "equivalent": "= equivalent"}.get(verdict, verdict)
-
-
-def _strips(
-    found: Sequence[tuple[str, Mapping[str, Any], str]], other: str
-) -> tuple[list[dict[str, Any]], float]:
-    """Rows for the template's table of differences: (label, difference entry, note)."""
-    reach = [abs(v) for _, e, _ in found for v in (e["difference"], *(e["ci95"] or ()))]
-    limit = max([1.0, *reach])
-    rows = []
-    for label, e, note in found:
-        ci = e["ci95"]
-        decided = e.get("adjusted_p")
-        verdict = "" if decided is None or decided >= ALPHA else "higher" if e["difference"] > 0 else "lower"
-        rows.append(
-            {
-                "label": label,
-                "baseline": e["baseline"],
-                "other": e["other"],
-                "difference": e["difference"],
-                "ci95": ci,
-                "strip": charts.interval_strip(e["difference"], ci, limit, verdict),
-                "note": note,
-                "other_name": other,
-            }
-        )
-    return rows, limit
-
-
-def _section(
-    title: str, found: Sequence[tuple[str, Mapping[str, Any], str]], other: str, **more: Any
-) -> dict[str, Any]:
-    rows, limit = _strips(found, other)
-    return {**_BLANK, "title": title, "entries": rows or None, "limit": limit, **more}
-
-
-def _sections(entry: Mapping[str, Any], several: bool) -> list[dict[str, Any]]:
-    drivers, other, main = entry["drivers"], entry["other"], entry["main_protocol"]
-    sections: list[dict[str, Any]] = _controls(entry)
-    if entry["multiverse"]:
-        sections.append(
-            {
-                **_BLANK,
-                "title": "Every recorded analysis of these maps",
-                "lead": multiverse_text(entry["multiverse"], entry),
-                "stacks": [
-                    {
-                        "name": "",
-                        "svg": charts.specification_chart(entry["multiverse"]["analyses"], "All analyses"),
-                    }
-                ],
-                "note": "One column an analysis, smallest difference first: difference with its 95 % interval, then "
-                "the choices made. Filled: a verdict after correction over all columns (max-T).",
-            }
-        )
-    for name, d in drivers.get("top_loc", {}).items():
-        if name == "top5_loc":
-            continue
-        terms = [
-            (
-                key,
-                {"baseline": 0.0, "other": 0.0, "difference": t["value"], **t},
-                DRIVER_WORDS[key].split(":")[0],
-            )
-            for key, t in d["terms"].items()
-        ]
-        rows, _ = _strips(terms, other)
-        table = {
-            "columns": ["part of the difference", "points", "", "95 % interval"],
-            "rows": [[r["note"], signed(r["difference"]), r["strip"], interval(r["ci95"])] for r in rows],
-        }
-        f = d["factors"]
-        sections.append(
-            {
-                **_BLANK,
-                "title": f"{name} split",
-                "lead": f"Stands out: {d['in_words']}." if d["largest"] else f"{d['in_words'].capitalize()}.",
-                "table": table,
-                "note": "The parts add up to the difference. By method: "
-                + "; ".join(
-                    f"{words} {f[k]['baseline']:.1f} and {f[k]['other']:.1f} %"
-                    for k, words in (
-                        ("correct", "classified correctly"),
-                        ("localized", "localised at the threshold used"),
-                        ("best", "localised at the best threshold"),
-                    )
-                )
-                + ".",
-            }
-        )
-    for family in drivers.get("threshold", []):
-        found = [(r["rule"], {**entry["protocols"][name]}, name) for name, r in family["rules"].items()]
-        best = "; ".join(
-            f"at IoU {100 * b['iou']:g} % the best thresholds are {b['best_threshold_baseline']:.3f} and "
-            f"{b['best_threshold_other']:.3f}, and reading each method at the other's costs "
-            f"{b['baseline_loss_at_others_threshold']:.1f} and {b['other_loss_at_baselines_threshold']:.1f} points"
-            for b in family.get("best_thresholds", [])
-        )
-        sign = sign_words(family)
-        sections.append(
-            _section(
-                "How the threshold is chosen",
-                found,
-                other,
-                first="rule",
-                lead=f"{sign[:1].upper()}{sign[1:]}." if sign else "",
-                note=best[:1].upper() + best[1:] + ("." if best else ""),
-            )
-        )
-    for base, n in drivers.get("normalization", {}).items():
-        found = [(k, r, published_text(r["published"], 1)) for k, r in n["rules"].items()]
-        sections.append(
-            _section(
-                f"Normalisation of the maps, {base}",
-                found,
-                other,
-                first="normalisation",
-                lead="The sign of the difference depends on the normalisation." if n["sign_flips"] else "",
-                note="Each at its best threshold. Last column: published difference, where there is one.",
-            )
-        )
-    for key, title, first in (
-        ("size", "Object size (share of the image)", "group"),
-        ("instances", "Instances in the image", "group"),
-        ("class", "Classes", "class"),
-    ):
-        group_of = drivers.get(key) or {"groups": []}
-        groups = (
-            sorted(group_of["groups"], key=lambda g: g["difference"])
-            if key == "class"
-            else group_of["groups"]
-        )
-        if len(groups) < 2:
-            continue
-        note = ""
-        if key == "class":
-            groups = [g for g in groups if "shrunk" in g] or groups
-            note = f"{len(groups)} of {len(group_of['groups'])} classes. "
-            if len(groups) > 2 * CLASSES_SHOWN:
-                groups = [*groups[:CLASSES_SHOWN], *groups[-CLASSES_SHOWN:]]
-                note = f"The {CLASSES_SHOWN} largest losses and gains of {len(group_of['groups'])} classes. "
-        found = [
-            (
-                g["group"],
-                {**g, **(g.get("against_rest") or {"adjusted_p": None}), "difference": g["difference"]},
-                _share(g),
-            )
-            for g in groups
-        ]
-        lead = interaction_text(group_of)
-        sections.append(
-            _section(
-                title,
-                found,
-                other,
-                first=first,
-                lead=f"{lead[:1].upper()}{lead[1:]}.",
-                note=note + _group_note(main),
-            )
-        )
-    errors = drivers.get("errors")
-    if errors:
-        shares, t = errors["shares"], THRESHOLDS
-        stacks = [
-            {
-                "name": entry[side],
-                "svg": charts.stacked_bar(
-                    {k: shares[k][side] for k in KINDS}, f"Error kinds of {entry[side]}"
-                ),
-            }
-            for side in ("baseline", "other")
-        ]
-        sections.append(
-            _section(
-                "Kinds of error",
-                [(k, shares[k], "") for k in KINDS],
-                other,
-                first="kind",
-                stacks=stacks,
-                kinds=KINDS,
-                note=f"By {main}. In this order: classification: the top class is wrong; multi-instance: of several "
-                f"true boxes more than one is covered by over {100 * t['multi_instance_covered']:.0f} %; part: over "
-                f"{100 * t['part_inside']:.0f} % of the predicted box lies in the true one; more: at least "
-                f"{100 * t['more_covered']:.0f} % of the true box is covered (TS-CAM, ICCV 2021).",
-            )
-        )
-    parts = drivers.get("parts", {})
-    for key, title, words in (
-        ("inside_box", "Parts inside the box", "Share of visible parts that the predicted box holds."),
-        (
-            "map_value",
-            "Map value on the parts",
-            "Map value on each part as a percentage of the map's mean over the whole object: does the map reach the "
-            "less discriminative parts, or only the one that decides the class?",
-        ),
-    ):
-        if parts.get(key):
-            found = [(name, e, f"{e['images']:,} images") for name, e in parts[key].items()]
-            sections.append(_section(title, found, other, first="part", lead=words))
-    if several:
-        for s in sections:
-            s["title"] = f"{entry['name']}: {s['title']}"
-    return sections
-
-
-def _share(group: Mapping[str, Any]) -> str:
-    shrunk = f", shrunk {signed(group['shrunk'], 1)}" if "shrunk" in group else ""
-    return f"{group['images']:,} images, gives {signed(group['contribution'], 1)}{shrunk}"
-
-
-def _group_note(main: str | None) -> str:
-    return (
-        f"By {main}, each run at the threshold it has on the whole set; the groups' parts add up to the difference. A "
-        "group is marked where its difference is not that of the other images (adjusted over the groups); under 30 "
-        "images there is no interval. Shrunk: drawn towards the mean by as much as noise explains the groups' spread."
-    )
+def _named(section: dict[str, Any], entry: Mapping[str, Any], several: bool) -> dict[str, Any]:
+    return {**section, "title": f"{entry['name']}: {section['title']}"} if several else section
 
 
 def _distributions(

@@ -8,14 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from eval.analysis.error_kinds import KINDS, THRESHOLDS, UNSCORED, classify, true_boxes
+from eval.analysis.error_kinds import classify, true_boxes
 from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated, open_manifest
-from eval.analysis.per_image import PerImage, main_protocol, means_of_images, per_image
-from eval.analysis.subgroups import INSTANCE_NAMES, SIZE_NAMES, instance_groups, size_groups
+from eval.analysis.per_image import PerImage, main_protocol, per_image
 from eval.boxes.frames import Frame
-from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.displacement import displacement_text
 from eval.report import charts
 from eval.report.gallery import build_gallery
@@ -31,18 +27,14 @@ from eval.report.parts_of_page import (
     script_data,
 )
 from eval.report.render import render_page
+from eval.report.run_sections import run_sections
 from eval.report.sampling import pick_images
-from eval.statistics.counts import score_interval
 from eval.terminal_tables import notes, threshold_text
 from wsol.files.atomic_write import write_durably
 from wsol.runs.find import newest_run
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from wsol.manifest import Manifest, Split
-
-CLASSES_SHOWN = 15
 
 
 def write_run_page(
@@ -70,7 +62,7 @@ def write_run_page(
         manifest, split = opened
         boxes, offsets = true_boxes(split, Frame.of_channel(main.channel))
         kinds = classify(image, boxes, offsets)
-        sections = _sections(run, image, kinds, split, manifest, main.name, seed)
+        sections = run_sections(run, image, kinds, split, manifest, main.name, seed)
         if curves and pictures > 0:
             picked = pick_images(image.iou[:, None], image.scored, pictures, seed)
             gallery = build_gallery([run], curves, picked, {str(run.folder): kinds}, manifest, split)
@@ -195,102 +187,6 @@ def _table(run: Evaluated) -> dict[str, Any]:
         "caption": "Percent; the strip runs from 0 to 100. The two controls need no model: a Gaussian at the image's "
         "centre, and a box around the whole image.",
     }
-
-
-def _means(
-    image: PerImage, groups: npt.NDArray[np.integer], names: Sequence[str], seed: int
-) -> list[tuple[str, int, float, tuple[float, float]]]:
-    member = np.stack([groups == g for g in range(len(names))], axis=1) & image.scored[:, None]
-    values = np.repeat(image.hit.mean(1, dtype=np.float32)[:, None], len(names), 1)
-    means, boot = means_of_images(values, member, Bootstrap(seed=seed))
-    found = []
-    for k, name in enumerate(names):
-        count = int(member[:, k].sum())
-        if count:
-            interval = score_interval(means[k], float(np.nanvar(boot[k])), count)
-            found.append((name, count, float(means[k]), interval))
-    return found
-
-
-def _value_table(
-    found: Sequence[tuple[str, int, float, tuple[float, float] | None]], first: str
-) -> dict[str, Any]:
-    rows = []
-    for name, count, value, ci in found:
-        strip = charts.interval_strip(value, ci, 100, low=0)
-        rows.append([name, f"{count:,}", f"{value:.1f}", strip, f"[{ci[0]:.1f}, {ci[1]:.1f}]" if ci else "–"])
-    return {"columns": [first, "images", "localised, %", "0 to 100 %", "95 % interval"], "rows": rows}
-
-
-def _sections(
-    run: Evaluated,
-    image: PerImage,
-    kinds: npt.NDArray[np.int8],
-    split: Split,
-    manifest: Manifest,
-    protocol: str,
-    seed: int,
-) -> list[dict[str, Any]]:
-    blank: dict[str, Any] = {
-        "lead": "",
-        "entries": None,
-        "table": None,
-        "stacks": None,
-        "kinds": (),
-        "note": "",
-        "first": "",
-        "limit": 0,
-        "first_name": "",
-    }
-    counted = kinds[kinds != UNSCORED]
-    shares = {k: 100 * float((counted == i).mean()) for i, k in enumerate(KINDS)} if len(counted) else {}
-    t = THRESHOLDS
-    sections = [
-        {
-            **blank,
-            "title": "Kinds of error",
-            "lead": f"By {protocol}, at its own threshold. Kinds as in TS-CAM (ICCV 2021).",
-            "stacks": [
-                {"name": run.method, "svg": charts.stacked_bar(shares, f"Error kinds of {run.method}")}
-            ],
-            "kinds": [f"{k} {v:.1f} %" for k, v in shares.items()],
-            "note": "In this order: classification: the top class is wrong; multi-instance: of several true boxes "
-            f"more than one is covered by over {100 * t['multi_instance_covered']:.0f} %; part: over "
-            f"{100 * t['part_inside']:.0f} % of the predicted box lies in the true one; more: at least "
-            f"{100 * t['more_covered']:.0f} % of the true box is covered.",
-        }
-    ]
-    for title, groups, names in (
-        ("Object size (share of the image)", size_groups(split), SIZE_NAMES),
-        ("Instances in the image", instance_groups(image.num_boxes), INSTANCE_NAMES),
-    ):
-        found = _means(image, groups, names, seed)
-        if len(found) > 1:
-            sections.append({**blank, "title": title, "table": _value_table(found, "group")})
-    found = sorted(_means(image, image.label, manifest.classes, seed), key=lambda f: f[2])
-    if len(found) > 2 * CLASSES_SHOWN:
-        shown = [*found[:CLASSES_SHOWN], *found[-CLASSES_SHOWN:]]
-        note = f"The {CLASSES_SHOWN} lowest and highest of {len(found)} classes, of few images each."
-    else:
-        shown, note = found, f"All {len(found)} classes, lowest first."
-    sections.append({**blank, "title": "Classes", "table": _value_table(shown, "class"), "note": note})
-    energy = run.results.get("energy")
-    if energy:
-        rows = [
-            (name, e["num_images"], e["value"], tuple(e["ci95"]) if e["ci95"] else None)
-            for name, e in energy.items()
-        ]
-        table = _value_table(rows, "where")
-        table["columns"][2] = "share of energy, %"
-        sections.append(
-            {
-                **blank,
-                "title": "Where the map's energy lies",
-                "lead": "Share of the positive part of the map on the object and on each of its parts.",
-                "table": table,
-            }
-        )
-    return sections
 
 
 def _distributions(run: Evaluated, image: PerImage | None, main: Any) -> list[dict[str, Any]]:
