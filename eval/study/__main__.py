@@ -27,7 +27,9 @@ class StudyConfig:
     plan: bool = False
     """Say what it would take and what difference it could detect; train nothing but a pilot of one epoch."""
     workers: int = 1
-    """Jobs at a time; one core or GPU each."""
+    """Jobs at a time."""
+    processes: int = 1
+    """Processes of each job (torchrun's, on one host), one GPU each."""
     cluster: Literal["local", "slurm"] = "local"
     """Where jobs run; both go through submitit, but for one local worker."""
     slurm: tuple[str, ...] = ()
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config.out,
             plan=config.plan,
             workers=config.workers,
+            processes=config.processes,
             cluster=config.cluster,
             slurm=config.slurm,
             only=config.only,

@@ -26,6 +26,7 @@ def conduct(
     *,
     plan: bool,
     workers: int,
+    processes: int,
     cluster: str,
     slurm: Sequence[str],
     only: Sequence[str],
@@ -35,8 +36,9 @@ def conduct(
     The design is copied into the folder first; a folder that holds another design is refused, because the question was
     to be stated before the results. Raises `UserError` where a run fails, after all others were run.
     """
-    if workers < 1:
-        raise UserError(f"--workers must be at least 1, got {workers}")
+    for name, value in (("workers", workers), ("processes", processes)):
+        if value < 1:
+            raise UserError(f"--{name} must be at least 1, got {value}")
     design = read_design(file)
     unknown = sorted(set(only) - set(design.datasets))
     if unknown:
@@ -55,6 +57,7 @@ def conduct(
         jobs,
         out,
         workers=workers,
+        processes=processes,
         cluster=cluster,
         slurm=_parameters(slurm),
         report=lambda text: console.print(text, highlight=False),

@@ -14,8 +14,12 @@
       cutmix: {cutmix_prob: 0.5}
     seeds: 8                              # or a list; a method may have its own under `seeds_of`
     train: {epochs: 16, lr: 0.05}         # training settings that all runs share
+    aligned: true                         # also score maps with each cell at the centre of what it sees
+    map_methods: [cam, layercam]          # further maps of the same networks, as secondary outcomes,
+    map_layers: [final, layer3]           # each method at each layer
 
-The first method is the baseline. Every training setting is one of `train_cutmix.py`.
+The first method is the baseline. Every training setting is one of `train_cutmix.py`; `preset` stands for what it gives
+a run's dataset, network and method.
 """
 
 from __future__ import annotations
@@ -30,10 +34,13 @@ from typing import Any, ClassVar
 import pydantic
 
 from eval.protocols import protocol_named
+from wsol.cams.map_method import LayerMap
+from wsol.cams.registry import CAM_OF_FINAL, layer_maps
 from wsol.errors import UserError
 from wsol.files.regular import read_text
 from wsol.files.strict_yaml import load_yaml
 from wsol.training.config import TrainConfig, check_settings
+from wsol.training.presets import preset_values
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _SET_BY_THE_STUDY = frozenset({"dataset", "seed", "out", "resume", "config"})
@@ -67,8 +74,9 @@ class Design:
     seeds_of: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
     networks_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Methods that are trained on some of the networks only."""
-    protocols: tuple[str, ...] = ()
-    """Secondary outcomes (default: every published protocol)."""
+    aligned: bool = False
+    map_methods: tuple[str, ...] = ("cam",)
+    map_layers: tuple[str, ...] = ("final",)
     notes: str = ""
 
     def __post_init__(self) -> None:
@@ -101,6 +109,10 @@ class Design:
         for method in self.methods:
             if not self.seeds_for(method):
                 raise UserError(f"method '{method}' has no seed")
+        if self.maps[:1] != (CAM_OF_FINAL,):
+            raise UserError(
+                "map_methods begin with cam, and map_layers with final: the primary outcome's map"
+            )
         for cell in product(self.datasets, self.networks, self.methods):
             self.training(*cell, seed=0)
 
@@ -108,6 +120,11 @@ class Design:
     def baseline(self) -> str:
         """The method that the others are compared with: the first."""
         return next(iter(self.methods))
+
+    @property
+    def maps(self) -> tuple[LayerMap, ...]:
+        """The maps that every network is scored by, CAM of the final map first."""
+        return layer_maps(self.map_methods, self.map_layers)
 
     def seeds_for(self, method: str) -> tuple[int, ...]:
         """The seeds of a method's runs."""
@@ -127,7 +144,14 @@ class Design:
             if taken:
                 raise UserError(f"{place}: '{taken[0]}' is set by the study itself")
             settings |= check_settings(part, place)
-        return TrainConfig(**{"method": method, **settings, "seed": seed})
+        settings = {"method": method, **settings, "seed": seed}
+        preset = settings.get("preset")
+        if preset is not None:
+            entry = self.datasets[dataset]
+            name = entry.manifest.name if entry.manifest else dataset
+            arch = settings.get("arch", TrainConfig.arch)
+            settings = {**preset_values(preset, name, arch, settings["method"]), **settings}
+        return TrainConfig(**settings)
 
 
 def read_design(file: Path) -> Design:

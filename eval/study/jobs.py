@@ -12,11 +12,16 @@ import yaml
 
 from eval.metrics.results_json import RESULTS, read_results
 from eval.study.design import Design
+from wsol.cams.registry import CAM_OF_FINAL
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.runs.made_by import MAY_CHANGE_ON_RESUME
 from wsol.runs.record import RECORD, load_run
 from wsol.training.config import TrainConfig
+
+EVAL = "eval"
+RANDOM = "eval-random"
+"""Where `eval.localize RUN --random-weights` writes."""
 
 State = Literal["missing", "interrupted", "running", "trained", "scored"]
 
@@ -32,6 +37,12 @@ class Job:
     folder: Path
     manifest: Path
     config: TrainConfig
+    scoring: tuple[str, ...] = ()
+    """Further arguments of `eval.localize`."""
+    evaluations: tuple[str, ...] = (EVAL,)
+    """Folders in the run's own that hold its evaluations: one for each map."""
+    control: bool = False
+    """Whether the network is also scored with random weights, once for each dataset and network."""
 
     @property
     def name(self) -> str:
@@ -47,12 +58,17 @@ class Job:
             return "running"
         if run.status != "finished":
             return "interrupted"
-        results = self.folder / "eval" / RESULTS
-        # results written before the weights were are another training's
-        if results.is_file() and results.stat().st_mtime_ns >= run.weights.stat().st_mtime_ns:
+        for results in self.results():
+            # results written before the weights were are another training's
+            if not results.is_file() or results.stat().st_mtime_ns < run.weights.stat().st_mtime_ns:
+                return "trained"
             read_results(results)
-            return "scored"
-        return "trained"
+        return "scored"
+
+    def results(self) -> list[Path]:
+        """The results.json of every evaluation, the control's last."""
+        names = [*self.evaluations, *([RANDOM] if self.control else [])]
+        return [self.folder / name / RESULTS for name in names]
 
     def _check_recipe(self, recorded: Mapping[str, Any]) -> None:
         """A run may be used where every setting that the study states is the recorded one; "auto" and None are
@@ -68,17 +84,20 @@ class Job:
                     "run away, or give the study another --out"
                 )
 
-    def commands(self) -> list[list[str]]:
-        """What remains to be run, in order, as argument lists."""
+    def commands(self, processes: int = 1) -> list[list[str]]:
+        """What remains to be run, in order, as argument lists; each in so many processes."""
         state = self.state()
         python = [sys.executable, "-m"]
-        train = [*python, "train_cutmix"]
+        if processes > 1:
+            python += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
         localize = [*python, "eval.localize", str(self.folder), "--pictures", "0"]
+        score = [[*localize, *self.scoring], *([[*localize, "--random-weights"]] if self.control else [])]
+        train = [*python, "train_cutmix"]
         if state == "missing":
-            return [[*train, "--config", str(self.config_file), "--out", str(self.folder)], localize]
+            return [[*train, "--config", str(self.config_file), "--out", str(self.folder)], *score]
         if state == "interrupted":
-            return [[*train, "--resume", "--out", str(self.folder)], localize]
-        return [localize] if state == "trained" else []
+            return [[*train, "--resume", "--out", str(self.folder)], *score]
+        return score if state == "trained" else []
 
     @property
     def config_file(self) -> Path:
@@ -86,17 +105,24 @@ class Job:
         return self.folder.with_name(f"{self.folder.name}.yaml")
 
     def write_config(self) -> None:
-        """Write the settings that differ from `train_cutmix.py`'s defaults."""
-        plain = asdict(TrainConfig())
-        wanted = {k: v for k, v in asdict(self.config).items() if v != plain[k] or k in ("method", "seed")}
+        """Write the settings that differ from `train_cutmix.py`'s defaults, or all where a preset has others."""
+        plain = asdict(TrainConfig()) if self.config.preset is None else {}
+        wanted = {
+            k: v
+            for k, v in asdict(self.config).items()
+            if k in ("method", "seed") or k not in plain or v != plain[k]
+        }
         wanted["dataset"] = str(self.manifest)
-        wanted.pop("out", None)
+        for key in ("out", "config", "resume"):
+            wanted.pop(key, None)
         self.config_file.parent.mkdir(parents=True, exist_ok=True)
         write_durably(self.config_file, yaml.safe_dump(wanted, sort_keys=False))
 
 
 def jobs_of(design: Design, out: Path) -> Iterator[Job]:
     """Every run of a study: seeds outermost, so that a study that is cut short holds whole comparisons."""
+    scoring = (*(["--aligned"] if design.aligned else []), *_map_arguments(design))
+    evaluations = tuple(EVAL if m == CAM_OF_FINAL else f"eval-{m.label}" for m in design.maps)
     most = max(len(design.seeds_for(m)) for m in design.methods)
     for turn in range(most):
         for dataset, entry in design.datasets.items():
@@ -109,4 +135,15 @@ def jobs_of(design: Design, out: Path) -> Iterator[Job]:
                     seed = seeds[turn]
                     folder = out / "runs" / dataset / network / f"{method}-{seed}"
                     config = design.training(dataset, network, method, seed)
-                    yield Job(dataset, network, method, seed, folder, manifest, config)
+                    yield Job(
+                        *(dataset, network, method, seed, folder, manifest, config),
+                        scoring=scoring,
+                        evaluations=evaluations,
+                        control=method == design.baseline and turn == 0,
+                    )
+
+
+def _map_arguments(design: Design) -> list[str]:
+    if design.maps == (CAM_OF_FINAL,):
+        return []
+    return ["--map-method", *design.map_methods, "--map-layer", *design.map_layers]

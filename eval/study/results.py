@@ -17,16 +17,16 @@ from markupsafe import Markup
 from eval.analysis.evaluated import Evaluated
 from eval.analysis.paired_statistics import Difference, paired_difference
 from eval.compare_config import CompareConfig
+from eval.comparison.build import Comparison
 from eval.comparison.run_pairs import Pairing
 from eval.comparison.sides import difference_of, party_of, sampled
 from eval.comparison.terminal import interval, signed
 from eval.comparison.verdicts import judge, population, sentence
 from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, resampled_means
 from eval.metrics.outcomes import Summary
-from eval.metrics.results_json import RESULTS
 from eval.statistics.components import Sampled
 from eval.study.design import Design
-from eval.study.jobs import Job
+from eval.study.jobs import EVAL, RANDOM, Job
 from eval.study.pooled import Cell, pool
 from eval.write_comparison import compare
 from wsol.files.atomic_write import write_durably
@@ -36,6 +36,7 @@ SCHEMA = 1
 STUDY = "study.json"
 PAGE = "study.html"
 COMPARISONS = "comparisons"
+ENERGY = "energy on "
 
 
 @dataclass(frozen=True)
@@ -54,33 +55,73 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
     Nothing is done where the page is newer than every run's results.
     """
     page = out / PAGE
-    newest = max((j.folder / "eval" / RESULTS).stat().st_mtime_ns for j in jobs)
+    newest = max(results.stat().st_mtime_ns for j in jobs for results in j.results())
     if page.is_file() and page.stat().st_mtime_ns > newest:
         return page
     outcomes: dict[tuple[str, str], list[Cell]] = {}
     sides: dict[str, Pairing] = {}
+    controls = []
     for dataset, network in dict.fromkeys((j.dataset, j.network) for j in jobs):
-        runs = [f"{j.method}={j.folder}" for j in jobs if (j.dataset, j.network) == (dataset, network)]
-        config = CompareConfig(
-            tuple(runs),
-            primary=design.primary,
-            margin=design.margin,
-            baseline=design.baseline,
-            out=out / COMPARISONS / f"{dataset}-{network}",
-            pictures=24,
-        )
-        _, comparison = compare(config)
-        for pairing in comparison.pairings:
-            sides.setdefault(pairing.other_method, pairing)
-            found = _protocol_differences(pairing, comparison.summaries) | _energy_differences(pairing)
-            for name, difference in found.items():
-                cell = Cell(dataset, network, difference)
-                outcomes.setdefault((name, pairing.other_method), []).append(cell)
+        mine = [j for j in jobs if (j.dataset, j.network) == (dataset, network)]
+        for evaluation in mine[0].evaluations:
+            comparison = _compared(design, mine, evaluation, out / COMPARISONS / f"{dataset}-{network}")
+            for pairing in comparison.pairings:
+                sides.setdefault(pairing.other_method, pairing)
+                found = _protocol_differences(pairing, comparison.summaries) | _energy_differences(pairing)
+                for name, difference in found.items():
+                    outcome = _outcome_of(name, evaluation, design.primary)
+                    if outcome is not None:
+                        cell = Cell(dataset, network, difference)
+                        outcomes.setdefault((outcome, pairing.other_method), []).append(cell)
+            if evaluation == EVAL:
+                controls += _controls(comparison, dataset, network, design.primary)
     pooled = [Outcome(n, m, tuple(cells), pool(cells)) for (n, m), cells in outcomes.items()]
-    content = _content(design, jobs, pooled, sides)
+    content = _content(design, jobs, pooled, sides, controls)
     write_durably(out / STUDY, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
     write_durably(page, _page(content))
     return page
+
+
+def _compared(design: Design, jobs: Sequence[Job], evaluation: str, out: Path) -> Comparison:
+    """The comparison of one dataset's and network's runs by one map; that by CAM is the study's own."""
+    runs = [f"{j.method}={j.folder / evaluation}" for j in jobs]
+    first = evaluation == EVAL
+    runs += [f"random={j.folder / RANDOM}" for j in jobs if j.control and first]
+    config = CompareConfig(
+        tuple(runs),
+        primary=design.primary,
+        margin=design.margin,
+        baseline=design.baseline,
+        out=out if first else out / evaluation,
+        pictures=24,
+    )
+    return compare(config)[1]
+
+
+def _outcome_of(name: str, evaluation: str, primary: str) -> str | None:
+    """An outcome's name in the study: of further maps, the primary protocol and the energies are kept."""
+    if evaluation == EVAL:
+        return name
+    if name == primary or name.startswith(ENERGY):
+        return f"{name} of {evaluation.removeprefix('eval-')}"
+    return None
+
+
+def _controls(comparison: Comparison, dataset: str, network: str, primary: str) -> list[dict[str, Any]]:
+    """Each method against each control by the primary outcome, in one dataset and network."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in comparison.content["comparisons"]:
+        for control in entry["controls"]:
+            if primary in control["protocols"]:
+                found[control["method"], control["control"]] = {
+                    "dataset": dataset,
+                    "network": network,
+                    "method": control["method"],
+                    "control": control["control"],
+                    "said": control["said"],
+                    **control["protocols"][primary],
+                }
+    return list(found.values())
 
 
 def _protocol_differences(
@@ -112,7 +153,7 @@ def _energy_differences(pairing: Pairing) -> dict[str, Difference]:
     found = {}
     for column, name in enumerate(["object", *index.part_names][: a.shape[2]]):
         sides = [Sampled.of(s[:, 0, column].tolist(), list(s[:, 1:, column])) for s in (a, b)]
-        found[f"energy on {name}"] = paired_difference(*sides, by_seed=pairing.by_seed, units=units)
+        found[f"{ENERGY}{name}"] = paired_difference(*sides, by_seed=pairing.by_seed, units=units)
     return found
 
 
@@ -132,7 +173,11 @@ def _energy(runs: Sequence[Evaluated]) -> npt.NDArray[np.float64] | None:
 
 
 def _content(
-    design: Design, jobs: Sequence[Job], outcomes: Sequence[Outcome], sides: dict[str, Pairing]
+    design: Design,
+    jobs: Sequence[Job],
+    outcomes: Sequence[Outcome],
+    sides: dict[str, Pairing],
+    controls: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     entries = []
     for outcome in sorted(outcomes, key=lambda o: (o.name != design.primary, o.name, o.method)):
@@ -173,6 +218,7 @@ def _content(
             for d, n, m in dict.fromkeys((j.dataset, j.network, j.method) for j in jobs)
         },
         "outcomes": entries,
+        "controls": list(controls),
         "provenance": {"command": command_line(), "versions": software_versions(), "git": git_state()},
     }
 

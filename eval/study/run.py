@@ -56,17 +56,19 @@ def run_jobs(
     out: Path,
     *,
     workers: int,
+    processes: int,
     cluster: str,
     slurm: dict[str, Any] | None = None,
     report: Callable[[str], None],
 ) -> list[str]:
-    """Run what is missing, at most `workers` jobs at a time. Returns one line for each job that failed.
+    """Run what is missing, at most `workers` jobs at a time, each in `processes`. Returns one line for each job that
+    failed.
 
     `cluster`: "local" runs processes on this machine, "slurm" submits jobs (both through submitit, which must be
     installed for more than one worker); `slurm` holds submitit's further parameters. A failed job does not stop the
     others. Killed runs are continued by the next call.
     """
-    todo = [(job, job.commands()) for job in jobs]
+    todo = [(job, job.commands(processes)) for job in jobs]
     todo = [(job, commands) for job, commands in todo if commands and job.state() != "running"]
     for job, _ in todo:
         job.write_config()

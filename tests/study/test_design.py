@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from eval.study.design import read_design
 from eval.study.jobs import jobs_of
 from wsol.errors import UserError
+from wsol.training.config import parse_config
 
 STUDIES = sorted((Path(__file__).resolve().parents[2] / "studies").glob("*.yaml"))
 PLAIN = {
@@ -49,11 +51,43 @@ def test_seeds_and_networks_of_some_methods(tmp_path: Path) -> None:
     assert names == ["a/n/cutmix-0", "b/n/cutmix-0"]
 
 
+def test_a_preset_gives_each_method_its_own_settings(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        datasets={"c": {"manifest": "data_manifests/cub200"}},
+        networks={"n": {"arch": "resnet50", "output_stride": 8}},
+        methods={"vanilla": {}, "cutmix": {}},
+        train={"preset": "choe2020", "epochs": 5, "nesterov": False},
+    )
+    jobs = {j.method: j for j in jobs_of(read_design(file), tmp_path) if j.seed == 0}
+    assert jobs["vanilla"].config.lr == 2.3222617e-4
+    assert jobs["cutmix"].config.cutmix_alpha == 1.35
+    for job in jobs.values():
+        assert (job.config.epochs, job.config.milestones, job.config.nesterov) == (5, (14, 29, 44), False)
+        job.write_config()  # and the training command reads the same from the file
+        read = parse_config(["--config", str(job.config_file)])
+        assert replace(read, dataset=job.config.dataset, config=None) == job.config
+
+
+def test_a_job_of_several_processes_and_maps(tmp_path: Path) -> None:
+    file = written(tmp_path, aligned=True, map_methods=["cam", "layercam"], map_layers=["final", "layer3"])
+    first, second = list(jobs_of(read_design(file), tmp_path))[:2]
+    assert first.evaluations == ("eval", "eval-layercam", "eval-layercam-layer3")
+    train, score, random = first.commands(processes=2)
+    assert train[1:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    assert score[-6:] == ["--map-method", "cam", "layercam", "--map-layer", "final", "layer3"]
+    assert "--aligned" in score
+    assert random[-1] == "--random-weights"
+    assert len(second.commands()) == 2  # the random network once for each dataset and network
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"methods": {"vanilla": {}}}, "two methods"),
         ({"margin": 0}, "above 0"),
+        ({"map_methods": ["layercam"]}, "begin with cam"),
+        ({"train": {"preset": "choe2020"}}, "has no settings for"),
         ({"primary": "maxboxac"}, "did you mean 'maxboxacc'"),
         ({"datasets": {"a": {}}}, "either `manifest` or `prepare`"),
         ({"datasets": {"../a": {"manifest": "a"}}}, "names a folder"),

@@ -28,6 +28,8 @@ def design(folder: Path) -> Path:
         "networks": {"small": {"arch": "resnet_small", "size": 32}},
         "methods": {"vanilla": {}, "cutmix": {"cutmix_prob": 0.5}},
         "seeds": 1,
+        "aligned": True,
+        "map_methods": ["cam", "layercam"],
         "train": {
             "epochs": 2,
             "batch_size": 8,
@@ -62,6 +64,13 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
     page = (out / "study.html").read_text()
     assert "cutmix" in page
     assert "<script" not in page
+    content = json.loads((out / "study.json").read_text())
+    names = {o["outcome"] for o in content["outcomes"]}
+    assert {"maxboxacc", "maxboxacc@aligned", "maxboxacc_v2_transferred of layercam"} <= names
+    assert {(c["method"], c["control"]) for c in content["controls"]} == {
+        (method, control) for method in ("vanilla", "cutmix") for control in ("random", "center_gaussian")
+    }
+    assert "network with random weights" in page
 
     stamp = (out / "study.html").stat().st_mtime_ns
     assert main([str(file), "--out", str(out)]) == 0
