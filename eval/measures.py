@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Region = Literal["box", "mask"]
-Chance = Literal["area", "dilated-area", "half"]
+Chance = Literal["area", "dilated-area", "disc-area", "half"]
 
 
 @dataclass(frozen=True)
 class Measure:
     """`formula` names a function of map and region, `region` the union of the true boxes or the mask. `tolerance` in
     pixels of the frame. `chance`: what a map without information gets: the region's share of the image, that of the
-    region grown by the tolerance, or 1/2."""
+    region grown by the tolerance, its mean share of discs around every pixel, or 1/2."""
 
     name: str
     formula: str
@@ -30,6 +30,11 @@ class Measure:
     source: str
     chance: Chance = "area"
     tolerance: int = 0
+
+    @property
+    def graded(self) -> bool:
+        """Whether images differ by more than hit and miss, so that their distribution says something."""
+        return not self.formula.startswith("pointing")
 
     def definition(self) -> dict[str, Any]:
         """Every field, as plain data."""
@@ -53,6 +58,13 @@ _FORMULAS: tuple[tuple[str, str, str, Chance, int], ...] = (
         15,
     ),
     (
+        "near_peak",
+        "of the pixels within 15 of the map's maximum, the share that lies in the region",
+        "no paper: the pointing game with the share of its tolerance instead of a hit",
+        "disc-area",
+        15,
+    ),
+    (
         "energy",
         "share of the map's positive part in the region",
         "energy-based pointing game, Wang et al. (Score-CAM), CVPR Workshops 2020, arXiv 1910.01279",
@@ -63,6 +75,13 @@ _FORMULAS: tuple[tuple[str, str, str, Chance, int], ...] = (
         "rank_accuracy",
         "of the map's highest pixels, as many as the region has, the share that lies in it",
         "relevance rank accuracy, Arras et al. (CLEVR-XAI), Information Fusion 2022, arXiv 2003.07258",
+        "area",
+        0,
+    ),
+    (
+        "top_1000",
+        "of the map's 1,000 highest pixels, the share that lies in the region",
+        "top-k intersection, Theiner et al., WACV 2022, arXiv 2104.14995; k = 1000 as in Quantus",
         "area",
         0,
     ),

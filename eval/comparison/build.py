@@ -22,6 +22,7 @@ from eval.comparison.run_pairs import group as group_runs
 from eval.comparison.sides import difference_of, party_of, sampled
 from eval.comparison.training_differences import same_networks, training_differences
 from eval.comparison.verdicts import Verdict, judge, population, sentence
+from eval.comparison.without_threshold import agreement, without_threshold
 from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap
 from eval.metrics.outcomes import Summary
 from eval.protocols import Protocol
@@ -121,6 +122,9 @@ def compare_runs(
     for pairing in pairings:
         mine = {p.name: differences[pairing.name, p.name] for p in protocols}
         analysis = analyse(pairing, protocols, mine, summaries, decisions, manifest, bootstrap=bootstrap)
+        measures, no_measures = without_threshold(pairing, bootstrap, question.correction)
+        if no_measures:
+            analysis.missing["without a threshold"] = no_measures
         entries.append(
             {
                 **_about_pairing(pairing),
@@ -131,11 +135,13 @@ def compare_runs(
                     )
                     for p in protocols
                 },
+                "measures": measures,
                 "planning": planning(mine[primary], primary, question.margin),
                 "multiverse": multiverse(pairing, protocols, summaries, bootstrap),
                 **_analysis_json(analysis),
             }
         )
+        entries[-1]["agreement"] = agreement(measures, entries[-1]["verdict"], primary)
     first = runs[0]
     secondary = len(pairings) * (len(protocols) - 1)
     content: dict[str, Any] = {

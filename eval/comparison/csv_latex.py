@@ -28,12 +28,13 @@ _COLUMNS = (
 
 def csv_text(content: Mapping[str, Any]) -> str:
     """One line per comparison and protocol, full precision; empty where undefined. `population` says what the interval
-    is about. Differences to controls follow, with the control as baseline."""
+    is about. Measures without a threshold and differences to controls follow, with the control as baseline."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for entry in content["comparisons"]:
         rows = [(entry["name"], name, p) for name, p in entry["protocols"].items()]
+        rows += [(entry["name"], name, {"role": "measure", **m}) for name, m in entry["measures"].items()]
         rows += [
             (f"{c['method']} vs {c['control']}", name, p)
             for c in entry["controls"]

@@ -126,6 +126,11 @@ def driver_lines(entry: Mapping[str, Any]) -> list[str]:
     """What drives the difference, one line an analysis."""
     lines: list[str] = []
     drivers = entry["drivers"]
+    lines += [
+        f"without a threshold, {name}: {m['baseline']:.1f} -> {m['other']:.1f}, {signed(m['difference'])} "
+        f"{interval(m['ci95'])}, {m['verdict']} (centre Gaussian {m['center_gaussian']:.1f})"
+        for name, m in entry["measures"].items()
+    ]
     for name, d in drivers.get("top_loc", {}).items():
         terms = ", ".join(f"{k} {signed(t['value'])} {interval(t['ci95'])}" for k, t in d["terms"].items())
         lines.append(f"{name}: {terms}; {d['in_words']}")
@@ -206,6 +211,8 @@ def answer_lines(entry: Mapping[str, Any]) -> list[str]:
     found = entry["multiverse"]
     if found:
         lines.append(multiverse_text(found, entry))
+    if entry["agreement"]:
+        lines.append(entry["agreement"])
     return lines
 
 

@@ -115,7 +115,10 @@ def _first(store: Records) -> Iterator[RecordBlock]:
 def measures_json(store: Records, bootstrap: Bootstrap) -> dict[str, Any]:
     """The entry `measures` of results.json: every measure without a threshold that the records hold, with what a map
     without information and the centre Gaussian get on the same images."""
-    control, area = "center_gaussian.{}", {"area": "area_{}", "dilated-area": "dilated_area_{}"}
+    control, area = (
+        "center_gaussian.{}",
+        {"area": "area_{}", "dilated-area": "dilated_area_{}", "disc-area": "disc_area_{}"},
+    )
     columns: dict[str, tuple[str, int | None]] = {}
     for name, m in MEASURES.items():
         columns[name] = (name, None)
@@ -123,18 +126,31 @@ def measures_json(store: Records, bootstrap: Bootstrap) -> dict[str, Any]:
         if m.chance in area:
             columns[f"chance.{name}"] = (area[m.chance].format(m.region), None)
     found = means_with_intervals(store, columns, bootstrap)
+    spread = _quartiles(store, [n for n, m in MEASURES.items() if n in found and m.graded])
     entries = {}
     for name, m in MEASURES.items():
         if name in found:
             chance, gaussian = found.get(f"chance.{name}"), found.get(control.format(name))
             entries[name] = {
                 **found[name],
+                **({"quartiles": spread[name]} if name in spread else {}),
                 "chance": 50.0 if chance is None else chance["value"],
                 "center_gaussian": gaussian and {k: gaussian[k] for k in ("value", "ci95")},
                 "measure_hash": m.short_hash,
                 "definition": m.definition(),
             }
     return entries
+
+
+def _quartiles(store: Records, names: Sequence[str]) -> dict[str, list[float]]:
+    """Quartiles over images in percent, of the values that are defined."""
+    listed: dict[str, list[npt.NDArray[np.floating]]] = {name: [] for name in names}
+    for block in store.blocks() if names else ():
+        for name, values in listed.items():
+            measure = block.measure(name)
+            assert measure is not None  # every block has what the first one has
+            values.append(measure[np.isfinite(measure)])
+    return {k: (100 * np.quantile(np.concatenate(v), (0.25, 0.5, 0.75))).tolist() for k, v in listed.items()}
 
 
 def protocol_entries(outcomes: Mapping[str, Outcome]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -128,12 +128,17 @@ def spark_line(curves: Sequence[Mapping[str, Sequence[float]]], key: str) -> Mar
     ).format(Markup("").join(parts))
 
 
-def histogram(shares: Sequence[Sequence[float]], label: str, mark: float | None = None) -> Markup:
-    """Percent of images per IoU bin, one outline per method; `mark` is the IoU that counts as localised."""
+def histogram(
+    shares: Sequence[Sequence[float]],
+    label: str,
+    mark: float | None = None,
+    x_label: str = "IoU of predicted and true box",
+) -> Markup:
+    """Percent of images per bin of [0, 1], one outline per method; `mark` is the IoU that counts as localised."""
     plot = Plot(width=520, height=250)
     top = max(5.0, *(v for s in shares for v in s))
     top = 5 * -(-top // 5)
-    parts = _axes(plot, "IoU of predicted and true box", "% of images", top, 5)
+    parts = _axes(plot, x_label, "% of images", top, 5)
     if mark is not None:
         parts.append(
             Markup('<line class="limit" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(

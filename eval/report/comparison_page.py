@@ -21,6 +21,7 @@ from eval.report.comparison_table import comparison_table
 from eval.report.drivers import driver_sections
 from eval.report.first_screen import first_screen, sentences
 from eval.report.gallery import Gallery, build_gallery
+from eval.report.measures_sections import pixel_ap_histogram
 from eval.report.parts_of_page import (
     curve_block,
     curve_protocols,
@@ -144,6 +145,7 @@ def _distributions(
                 "caption": f"IoU of every scored image under {main}, each run at its own threshold.",
             }
         )
+    found += pixel_ap_histogram(shown)
     if all("pxap" in r.protocols for r in shown):
         points = [precision_recall_points(r, r.protocols["pxap"]) for r in shown]
         if all(points):

@@ -9,6 +9,7 @@ from eval.analysis.error_kinds import KINDS, THRESHOLDS
 from eval.comparison.decomposition import WORDS as TERM_WORDS
 from eval.comparison.terminal import interaction_text, multiverse_text, sign_words
 from eval.report import charts
+from eval.report.measures_sections import compared_sections
 from eval.report.numbers import interval, published_text, signed
 from eval.report.sections import difference_section, largest, section, strip
 
@@ -22,6 +23,7 @@ def driver_sections(entry: Entry) -> list[Section]:
     """Every section that one comparison (an entry of compare.json's `comparisons`) has something for."""
     return [
         *_controls(entry),
+        *compared_sections(entry),
         *_analyses(entry),
         *_top1_splits(entry),
         *_thresholds(entry),

@@ -15,6 +15,7 @@ from eval.boxes.frames import Frame
 from eval.metrics.displacement import displacement_text
 from eval.report import charts
 from eval.report.gallery import build_gallery
+from eval.report.measures_sections import pixel_ap_histogram
 from eval.report.parts_of_page import (
     curve_block,
     curve_protocols,
@@ -200,6 +201,7 @@ def _distributions(run: Evaluated, image: PerImage | None, main: Any) -> list[di
                 f"{run.thresholds(main.name)[0]:.3f}.",
             }
         )
+    found += pixel_ap_histogram([run])
     pxap = run.protocols.get("pxap")
     if pxap is not None:
         points = precision_recall_points(run, pxap)

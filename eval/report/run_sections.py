@@ -13,6 +13,7 @@ from eval.analysis.per_image import PerImage, means_of_images
 from eval.analysis.subgroups import INSTANCE_NAMES, SIZE_NAMES, instance_groups, size_groups
 from eval.metrics.bootstrap import Bootstrap
 from eval.report import charts
+from eval.report.measures_sections import measured_section
 from eval.report.sections import section
 from eval.statistics.counts import score_interval
 
@@ -36,7 +37,7 @@ def run_sections(
     protocol: str,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Kinds of error, groups of images, classes and the map's energy.
+    """Kinds of error, groups of images, classes, measures without a threshold and the map's energy.
 
     Args:
         run: the scored run.
@@ -56,6 +57,9 @@ def run_sections(
         if len(found) > 1:
             sections.append(section(title, table=_value_table(found, "group")))
     sections.append(_classes(_means(image, image.label, manifest.classes, seed)))
+    measures = run.results.get("measures")
+    if measures:
+        sections.append(measured_section(measures))
     energy = run.results.get("energy")
     if energy:
         sections.append(_energy(energy))

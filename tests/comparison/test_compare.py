@@ -17,6 +17,7 @@ from eval.comparison.build import compare_runs
 from eval.comparison.csv_latex import latex_escape
 from eval.comparison.decomposition import decompose
 from eval.comparison.run_pairs import comparable_protocols, group, pair, require_same_images
+from eval.measures import MEASURES
 from eval.metrics.bootstrap import NO_BOOTSTRAP, Bootstrap
 from eval.protocols import PROTOCOLS
 from eval.records.store import RecordStore
@@ -155,7 +156,8 @@ def test_mcnemar_counts_the_images_that_differ(finished: Path, runs: list[Path])
 def test_the_csv_holds_one_line_a_protocol(finished: Path) -> None:
     with (finished / "compare.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert [r["protocol"] for r in rows if r["role"] != "control"] == list(FEW)
+    assert [r["protocol"] for r in rows if r["role"] in ("primary", "secondary")] == list(FEW)
+    assert [r["protocol"] for r in rows if r["role"] == "measure"] == list(MEASURES)
     assert {r["comparison"] for r in rows if r["role"] == "control"} == {
         "cutmix vs center_gaussian",
         "vanilla vs center_gaussian",
@@ -163,6 +165,41 @@ def test_the_csv_holds_one_line_a_protocol(finished: Path) -> None:
     for r in rows:
         assert float(r["difference"]) == pytest.approx(float(r["other"]) - float(r["baseline"]))
         assert float(r["ci95_low"]) <= float(r["ci95_high"])
+
+
+def test_measures_without_a_threshold_are_compared(runs: list[Path], finished: Path) -> None:
+    """The difference is that of the means in results.json, and a sentence says whether they agree with the rest."""
+    (entry,) = json.loads((finished / "compare.json").read_text(encoding="utf-8"))["comparisons"]
+    stated = [json.loads((r / "eval" / "results.json").read_text())["measures"] for r in runs]
+    for name, m in entry["measures"].items():
+        assert m["images"] == 40, name
+        other, baseline = (np.mean([s[name]["value"] for s in pair]) for pair in (stated[:2], stated[2:]))
+        assert m["difference"] == pytest.approx(other - baseline, abs=1e-4), name
+        assert m["ci95"][0] <= m["centre"] <= m["ci95"][1]
+        assert m["center_gaussian"] == pytest.approx(stated[0][name]["center_gaussian"]["value"], abs=1e-4)
+    assert f"of {len(MEASURES)} measures" in entry["agreement"]
+    assert "Without a threshold" in (finished / "compare.html").read_text(encoding="utf-8")
+
+
+def test_verdicts_of_measures_follow_the_maps(dataset: Manifest, tmp_path: Path) -> None:
+    """Maps that differ by a monotone curve alone rank pixels equally: misplaced ones do not."""
+    plain, bent, displaced = (
+        open_evaluated(
+            evaluated_run(
+                tmp_path / name, dataset, planted, method=name, bootstrap=0, protocols=("maxboxacc",)
+            )
+        )
+        for name, planted in (
+            ("vanilla", Planted()),
+            ("bent", Planted(gamma=4.0)),
+            ("displaced", Planted(jitter=0.8)),
+        )
+    )
+    same, worse = compare_runs([plain, bent, displaced], bootstrap=Bootstrap(100)).content["comparisons"]
+    ranks = ("pointing_box", "pointing_15_box", "near_peak_box")
+    assert all(same["measures"][n]["difference"] == 0 for n in ranks)
+    assert {worse["measures"][n]["verdict"] for n in ranks} == {"lower"}
+    assert "they agree with maxboxacc (lower)" in worse["agreement"]
 
 
 def test_the_latex_table_escapes_names(finished: Path) -> None:

@@ -47,7 +47,6 @@ ORACLES = {
     "timm": Oracle("further networks and their own preprocessing, CutMix and Mixup", _installed("timm")),
     "h5py": Oracle("score maps in HDF5", _installed("h5py")),
     "tensorboard": Oracle("training curves", _installed("tensorboard")),
-    "quantus": Oracle("measures without a threshold", _installed("quantus")),
     "submitit": Oracle("studies with several workers", _installed("submitit")),
     "chromium": Oracle("the pages, in a browser", lambda: find_chromium() is not None),
     "data": Oracle("real photographs and the reference metadata (WSOL_DATA)", lambda: data_folder().is_dir()),
