@@ -48,8 +48,8 @@ class LocalizeConfig:
     output_stride: int | None = None
     """Input pixels per map pixel of --checkpoint, where it was trained with another than the network's own."""
     score_maps: Path | None = None
-    """Ready-made maps instead of a network: a folder of IMAGE_ID.npy, an .npz, an .h5, or raw maps that this command
-    kept earlier."""
+    """Ready-made maps instead of a network: a folder of IMAGE_ID.npy, an .npz, an .h5, COCO results with masks (run
+    lengths), or raw maps that this command kept earlier."""
     map_values: Literal["normalized", "raw"] = "normalized"
     """Whether --score-maps hold values already in [0, 1] or raw activations."""
     predictions: Path | None = None

@@ -1,4 +1,4 @@
-"""Where people keep score maps: a folder of .npy, .png or .pt files, or one .npz, .h5 or .pt of many."""
+"""Where people keep score maps: a folder of .npy, .png or .pt files, or one .npz, .h5, .pt or COCO .json of many."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import torch
 
+from eval.maps.coco_masks import drawn_masks, read_coco_masks
 from wsol.errors import UserError
 from wsol.files.arrays import DAMAGE, NpzArrays, read_array, require_size
 from wsol.files.regular import file_stamp, open_regular, read_bytes
@@ -53,7 +54,8 @@ def open_store(location: Path) -> MapStore:
         return _folder(location)
     if not location.is_file():
         raise UserError(
-            f"no score maps at '{location}': expected a folder of .npy, .png or .pt files, an .npz, .h5 or .pt file"
+            f"no score maps at '{location}': expected a folder of .npy, .png or .pt files, an .npz, .h5 or .pt "
+            "file, or COCO results with masks (.json)"
         )
     if location.suffix == ".npz":
         return _npz(location)
@@ -61,8 +63,10 @@ def open_store(location: Path) -> MapStore:
         return _h5(location)
     if location.suffix in (".pt", ".pth"):
         return _tensors(location)
+    if location.suffix == ".json":
+        return _coco(location)
     raise UserError(
-        f"'{location}': unknown kind of score map store; expected a folder, .npz, .h5, .hdf5 or .pt"
+        f"'{location}': unknown kind of score map store; expected a folder, .npz, .h5, .hdf5, .pt or .json"
     )
 
 
@@ -192,6 +196,15 @@ def _h5(path: Path) -> MapStore:
 
     state = file_stamp(path)
     return MapStore(lambda name: _reading(lambda: read(name)), names, lambda name: state)
+
+
+def _coco(path: Path) -> MapStore:
+    masks, state = read_coco_masks(path), file_stamp(path)
+    return MapStore(
+        lambda name: _reading(lambda: drawn_masks(masks[name])) if name in masks else None,
+        lambda: iter(masks),
+        lambda name: state,
+    )
 
 
 def _tensors(path: Path) -> MapStore:

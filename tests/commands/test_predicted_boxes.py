@@ -11,10 +11,14 @@ import pytest
 
 from eval.export import main as export
 from eval.localize import main
+from eval.maps.map_stores import UnreadableMapError, open_store
 from eval.metrics.results_json import read_results
+from eval.records.store import RecordStore
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
 from tests.helpers.map_folders import write_maps
-from wsol.manifest import Manifest, Sample, Split, write_manifest
+from tests.helpers.oracles import oracle
+from wsol.errors import UserError
+from wsol.manifest import Manifest, Sample, Split, load_manifest, write_manifest
 
 SIDE = 224
 
@@ -35,6 +39,16 @@ def same(tmp_path: Path) -> tuple[Path, list[list[int]]]:
     return tmp_path / "m", predicted
 
 
+def run_lengths(mask: np.ndarray, form: str) -> dict[str, Any]:
+    """A mask as COCO's run lengths, by pycocotools where they are compressed ("text")."""
+    if form == "text":
+        coded = oracle("pycocotools", "pycocotools.mask").encode(np.asfortranarray(mask.astype(np.uint8)))
+        return {"size": coded["size"], "counts": coded["counts"].decode()}
+    flat = np.concatenate([[False], mask.ravel(order="F")])
+    changes = np.flatnonzero(np.diff(flat.astype(np.int8)))
+    return {"size": list(mask.shape), "counts": np.diff([0, *changes, mask.size]).tolist()}
+
+
 def scored(manifest: Path, out: Path, *subject: object) -> dict[str, Any]:
     arguments = [*subject, "--dataset", manifest, "--bootstrap", 0, "--out", out, "--pictures", 0]
     assert main([str(a) for a in arguments]) == 0
@@ -51,8 +65,19 @@ def test_map_mask_and_box_give_the_same_number(same: tuple[Path, list[list[int]]
     split = Split.from_samples([Sample(f"{i}.png", f"{i}.png", 0, (SIDE, SIDE)) for i in range(len(maps))])
     write_maps(tmp_path / "maps", split, maps)
     write_maps(tmp_path / "masks", split, maps > 0)
+    for form in ("list", "text"):
+        results = [
+            {"file_name": f"{i}.png", "segmentation": run_lengths(m > 0, form)} for i, m in enumerate(maps)
+        ]
+        (tmp_path / f"{form}.json").write_text(json.dumps(results))
+    corners = [
+        {"image_id": f"{i}.png", "bbox": [a, b, c - a, d - b]} for i, (a, b, c, d) in enumerate(predicted)
+    ]
+    (tmp_path / "boxes.json").write_text(json.dumps(corners))
     boxes = scored(manifest, tmp_path / "a", "--boxes", tmp_path / "boxes.csv")
-    for other in ("maps", "masks"):
+    again = scored(manifest, tmp_path / "b", "--boxes", tmp_path / "boxes.json")
+    assert again["protocols"] == boxes["protocols"]
+    for other in ("maps", "masks", "list.json", "text.json"):
         found = scored(manifest, tmp_path / f"of-{other}", "--score-maps", tmp_path / other)
         for name in ("maxboxacc", "maxboxacc_v2", "gt_known_fixed"):
             assert boxes["protocols"][name]["value"] == found["protocols"][name]["value"], (other, name)
@@ -61,6 +86,31 @@ def test_map_mask_and_box_give_the_same_number(same: tuple[Path, list[list[int]]
     assert boxes["not_computed"]["pxap"] == "boxes say nothing of single pixels"
     assert "no values to normalise" in boxes["not_computed"]["cam2016"]
     assert "no class predictions" in boxes["not_computed"]["top1_loc"]
+
+
+def test_pycocotools_and_torchmetrics_agree(same: tuple[Path, list[list[int]]], tmp_path: Path) -> None:
+    """On the IoU of each box and the share over each threshold; torchmetrics' values are recorded, the file names version and call."""
+    manifest, predicted = same
+    lines = [f"{i}.png,{','.join(map(str, box))}" for i, box in enumerate(predicted)]
+    (tmp_path / "boxes.csv").write_text("\n".join(["image_id,x0,y0,x1,y1", *lines]))
+    found = scored(manifest, tmp_path / "out", "--boxes", tmp_path / "boxes.csv")["protocols"]["maxboxacc_v2"]
+    split = load_manifest(manifest).split("test")
+    true = [split.boxes(row)[0].astype(int).tolist() for row in range(len(split))]
+
+    def counted(xyxy: list[int]) -> list[float]:
+        """x, y, width, height of a box of which both ends count, the last pixel of the image at most."""
+        x0, y0, x1, y1 = (*xyxy[:2], *(min(v, SIDE - 1) for v in xyxy[2:]))
+        return [x0, y0, x1 - x0 + 1, y1 - y0 + 1]
+
+    overlap = oracle("pycocotools", "pycocotools.mask").iou
+    theirs = [overlap([counted(p)], [counted(t)], [0])[0, 0] for p, t in zip(predicted, true)]
+    recorded = json.loads((Path(__file__).parents[1] / "eval/recorded/torchmetrics_iou.json").read_text())
+    assert recorded["iou"] == pytest.approx(theirs, abs=1e-12)
+    (block,) = RecordStore.open(tmp_path / "out" / "records" / "test").blocks()
+    ours = block.channel("resize224-minmax").iou("all", "any")[:, 100]
+    assert ours.tolist() == pytest.approx(theirs, abs=1e-7)
+    for iou in (0.3, 0.5, 0.7):
+        assert found["per_iou"][f"{iou:g}"] == pytest.approx(100 * np.mean(np.array(theirs) >= iou)), iou
 
 
 def test_what_eval_export_writes_is_scored_alike(tmp_path: Path) -> None:
@@ -87,6 +137,42 @@ def test_scores_choose_the_box_and_missing_images_stay(
     found = scored(manifest, tmp_path / "out", "--boxes", tmp_path / "boxes.json")
     assert (found["counts"]["missing_map"], found["counts"]["surplus_map"]) == (11, 1)
     assert found["protocols"]["maxboxacc"]["num_scored"] == 12
+
+
+def test_masks_of_one_image_keep_their_scores(tmp_path: Path) -> None:
+    """Each pixel has the highest score of the masks over it; broken run lengths are one unreadable map."""
+    left, wide = np.zeros((2, 4), bool), np.ones((2, 4), bool)
+    left[:, :2] = True
+    rows = [("a.png", run_lengths(left, "list"), 0.9), ("a.png", run_lengths(wide, "list"), 0.5)]
+    rows += [
+        ("b.png", {"size": [2, 4], "counts": [3]}, 1.0),
+        ("c.png", {"size": [1 << 20] * 2, "counts": []}, 1.0),
+    ]
+    results = [{"image_id": n, "segmentation": m, "score": s} for n, m, s in rows]
+    (tmp_path / "r.json").write_text(json.dumps(results))
+    store = open_store(tmp_path / "r.json")
+    assert list(store.names()) == ["a.png", "b.png", "c.png"]
+    assert store.read("a.png") == pytest.approx(np.where(left, 0.9, 0.5))
+    assert store.read("d.png") is None
+    with pytest.raises(UnreadableMapError, match="do not add up"):
+        store.read("b.png")
+    with pytest.raises(UnreadableMapError, match="bytes"):
+        store.read("c.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{}", "expected a list of COCO results"),
+        ('[{"image_id": "0.png", "bbox": [0, 0, 1, 1]}]', "result 1: expected a mapping with segmentation"),
+        ('[{"image_id": 3, "segmentation": {}}]', "a number names no image here"),
+        ('[{"image_id": "0.png", "segmentation": {}, "score": "x"}]', "expected a number as score"),
+    ],
+)
+def test_what_is_no_mask_is_named(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(UserError, match=words):
+        open_store(tmp_path / "r.json")
 
 
 @pytest.mark.parametrize(

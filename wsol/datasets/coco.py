@@ -45,6 +45,7 @@ from wsol.datasets.split_builder import common_folder, seen_from_above
 from wsol.datasets.text_fields import read_text
 from wsol.errors import UserError
 from wsol.files.roots import FileRoot, open_root, safe_relative
+from wsol.files.run_lengths import checked_runs
 from wsol.files.strict_json import load_json
 from wsol.images import IMAGE_SUFFIXES, image_size_wh
 from wsol.manifest import Manifest, Split
@@ -236,33 +237,7 @@ def _check_segmentation(segmentation: Any, size_wh: tuple[int, int]) -> None:
         raise ValueError(
             f"a run-length mask must have the image's size [height, width], got {segmentation!r:.60}"
         )
-    counts = segmentation.get("counts")
-    runs = counts if isinstance(counts, list) else _decode_counts(counts)
-    if not all(isinstance(c, int) and c >= 0 for c in runs) or sum(runs) != size_wh[0] * size_wh[1]:
-        raise ValueError("the runs of a run-length mask do not add up to its image")
-
-
-def _decode_counts(text: Any) -> list[int]:
-    """COCO's compressed run lengths: 6 bits a character, each run after the second relative to two before."""
-    if not isinstance(text, str) or not text.isascii():
-        raise ValueError("'counts' must be a list or a text")
-    runs: list[int] = []
-    at = 0
-    while at < len(text):
-        value = shift = 0
-        more = True
-        while more:
-            if at == len(text) or not 0 <= ord(text[at]) - 48 < 64 or shift > 60:
-                raise ValueError("'counts' is cut short or holds a wrong character")
-            bits = ord(text[at]) - 48
-            value |= (bits & 0x1F) << shift
-            more = bool(bits & 0x20)
-            at += 1
-            shift += 5
-            if not more and bits & 0x10:
-                value |= -1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-    return runs
+    checked_runs(segmentation)
 
 
 # --- read ---------------------------------------------------------------------------------------------------
