@@ -72,7 +72,7 @@ def per_image(records: Records, protocol: Protocol, taus: Sequence[float]) -> Pe
         level = grid.levels[maps.max_level, 0]
         hits = box_hits(block, protocol, grid)
         found = {name: getattr(block, name) for name in ("label", "predicted", "top1", "top5", "num_boxes")}
-        found["hit"] = np.stack([hits[k][:, k] > 0 for k in range(len(taus))], axis=1)
+        found["hit"] = np.stack([hits[k][:, k] for k in range(len(taus))], axis=1)
         found["iou"] = maps.iou(protocol.contours, protocol.gt_boxes)[rows, level]
         found["box_xyxy"] = maps.largest_box[rows, level]
         for name, array in found.items():

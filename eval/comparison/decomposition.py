@@ -67,7 +67,7 @@ def decisions(records: Records, protocol: Protocol, taus: Sequence[float]) -> To
     grids = [ThresholdGrid.build(boxes, (), [tau]) for tau in at]
     columns: dict[str, list[_Bool]] = {k: [] for k in ("correct", "localized", "best", "scored")}
     for block in records.blocks():
-        used, most = (box_hits(block, boxes, grid)[0][:, 0] > 0 for grid in grids)
+        used, most = (box_hits(block, boxes, grid)[0][:, 0] for grid in grids)
         for name, values in (
             ("correct", block.right_class(protocol) == 1),
             ("localized", used),

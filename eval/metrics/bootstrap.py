@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,14 +39,17 @@ class Bootstrap:
     clusters: npt.NDArray[np.integer] | None = None
 
     def weights(self, block_sizes: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
-        """For each block of n images the weights [1 + B, n]: first the whole set, all ones, then each resample."""
+        """For each block of n images the weights [1 + B, n]: first the whole set, all ones, then each resample. Each
+        image's weights lie side by side in memory."""
         if not self.resamples:
             yield from (np.ones((1, size), np.float32) for size in block_sizes)
             return
         for drawn in self._resampled(block_sizes):
-            yield np.concatenate([np.ones((1, drawn.shape[1]), np.float32), drawn])
+            weights = np.empty((drawn.shape[1], 1 + len(drawn)), np.float32)
+            weights[:, 0], weights[:, 1:] = 1, drawn.T
+            yield weights.T
 
-    def _resampled(self, block_sizes: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
+    def _resampled(self, block_sizes: Sequence[int]) -> Iterator[npt.NDArray[np.number]]:
         if self.clusters is None:
             return resample_weights(block_sizes, self.resamples, self.seed, self.draws)
         ends = np.cumsum(block_sizes)
@@ -96,7 +100,7 @@ def resampled_means(
 
 def resample_weights(
     block_sizes: Sequence[int], resamples: int, seed: int, draws: float = 1.0
-) -> Iterator[npt.NDArray[np.float32]]:
+) -> Iterator[npt.NDArray[np.unsignedinteger]]:
     """For each block of n images the weights [resamples, n]; each row sums to int(draws * N) over all blocks.
 
     Raises ValueError where there are no images.
@@ -107,12 +111,28 @@ def resample_weights(
     left: npt.NDArray[np.int64] = np.full(resamples, int(draws * total), np.int64)
     behind = total
     for number, size in enumerate(block_sizes):
-        generator = np.random.Generator(np.random.Philox(key=[seed, number]))
-        here = generator.binomial(left, size / behind) if behind > size else left.copy()
-        # a multinomial draw by bincount: ten times as fast as numpy's multinomial
-        drawn = generator.integers(0, size, int(here.sum()), dtype=np.int32)
-        cells = np.repeat(np.arange(resamples, dtype=np.int64) * size, here) + drawn
-        weights = np.bincount(cells, minlength=resamples * size).reshape(resamples, size)
+        here, weights = _drawn(seed, number, size, behind, left.tobytes())
         left -= here
         behind -= size
-        yield weights.astype(np.float32)
+        yield weights.T
+
+
+@lru_cache(maxsize=128)
+def _drawn(
+    seed: int, number: int, size: int, behind: int, left: bytes
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.unsignedinteger]]:
+    """How many images each resample draws from a block [B], and how often it draws each of them [size, B].
+
+    `left` (int64 [B]) are still to be drawn from the `behind` images of this block and later ones. What is drawn is
+    kept for up to 128 blocks (0.5 MB each): a command sums up many things under the same resamples.
+    """
+    generator = np.random.Generator(np.random.Philox(key=[seed, number]))
+    there = np.frombuffer(left, np.int64)
+    here = generator.binomial(there, size / behind) if behind > size else there
+    # a multinomial draw by bincount: ten times as fast as numpy's multinomial
+    drawn = generator.integers(0, size, int(here.sum()), dtype=np.int32)
+    cells = np.repeat(np.arange(len(here), dtype=np.int64) * size, here) + drawn
+    counts = np.bincount(cells, minlength=len(here) * size).reshape(len(here), size)
+    weights = np.ascontiguousarray(counts.astype(np.min_scalar_type(counts.max(initial=0))).T)
+    weights.flags.writeable = False
+    return here, weights

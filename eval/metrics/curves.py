@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eval.metrics.bootstrap import weighted_sum
+from eval.metrics.step_curves import changes_of, summed_changes
 from eval.protocols import Channel, Protocol
 
 if TYPE_CHECKING:
@@ -62,6 +63,13 @@ class ThresholdGrid:
         """The columns that thresholds belong to."""
         return np.maximum(np.searchsorted(self.taus, taus, side="right") - 1, 0)
 
+    @cached_property
+    def first_columns(self) -> npt.NDArray[np.int32]:
+        """The first column whose level is at least l, for a map whose largest value is m: [256 (m), 256 (l)]; T where
+        there is none."""
+        every = np.arange(len(self.levels))
+        return np.stack([np.searchsorted(row, every) for row in self.levels]).astype(np.int32)
+
 
 def levels_of(taus: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     """int(tau * m) for every largest value m, [256, T]."""
@@ -95,8 +103,8 @@ class Rule:
 class Curves:
     """Sums of one rule under the bootstrap's weights; row 0 is the whole set, the others are resamples.
 
-    `hits` by IoU threshold, [1 + B, T]; `outside` likewise over the images that resample b left out, [B', T], where
-    `out_of_bag` is asked for.
+    `changes` by IoU threshold, [T, 1 + B]: cumulative over thresholds they count the images that are localised.
+    `changes_outside` likewise over the images that resample b left out, [T, B'], where `out_of_bag` is asked for.
     """
 
     grid: ThresholdGrid
@@ -105,59 +113,74 @@ class Curves:
     out_of_bag: bool
     images: npt.NDArray[np.float64] | float = 0.0
     images_outside: npt.NDArray[np.float64] | float = 0.0
-    hits: dict[float, npt.NDArray[np.float64]] = field(default_factory=dict)
-    outside: dict[float, npt.NDArray[np.float64]] = field(default_factory=dict)
+    changes: dict[float, npt.NDArray[np.float64]] = field(default_factory=dict)
+    changes_outside: dict[float, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     def add(self, block: RecordBlock, weights: npt.NDArray[np.float32]) -> None:
         """Add one block of images."""
-        has_box = block.num_boxes > 0
+        has_box = (block.num_boxes > 0).astype(np.float32)
         left = (weights[1 : 1 + OUT_OF_BAG] == 0).astype(np.float32) if self.out_of_bag else None
-        self.images = self.images + weights[:, has_box].sum(1, dtype=np.float64)
+        self.images = self.images + (weights @ has_box).astype(np.float64)
         if left is not None:
-            self.images_outside = self.images_outside + left[:, has_box].sum(1, dtype=np.float64)
-        for iou, hit in zip(self.ious, hits_at(block, self.protocol, self.grid, self.ious)):
-            self.hits[iou] = self.hits.get(iou, 0.0) + weighted_sum(weights, hit)
+            self.images_outside = self.images_outside + (left @ has_box).astype(np.float64)
+        columns = self.grid.first_columns[block.channel(self.protocol.channel).max_level]  # [n, 256]
+        size = len(self.grid.taus)
+        for iou, hit in zip(self.ious, hits_at_levels(block, self.protocol, self.ious)):
+            changes = changes_of(hit, columns, size + 1)  # the last: levels that no threshold reaches
+            _add(self.changes, iou, summed_changes(changes, weights)[:size])
             if left is not None:
-                self.outside[iou] = self.outside.get(iou, 0.0) + (left @ hit).astype(np.float64)
+                _add(self.changes_outside, iou, summed_changes(changes, left)[:size])
 
     def percent(self, iou: float) -> npt.NDArray[np.float64]:
         """The curve of the whole set and of each resample, [1 + B, T]; NaN where no image was drawn."""
-        images = np.asarray(self.images)
-        return self.hits[iou] * 100.0 / np.where(images > 0, images, np.nan)[:, None]
+        return _percent(self.changes[iou], self.images)
 
     def percent_outside(self, iou: float) -> npt.NDArray[np.float64]:
         """The curve over the images that resamples left out, [B', T]; B' is 0 where that was not asked for."""
-        if not self.outside:
+        if not self.changes_outside:
             return np.zeros((0, len(self.grid.taus)))
-        images = np.asarray(self.images_outside)
-        return self.outside[iou] * 100.0 / np.where(images > 0, images, np.nan)[:, None]
+        return _percent(self.changes_outside[iou], self.images_outside)
 
 
-def hits_at(
-    block: RecordBlock, protocol: Protocol, grid: ThresholdGrid, ious: Sequence[float]
-) -> list[npt.NDArray[np.float32]]:
-    """For each IoU threshold the 0/1 matrix [n, T]: is the image localised at this threshold of its map?
+def _add(sums: dict[float, npt.NDArray[np.float64]], iou: float, changes: npt.NDArray[np.float32]) -> None:
+    if iou in sums:
+        sums[iou] += changes
+    else:
+        sums[iou] = changes.astype(np.float64)
 
-    Rows of images without a ground-truth box are 0; callers leave them out of the denominator.
+
+def _percent(
+    changes: npt.NDArray[np.float64], images: npt.NDArray[np.float64] | float
+) -> npt.NDArray[np.float64]:
+    some = np.asarray(images)
+    return np.cumsum(changes.T, axis=1) * 100.0 / np.where(some > 0, some, np.nan)[:, None]
+
+
+def hits_at_levels(
+    block: RecordBlock, protocol: Protocol, ious: Sequence[float]
+) -> list[npt.NDArray[np.bool_]]:
+    """For each IoU threshold [n, 256]: is the image localised at this level of its map?
+
+    Rows of images without a ground-truth box are False; callers leave them out of the denominator.
     """
-    records = block.channel(protocol.channel)
-    iou = records.iou(protocol.contours, protocol.gt_boxes)  # [n, 256]
-    levels = grid.levels[records.max_level]  # [n, T]
-    at = np.take_along_axis(iou, levels.astype(np.intp), axis=1)  # [n, T]
+    iou = block.channel(protocol.channel).iou(protocol.contours, protocol.gt_boxes)  # [n, 256]
     scored = (block.num_boxes > 0) & (block.right_class(protocol) == 1)
-    found = []
-    for threshold in ious:
-        limit = np.float32(threshold)
-        hit = (at >= limit) if protocol.iou_comparison == ">=" else (at > limit)
-        found.append((hit & scored[:, None]).astype(np.float32))
-    return found
+    limits = [np.float32(threshold) for threshold in ious]
+    return [
+        ((iou >= limit) if protocol.iou_comparison == ">=" else (iou > limit)) & scored[:, None]
+        for limit in limits
+    ]
 
 
 def box_hits(
     block: RecordBlock, protocol: Protocol, grid: ThresholdGrid
-) -> tuple[npt.NDArray[np.float32], ...]:
-    """`hits_at` the protocol's own IoU thresholds."""
-    return tuple(hits_at(block, protocol, grid, protocol.iou_thresholds))
+) -> tuple[npt.NDArray[np.bool_], ...]:
+    """For each of the protocol's IoU thresholds [n, T]: is the image localised at this threshold of its map?"""
+    levels = grid.levels[block.channel(protocol.channel).max_level].astype(np.intp)  # [n, T]
+    return tuple(
+        np.take_along_axis(hit, levels, axis=1)
+        for hit in hits_at_levels(block, protocol, protocol.iou_thresholds)
+    )
 
 
 def planned_curves(

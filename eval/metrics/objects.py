@@ -207,7 +207,8 @@ class BoxAccuracy(_Metric):
         by_level = np.arange(LEVELS)[:, None], grid.levels.astype(np.intp)  # [256, T]
         curves = Curves(grid, self.protocol, self.protocol.iou_thresholds, False, np.array([images.sum()]))
         for iou, counts in zip(self.protocol.iou_thresholds, self._totals["hits"]):
-            curves.hits[iou] = counts[by_level].sum(0, dtype=np.float64)[None]  # [1, T]
+            localised = counts[by_level].sum(0, dtype=np.float64)  # [T]
+            curves.changes[iou] = np.diff(localised, prepend=0.0)[:, None]
         return finish_curves(self.protocol, curves, None, NO_BOOTSTRAP)
 
 
