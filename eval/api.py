@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from eval.boxes.frames import Frame
 from eval.evaluate import score_subject
 from eval.limit import limited_subject
 from eval.localize_config import LocalizeConfig
+from eval.maps.function import MapFunction, about_function, function_source
 from eval.maps.network import NetworkMaps
 from eval.metrics.objects import BoxAccuracy, MaxBoxAcc, MaxBoxAccV2, PixelMetric, PxAP
 from eval.plan import resolve
@@ -40,6 +42,7 @@ __all__ = [
     "Results",
     "Value",
     "evaluate",
+    "evaluate_function",
     "score_maps",
 ]
 
@@ -107,18 +110,56 @@ def evaluate(
             batch_size=batch_size,
         )
 
+    judged = JudgedMaps(manifest, source, keep=False)
+    return _scored(
+        manifest, judged, description, type(model).__name__, split, protocols, limit, bootstrap, out
+    )
+
+
+def evaluate_function(
+    function: MapFunction,
+    dataset: str | os.PathLike[str] | Manifest,
+    *,
+    pixels: Pixels = IMAGENET,
+    split: str = "test",
+    protocols: Sequence[str] = (),
+    limit: int | None = None,
+    bootstrap: int = 1000,
+    out: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    batch_size: int = 16,
+) -> Results:
+    """Score the maps that a function makes, as `python -m eval.localize --map-function` does.
+
+    Args:
+        function: from images float [N, 3, S, S], as `pixels` says, and class ids int [N] (or from images alone) to raw
+            maps [N, h, w], or to (maps, logits [N, K]) for Top-1 Loc.
+
+    The rest, what is returned and what is raised are as for `evaluate`.
+    """
+    manifest = dataset if isinstance(dataset, Manifest) else open_dataset(dataset)
+    source = function_source(function, manifest, pixels, pick_device(device, World()), batch_size)
+    about = about_function(function)
+    judged = JudgedMaps(manifest, source, keep=False)
+    return _scored(manifest, judged, about, about["function"], split, protocols, limit, bootstrap, out)
+
+
+def _scored(
+    manifest: Manifest,
+    judged: JudgedMaps,
+    provenance: dict[str, Any],
+    title: str,
+    split: str,
+    protocols: Sequence[str],
+    limit: int | None,
+    bootstrap: int,
+    out: str | os.PathLike[str] | None,
+) -> Results:
     config = LocalizeConfig(
-        split=split,
-        protocols=tuple(protocols),
-        bootstrap=bootstrap,
-        pictures=0,
-        keep_maps=False,
-        device=device,
+        split=split, protocols=tuple(protocols), bootstrap=bootstrap, pictures=0, keep_maps=False
     )
     with tempfile.TemporaryDirectory(prefix="wsol-eval-") as scratch:
-        place = Path(scratch if out is None else out)
-        judged = JudgedMaps(manifest, source, keep=False)
-        subject = Subject(manifest, judged, place, description, type(model).__name__)
+        subject = Subject(manifest, judged, Path(scratch if out is None else out), provenance, title)
         if limit is not None:
             subject = limited_subject(subject, limit, keep_place=True)
         found = score_subject(resolve(config, subject), subject)

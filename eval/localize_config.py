@@ -29,7 +29,7 @@ class LocalizeConfig:
     arch: str | None = None
     """Network of --checkpoint: a name of docs/networks.md (resnet50, vgg16_gap, mobilenet_v2 ...), or timm:NAME."""
     size: Annotated[int | None, tyro.conf.arg(aliases=["--input-size"])] = None
-    """Side of the network's input for --checkpoint (default: that of the network's own weights)."""
+    """Side of the network's input for --checkpoint and --map-function (default: that of the network's own weights)."""
     mean: tuple[float, float, float] | None = None
     """Mean of the input's red, green and blue, of pixels in [0, 1], for --checkpoint (default: the network's own)."""
     std: tuple[float, float, float] | None = None
@@ -56,6 +56,10 @@ class LocalizeConfig:
     """What a network predicts beside --score-maps, for Top-1 Loc: a CSV of 'image_id,rank' or of scores by class."""
     map_size: Literal["resize", "refuse"] = "resize"
     """What to do with a map whose size is not the frame's: resize and count it, or refuse."""
+    map_function: str | None = None
+    """A function of yours that makes the maps, module:function: of images float [N, 3, S, S] and class numbers [N] (or
+    of images alone) to maps [N, h, w], or to (maps, logits). --size, --mean, --std and --interpolation say its input
+    (default: ImageNet's at 224)."""
     boxes: Path | None = None
     """Ready-made boxes instead of maps: COCO results JSON, or a CSV of image_id, x0, y0, x1, y1 and perhaps score and
     class, in pixels of the images."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import torch
 
 from eval.limit import limited_subject
 from eval.maps.files import ScoreMapFiles
+from eval.maps.function import MapFunction, about_function, find_function, function_source
 from eval.maps.network import NetworkMaps
 from eval.maps.predictions import Predictions
 from eval.maps.stored import INDEX, StoredMaps
@@ -28,6 +29,7 @@ from wsol.machine.cores import usable_cores
 from wsol.machine.device import use_full_float32
 from wsol.manifest import SPLIT_ROLES, split_hash
 from wsol.models import find_network, load_external_classifier
+from wsol.models.pixels import IMAGENET
 from wsol.runs.find import newest_run
 from wsol.runs.network import load_classifier, untrained_classifier
 from wsol.runs.record import load_run
@@ -61,6 +63,7 @@ def find_subject(config: LocalizeConfig, world: World) -> Subject:
             ("RUN", config.run),
             ("--checkpoint", config.checkpoint),
             ("--score-maps", config.score_maps),
+            ("--map-function", config.map_function),
             ("--boxes", config.boxes),
             ("--control", config.control),
         )
@@ -68,8 +71,9 @@ def find_subject(config: LocalizeConfig, world: World) -> Subject:
     ]
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} exclude each other; name one thing to score")
-    if (config.control or config.score_maps or config.boxes) and _wanted(config) != CAM_OF_FINAL:
-        raise UserError(f"{given[0]} has ready-made maps; --map-method and --map-layer are for networks")
+    ready = config.control or config.score_maps or config.map_function or config.boxes
+    if ready and _wanted(config) != CAM_OF_FINAL:
+        raise UserError(f"{given[0]} has maps of its own; --map-method and --map-layer are for networks")
     subject = _subject(config, world)
     if config.limit is None:
         return subject
@@ -77,7 +81,8 @@ def find_subject(config: LocalizeConfig, world: World) -> Subject:
 
 
 def _subject(config: LocalizeConfig, world: World) -> Subject:
-    if config.random_weights and (config.checkpoint or config.score_maps or config.boxes or config.control):
+    ready = config.score_maps or config.map_function or config.boxes or config.control
+    if config.random_weights and (config.checkpoint or ready):
         raise UserError(
             "--random-weights is for a run made by train_cutmix.py: it rebuilds the run's network untrained"
         )
@@ -89,6 +94,8 @@ def _subject(config: LocalizeConfig, world: World) -> Subject:
         return _boxes_subject(config)
     if config.score_maps is not None:
         return _files_subject(config)
+    if config.map_function is not None:
+        return _function_subject(config, find_function(config.map_function), world)
     if config.checkpoint is not None:
         return _checkpoint_subject(config, world)
 
@@ -304,6 +311,24 @@ def _files_subject(config: LocalizeConfig) -> Subject:
         {"score_maps": str(folder), "own_format": ours},
         folder.name,
     )
+
+
+def _function_subject(config: LocalizeConfig, function: MapFunction, world: World) -> Subject:
+    name = str(config.map_function)
+    manifest = _open(config)
+    pixels = replace(
+        IMAGENET.changed(config.mean, config.std, config.interpolation), size=config.size or IMAGENET.size
+    )
+    device = pick_device(config.device, world)
+    workers = config.workers or 0
+    judged = JudgedMaps(
+        manifest,
+        function_source(function, manifest, pixels, device, config.batch_size or 16, workers),
+        config.keep_maps,
+    )
+    safe = "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
+    out = config.out or Path("runs") / f"eval-{safe}"
+    return Subject(manifest, judged, out, {"map_function": name, **about_function(function)}, name)
 
 
 def _maps_cover(location: Path, split: Split, role: str) -> bool:
