@@ -1,6 +1,8 @@
 # Everything a newcomer needs: `make demo` and `make test` set themselves up in .venv.
 PYTHON ?= python3
 VENV ?= .venv
+# The releases that are installed: constraints.txt, constraints-oldest.txt, or nothing for the newest of today.
+CONSTRAINTS ?= constraints.txt
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DEMO := demo
@@ -16,10 +18,10 @@ help:
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (the first time this brings torch, several GB)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(PY) -m pip install --quiet --disable-pip-version-check $(addprefix --constraint ,$(CONSTRAINTS)) --editable '.[dev]'
 	@touch $@
 
 # Two processes of one thread each: OpenMP's threads would only get in each other's way.

@@ -2,6 +2,7 @@
 
     python benchmarks/fuzz_inputs.py [--cases 100000] [--seed 0] [--kinds voc,coco]
     python benchmarks/fuzz_inputs.py --kinds prepare --cases 10000      # whole commands, on every layout
+    python benchmarks/fuzz_inputs.py --kinds own --own 'voc --source FOLDER --zero-based' --own 'coco --source ...'
 
 Each case takes a small valid dataset (texts, XML, JSON, CSV, YAML, zip and tar archives), breaks one of its files in
 one to four places, and reads it. Accepted outcomes:
@@ -24,6 +25,7 @@ import io
 import json
 import random
 import re
+import shlex
 import shutil
 import sys
 import tarfile
@@ -32,13 +34,14 @@ import time
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.mutations import mutate_bytes
 from tests.datasets.test_read_coco import coco
 from tests.datasets.test_read_cub import cub_files
 from tests.datasets.test_read_folder import box_lines, own_files
@@ -68,64 +71,6 @@ from wsol.images import IMAGE_SUFFIXES
 from wsol.manifest import Manifest, Sample, Split, load_manifest, write_manifest
 
 Files = dict[str, bytes]
-WORDS = (
-    *(
-        b"nan",
-        b"inf",
-        b"-1",
-        b"0",
-        b"1e999",
-        b"99999999999999999999",
-        b"1.5",
-        b"-0.0",
-        b"0x10",
-        b"1_000",
-        b"\xd9\xa3",
-    ),
-    *(
-        b"../../evil",
-        b"/etc/passwd",
-        b"a\\b",
-        b"",
-        b" ",
-        b"\t",
-        b"\n",
-        b"\r",
-        b"\r\n",
-        b"\0",
-        b"\xff\xfe",
-        b"\xef\xbb\xbf",
-    ),
-    *(
-        b",",
-        b"|",
-        b'"',
-        b"'",
-        b"<",
-        b">",
-        b"&a;",
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b":",
-        b"*a",
-        b"&a ",
-        b"!!python/name:os.system ",
-    ),
-    *(
-        b"null",
-        b"true",
-        b"\xf0\x9f\x90\xa6",
-        b"\xe2\x80\xa8",
-        b"A" * 5000,
-        b"[" * 2000,
-        b"<a>" * 200,
-        b"%",
-        b"\\u0000",
-    ),
-    *(b'<!DOCTYPE x [<!ENTITY a "aa">]>', b"\xed\xa0\x80", b"\x1b", b"9" * 400, b"1e-400", b"-", b"--", b"#"),
-)
 
 
 class MemoryRoot(FileRoot):
@@ -165,39 +110,6 @@ class Kind:
     files: Files
     broken: tuple[str, ...]
     read: Callable[[Files], Manifest | None]
-
-
-def mutate(data: bytes, draw: random.Random) -> bytes:
-    """Break bytes in one to four places."""
-    out = bytearray(data)
-    for _ in range(draw.randint(1, 4)):
-        at = draw.randrange(len(out) + 1)
-        what = draw.randrange(10)
-        if what == 0 and out:
-            out[at % len(out)] ^= 1 << draw.randrange(8)
-        elif what == 1:
-            del out[at:]
-        elif what == 2:
-            del out[at : at + draw.randint(1, 8)]
-        elif what in (3, 4):
-            out[at:at] = draw.choice(WORDS)
-        elif what in (5, 6):  # a whole number, word or cell replaced
-            cells = list(re.finditer(rb"[^\s,|<>\"{}:\[\]]+", bytes(out)))
-            if cells:
-                cell = draw.choice(cells)
-                out[cell.start() : cell.end()] = draw.choice(WORDS)
-        else:
-            lines = bytes(out).split(b"\n")
-            k = draw.randrange(len(lines))
-            other = lines[draw.randrange(len(lines))]
-            if what == 7:
-                lines.insert(k, other)
-            elif what == 8:
-                lines[k] = other
-            else:
-                del lines[k]
-            out = bytearray(b"\n".join(lines))
-    return bytes(out)
 
 
 def metadata_tree() -> Files:
@@ -295,7 +207,7 @@ def run_prepare(layout: Layout, scratch: Path, files: Files) -> Manifest:
     """`prepare` on a layout of tests/helpers/layouts.py; every image of the source must be in a split or be counted."""
     source = write_tree(scratch / "source", files)
     name, *options = layout.command
-    options = [str(source) if o == "SOURCE" else o for o in options]
+    options = [f"{source}{o.removeprefix('SOURCE')}" if o.startswith("SOURCE") else o for o in options]
     out = scratch / "made"
     sheets = (
         contextlib.nullcontext()
@@ -319,21 +231,32 @@ def run_prepare(layout: Layout, scratch: Path, files: Files) -> Manifest:
     return manifest
 
 
-def prepare_kinds(scratch: Path) -> dict[str, Kind]:
-    """The layouts that lie in folders, each read by the whole command."""
+def own_layout(command: str) -> Layout:
+    """A dataset on disk and its command, which names it with --source."""
+    name, *options = shlex.split(command)
+    at = options.index("--source")
+    source = options[at + 1]
+    del options[at : at + 2]
+    options = [f"SOURCE{o.removeprefix(source)}" if o.startswith(source) else o for o in options]
+    files = {p.relative_to(source).as_posix(): p.read_bytes() for p in Path(source).rglob("*") if p.is_file()}
+    return Layout((name, *options), files, 0)
+
+
+def prepare_kinds(scratch: Path, owned: Sequence[str] = ()) -> dict[str, Kind]:
+    """The layouts that lie in folders, and those of `owned` commands, each read by the whole command."""
     found = {}
-    for name, layout in layouts.LAYOUTS.items():
-        if "zip" in name:
-            continue
+    every = {f"prepare: {n}": layout for n, layout in layouts.LAYOUTS.items() if "zip" not in n}
+    every |= {f"own: {k + 1} {c.split()[0]}": own_layout(c) for k, c in enumerate(owned)}
+    for name, layout in every.items():
         texts = [n for n in layout.files if not n.lower().endswith(IMAGE_SUFFIXES)]
         pictures = [n for n in layout.files if n not in texts][:2]
         run = functools.partial(run_prepare, layout, scratch)
-        found[f"prepare: {name}"] = Kind(layout.files, (*texts, *pictures), run)
+        found[name] = Kind(layout.files, (*texts, *pictures), run)
     return found
 
 
-def kinds(scratch: Path) -> dict[str, Kind]:
-    """Every kind of input."""
+def kinds(scratch: Path, owned: Sequence[str] = ()) -> dict[str, Kind]:
+    """Every kind of input, with the datasets of `owned` commands."""
     images, texts = openimages_files()
     photographs = {**own_files(2), "boxes.csv": box_lines(2)}
     tiny = tiny_files(2)
@@ -387,7 +310,7 @@ def kinds(scratch: Path) -> dict[str, Kind]:
             {"data.tgz": gzip.compress(tarred(tiny), mtime=0)}, ("data.tgz",), lambda f: read_tar(f, scratch)
         ),
         "command": Kind(photographs, tuple(photographs), lambda f: run_command(f, scratch)),
-        **prepare_kinds(scratch),
+        **prepare_kinds(scratch, owned),
     }
 
 
@@ -415,7 +338,7 @@ def run_case(kind: Kind, seed: int, scratch: Path) -> str:
     """One case; returns 'manifest', 'error' or 'error with line', and raises AssertionError on anything else."""
     draw = random.Random(seed)
     name = draw.choice(kind.broken)
-    files = {**kind.files, name: mutate(kind.files[name], draw)}
+    files = {**kind.files, name: mutate_bytes(kind.files[name], draw)}
     clear(scratch)
     try:
         manifest = kind.read(files)
@@ -443,15 +366,18 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default="", help="comma-separated; default: all")
+    parser.add_argument(
+        "--own", action="append", default=[], help="a command of wsol.prepare with --source FOLDER"
+    )
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     place = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=place) as folder:
         scratch = Path(folder)
-        every = kinds(scratch)
+        every = kinds(scratch, options.own)
         wanted = options.kinds.split(",")
         chosen = [n for n in every if not options.kinds or n in wanted or n.partition(":")[0] in wanted]
-        if options.kinds == "prepare":
+        if options.kinds in ("prepare", "own"):
             WEIGHTS.update(dict.fromkeys(chosen, 1.0))
         outcomes: dict[str, Counter[str]] = {name: Counter() for name in chosen}
         shares = [WEIGHTS.get(name, 0.005 if name.startswith("prepare:") else 1.0) for name in chosen]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import io
+import re
 import sys
 from collections.abc import Callable, Iterable
 
@@ -19,18 +20,40 @@ class UserError(Exception):
     """A failure caused by input, settings or the machine, not by a defect.
 
     The message says what is wrong, where (file, line, image id), what was expected, and what to do. Commands
-    print it as one `error:` line and end with exit code 2.
+    print it as one `error:` line and end with exit code 2. What it quotes of a file or of a library's error is cut to
+    that line: control characters are escaped, endless words and texts shortened in the middle.
     """
 
+    def __str__(self) -> str:
+        return _one_line(super().__str__())
 
-def unknown_name(kind: str, name: str, legal: Iterable[str]) -> UserError:
-    """The error for a name outside a closed list: names the legal ones and suggests the nearest.
+
+_LONGEST_WORD, _LONGEST_TEXT = 300, 2000
+
+
+def _one_line(text: str) -> str:
+    r"""A message as one line that a terminal can show.
+
+    >>> print(_one_line("a\n  b \x1b[31m"), len(_one_line("9" * 5000)))
+    a b \x1b[31m 203
+    """
+    text = " ".join(line.strip() for line in text.splitlines()) if "\n" in text or "\r" in text else text
+    text = re.sub(
+        r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", lambda m: m[0].encode("unicode_escape").decode(), text
+    )
+    text = re.sub(rf"\S{{{_LONGEST_WORD + 1},}}", lambda m: f"{m[0][:150]}...{m[0][-50:]}", text)
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:1200]} ... {text[-700:]}"
+
+
+def unknown_name(kind: str, name: object, legal: Iterable[str]) -> UserError:
+    """The error for a name outside a closed list (or for what a file holds in a name's place): names the legal ones and
+    suggests the nearest.
 
     >>> print(unknown_name("method", "cutmx", ["cutmix", "mixup"]))
     unknown method 'cutmx'; did you mean 'cutmix'? Legal: cutmix, mixup
     """
     names = sorted(legal)
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else "."
     return UserError(f"unknown {kind} '{name}'{hint} Legal: {', '.join(names) or '(none)'}")
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -33,6 +33,8 @@ IMAGE_FORMATS = (
 them, which it hands to an interpreter."""
 MAX_PIXELS = 178_956_970
 """Largest image decoded; Pillow's own bound against decompression bombs."""
+MAX_SIDE = 65_535
+"""Longest side decoded; JPEG's. Other formats let a few bytes announce millions, which decode slowly."""
 EXIF_ORIENTATION_TAG = 0x0112
 IMAGE_SUFFIXES = (
     *(
@@ -92,14 +94,15 @@ def _open_image(data: bytes, where: str) -> Image.Image:
     except Exception as error:  # decoders raise nearly anything on broken bytes
         kind = "empty" if not data else f"not a readable image ({len(data)} bytes)"
         raise UndecodableImage(f"image '{where}' is {kind}; replace the file") from error
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
         raise UndecodableImage(
-            f"image '{where}' is {image.width}x{image.height}, more than {MAX_PIXELS} pixels; not decoded"
+            f"image '{where}' is {image.width}x{image.height}, more than {MAX_PIXELS} pixels or {MAX_SIDE} a side; not "
+            "decoded"
         )
     return image
 
 
-def _convert(image: Image.Image, mode: str, where: str) -> npt.NDArray[np.uint8]:
+def _convert(image: Image.Image, mode: str, where: str) -> npt.NDArray[Any]:
     try:
         image.load()
         if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips it to white
@@ -107,6 +110,8 @@ def _convert(image: Image.Image, mode: str, where: str) -> npt.NDArray[np.uint8]
             # PNG and PNM come as "I" with white at 65535; a TIFF of 32 bits states no white
             if values.min() < 0 or values.max() > 0xFFFF or (image.mode == "I" and image.format == "TIFF"):
                 raise UndecodableImage(f"image '{where}' holds 32-bit values; convert it to 8 bits")
+            if mode == "levels":
+                return values.astype(np.uint16)
             high = (values >> 8).astype(np.uint8)
             if mode == "L":  # small instance numbers in a 16-bit mask must stay foreground
                 high[(values > 0) & (high == 0)] = 1
@@ -136,6 +141,19 @@ def decode_grey(data: bytes, where: str) -> npt.NDArray[np.uint8]:
     """Decode a mask or image to 8-bit grey, shape [H, W]; 1-bit masks become 0 and 255.
     Errors as `decode_rgb`."""
     return _convert(_open_image(data, where), "L", where)
+
+
+def decode_levels(data: bytes, where: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+    """Decode a grey image with its values as stored, 8 or 16 bits, shape [H, W]; three equal channels count as grey.
+    Errors as `decode_rgb`; an image in colour is one."""
+    image = _open_image(data, where)
+    grey = image.mode in ("1", "L", "LA")
+    found = _convert(image, "levels" if image.mode.startswith("I") else "L" if grey else "RGB", where)
+    if found.ndim == 2:
+        return found
+    if (found != found[..., :1]).any() or data[24:26] == b"\x10\x02":  # PNG's 16-bit colour comes as 8 bits
+        raise UndecodableImage(f"image '{where}' is in colour, where grey values are expected")
+    return found[..., 0]
 
 
 def image_size_wh(data: bytes, where: str) -> tuple[int, int]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import pickle
 import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import cv2
 import numpy as np
 import torch
 
@@ -19,12 +17,13 @@ from wsol.errors import UserError
 from wsol.files.arrays import DAMAGE, NpzArrays, read_array, require_size
 from wsol.files.regular import file_stamp, open_regular, read_bytes
 from wsol.files.roots import open_root
-from wsol.images import image_size_wh
+from wsol.files.torch_files import HoldsObjects, load_torch
+from wsol.images import decode_levels, image_size_wh
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-_DAMAGE = (*DAMAGE, tokenize.TokenError, pickle.UnpicklingError, cv2.error, UserError)
+_DAMAGE = (*DAMAGE, tokenize.TokenError, UserError)
 """What the libraries raise on damaged maps; numpy reads a header with Python's own tokenizer."""
 
 
@@ -76,23 +75,13 @@ def _npy(data: bytes) -> npt.NDArray[Any]:
 
 def _png(data: bytes) -> npt.NDArray[Any]:
     """A grey picture; one with three equal channels counts as grey."""
-    try:
-        width, height = image_size_wh(data, "map")  # of a format that is decoded here, by its header
-    except UserError as error:
-        raise ValueError("not a picture") from error
+    width, height = image_size_wh(data, "map")
     require_size((height, width, 4), 2)
-    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if found is None:
-        raise ValueError("not a picture")
-    if found.ndim == 3:
-        if found.shape[2] != 3 or (found != found[..., :1]).any():
-            raise ValueError("a picture in colour, where a score map is grey")
-        found = found[..., 0]
-    return np.asarray(found)
+    return decode_levels(data, "map")
 
 
 def _pt(data: bytes) -> npt.NDArray[Any]:
-    found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    found = load_torch(io.BytesIO(data))
     if not isinstance(found, torch.Tensor):
         raise ValueError(f"holds a {type(found).__name__}, expected one tensor")
     return _array(found)
@@ -114,7 +103,7 @@ def _reading(read: Callable[[], Array]) -> Array:
         return read()
     except _DAMAGE as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        if text.startswith("holds object") or "weights_only" in text or "WeightsUnpickler" in text:
+        if isinstance(error, HoldsObjects) or text.startswith("holds object"):
             text = "holds pickled Python objects, which are not read; save the map itself, as an array"
         raise UnreadableMapError(text[:200]) from error
 
@@ -191,7 +180,10 @@ def _h5(path: Path) -> MapStore:
 
     def names() -> Iterator[str]:
         found: list[str] = []
-        file.visititems(lambda name, node: found.append(name) if isinstance(node, h5py.Dataset) else None)
+        try:
+            file.visititems(lambda name, node: found.append(name) if isinstance(node, h5py.Dataset) else None)
+        except _DAMAGE as error:
+            raise UserError(f"'{path}' is damaged: its names cannot be listed ({error})") from error
         return iter(found)
 
     state = file_stamp(path)
@@ -209,8 +201,8 @@ def _coco(path: Path) -> MapStore:
 
 def _tensors(path: Path) -> MapStore:
     try:
-        found = torch.load(io.BytesIO(read_bytes(path)), map_location="cpu", weights_only=True)
-    except _DAMAGE as error:
+        found = load_torch(io.BytesIO(read_bytes(path)))
+    except ValueError as error:
         raise UserError(
             f"'{path}' cannot be read as tensors: {' '.join(str(error).split())[:200]}"
         ) from error

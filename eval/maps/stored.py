@@ -144,6 +144,13 @@ _SHAPE = {
 }
 
 
+_CELLS = {
+    f"cells.{axis}.{name}": kind
+    for axis in "xy"
+    for name, kind in (("start", float), ("step", float), ("cells", int), ("pixels", int))
+}
+
+
 def _read_head(index: Path) -> dict[str, Any]:
     again = "run the network again"
     try:
@@ -152,8 +159,8 @@ def _read_head(index: Path) -> dict[str, Any]:
         raise UserError(f"'{index}' is missing or cannot be read ({error.strerror}); {again}") from error
     if head["schema"] != SCHEMA:
         raise UserError(f"'{index}': schema {head['schema']}, expected {SCHEMA}; {again}")
-    if not isinstance(head.setdefault("cells", None), dict | None):
-        raise UserError(f"'{index}' is damaged ('cells'); {again}")
+    if head.setdefault("cells", None) is not None:
+        check_types(head, _CELLS, f"'{index}'", again)
     return head
 
 

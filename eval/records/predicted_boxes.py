@@ -67,7 +67,7 @@ def read_boxes(file: Path, classes: Sequence[str]) -> dict[str, list[PredictedBo
     for where, image_id, corners, score, said in rows:
         try:
             x0, y0, x1, y1, s = (float(v) for v in (*corners, score))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{where}: expected numbers, got {corners!r:.80}, score {score!r:.20}") from error
         if not np.isfinite([x0, y0, x1, y1, s]).all() or x1 < x0 or y1 < y0:
             raise UserError(
@@ -85,16 +85,19 @@ Row = tuple[str, str, Sequence[Any], Any, Any]
 
 def _csv_rows(text: str, file: Path) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(text))
-    missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
-    if missing:
-        raise UserError(
-            f"'{file}': column '{missing[0]}' is missing; expected {', '.join(COLUMNS)}, score, class"
-        )
-    for row in reader:
-        said = row.get("class") or None
-        named = int(said) if said is not None and said.isdigit() else said
-        where = f"{file}:{reader.line_num}"
-        yield where, row["image_id"], [row[c] for c in COLUMNS[1:]], row.get("score") or 1.0, named
+    try:
+        missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
+        if missing:
+            raise UserError(
+                f"'{file}': column '{missing[0]}' is missing; expected {', '.join(COLUMNS)}, score, class"
+            )
+        for row in reader:
+            said = row.get("class") or None
+            named = int(said) if said is not None and said.isdecimal() and len(said) < 10 else said
+            where = f"{file}:{reader.line_num}"
+            yield where, row["image_id"], [row[c] for c in COLUMNS[1:]], row.get("score") or 1.0, named
+    except csv.Error as error:
+        raise UserError(f"{file}:{reader.line_num + 1}: not readable as CSV: {error}") from error
 
 
 def _coco_rows(text: str, file: Path) -> Iterator[Row]:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.fuzz_inputs import Kind, clear, kinds, mutate, run_case
+from benchmarks.fuzz_inputs import Kind, clear, kinds, run_case
+from benchmarks.mutations import mutate_bytes
 from tests.helpers.layouts import LAYOUTS
 
 NAMES = (
@@ -74,4 +75,4 @@ def test_mutation_changes_something() -> None:
     import random
 
     text = b"a b\nc d\ne f\n"
-    assert sum(mutate(text, random.Random(s)) != text for s in range(200)) > 180
+    assert sum(mutate_bytes(text, random.Random(s)) != text for s in range(200)) > 180

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import tarfile
 import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from eval.maps.map_stores import UnreadableMapError, open_store
+from eval.maps.stored import StoredMaps
+from eval.records.predicted_boxes import read_boxes
+from tests.datasets.test_read_coco import coco
+from tests.helpers.dataset_trees import picture
+from wsol.datasets.coco import parse_coco
+from wsol.datasets.mask_files import changed_masks
+from wsol.datasets.parquet import parquet_files, unpack_parquet
 from wsol.errors import UserError
 from wsol.files.archives import unpack_tar
 from wsol.files.arrays import DAMAGE, NpzArrays, SealedArrays, intact, read_array, sealed_bytes
@@ -20,6 +33,8 @@ from wsol.files.seal import sealed, unsealed
 from wsol.files.strict_json import read_json
 from wsol.files.strict_yaml import dump_yaml, load_yaml
 from wsol.files.typed import check_types
+from wsol.images import MAX_SIDE, decode_rgb
+from wsol.models.checkpoint_files import read_checkpoint
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
@@ -186,3 +201,166 @@ def test_a_block_without_its_seal_is_no_block(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros(3))
     with pytest.raises(DAMAGE):
         SealedArrays(tmp_path / "a.npz", "me")
+
+
+# --- found by benchmarks.fuzz_doors ----------------------------------------------------------------------------
+
+
+def torch_file(legacy: bool = False) -> bytes:
+    stream = io.BytesIO()
+    torch.save({"a": torch.zeros(4, 5)}, stream, _use_new_zipfile_serialization=not legacy)
+    return stream.getvalue()
+
+
+def compressed(data: bytes) -> bytes:
+    """The same archive, its members compressed, as torch.save never writes them."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name) + (bytes(100_000) if "/data/" in name else b""))
+    return stream.getvalue()
+
+
+def pickled(opcodes: bytes) -> bytes:
+    """A file of torch.save with other opcodes in its pickle."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(torch_file())) as old, zipfile.ZipFile(stream, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, opcodes if name.endswith("data.pkl") else old.read(name))
+    return stream.getvalue()
+
+
+def instances(**changed: object) -> bytes:
+    data = coco()
+    data["annotations"][0] |= changed
+    return json.dumps(data).encode()
+
+
+def root_category(value: object) -> bytes:
+    data = coco()
+    data["categories"][0]["supercategory"] = value
+    return json.dumps(data).encode()
+
+
+def parquet(metadata: str = "{}", **columns: list[object]) -> bytes:
+    import pyarrow
+    from pyarrow import parquet as writer
+
+    images: list[object] = [{"bytes": picture((8, 8)), "path": "a.jpg"}]
+    table = pyarrow.table({"image": images, **columns}).replace_schema_metadata({"huggingface": metadata})
+    stream = io.BytesIO()
+    writer.write_table(table, stream)
+    return stream.getvalue()
+
+
+def wide_webp() -> bytes:
+    """An animation of 24x17 pixels whose header states a canvas of 8,388,632x17: 20 s of processor time, 2 GB."""
+    stream = io.BytesIO()
+    frames = [Image.fromarray(np.full((17, 24, 3), v, np.uint8)) for v in (0, 255)]
+    frames[0].save(stream, "WEBP", save_all=True, append_images=frames[1:])
+    data = bytearray(stream.getvalue())
+    data[24:27] = (8_388_631).to_bytes(3, "little")
+    return bytes(data)
+
+
+def two_headers() -> bytes:
+    """A PNG with a second header that states 9,000x9,000; OpenCV allocated 4 GB for larger ones."""
+    png = picture((8, 8), "PNG")
+    head = bytearray(png[8:33])
+    head[8:16] = (9_000).to_bytes(4, "big") * 2
+    head[21:25] = zlib.crc32(head[4:21]).to_bytes(4, "big")
+    return png[:33] + bytes(head) + png[33:]
+
+
+def maps(file: Path) -> object:
+    """All maps of a store; a map in a picture lies in a folder."""
+    store = open_store(file.parent if file.suffix == ".png" else file)
+    try:
+        return [store.read(name) for name in store.names()]
+    except UnreadableMapError as error:
+        raise UserError(str(error)) from error
+
+
+def unpack(file: Path) -> object:
+    return unpack_parquet(parquet_files(file), file.parent / "out")
+
+
+def boxes(file: Path) -> object:
+    return read_boxes(file, ("cat", "dog"))
+
+
+def kept_maps(file: Path) -> object:
+    head = {"dataset": "d", "split": "s", "split_hash": "", "num_images": 1, "input_size": 8, "schema": 1}
+    maps = {"frames": ["resize"]}
+    cells = json.loads(file.read_text())
+    (file.parent / "maps.json").write_text(json.dumps(sealed({**head, "maps": maps, "cells": cells})))
+    return StoredMaps.open(file.parent, "", 1)
+
+
+def coco_text(file: Path) -> object:
+    return parse_coco(file.read_text(), file.name)
+
+
+BOX = {"image_id": "a", "bbox": [10**400, 1, 2, 3]}
+BOX_CSV = b"image_id,x0,y0,x1,y1,class\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "read", "message"),
+    [
+        ("a.png", two_headers, maps, "announces an array of 9000x9000"),
+        ("a.webp", wide_webp, lambda f: decode_rgb(f.read_bytes(), "a"), f"more than .* {MAX_SIDE} a side"),
+        ("a.pt", lambda: pickled(b"\x80\x02R."), maps, "cannot be read as tensors"),
+        ("a.pth", lambda: compressed(torch_file()), read_checkpoint, "its members announce"),
+        ("a.pth", lambda: torch_file(legacy=True)[:-90], read_checkpoint, "cannot be read"),
+        ("a.pth", lambda: torch_file(legacy=True)[:-2], read_checkpoint, "cannot be read"),
+        ("a.json", lambda: instances(bbox=[1, 1, 10**400, 1]), coco_text, "must not be endless"),
+        ("a.json", lambda: json.dumps([BOX]).encode(), boxes, "expected numbers"),
+        ("a.csv", lambda: BOX_CSV + b"a,1,2,3\r4", boxes, r"a\.csv:2: not readable as CSV"),
+        ("a.csv", lambda: b"a\rb," + BOX_CSV, boxes, r"a\.csv:1: not readable as CSV"),
+        ("a.csv", lambda: BOX_CSV + "a,1,2,3,4,\u00b2".encode(), boxes, "is none of the dataset's 2"),
+        ("a.csv", lambda: BOX_CSV + b"a,1,2,3,4," + b"9" * 5000, boxes, "is none of the dataset's 2"),
+        ("a.parquet", lambda: parquet(label=[1], bbox=[{"x": 1}]), unpack, "must hold four numbers a box"),
+        (
+            "a.parquet",
+            lambda: parquet(label=[1], bbox=[[None, 1, 2, 3]]),
+            unpack,
+            "must hold four numbers a box",
+        ),
+        ("a.parquet", lambda: parquet(label=[[1]]), unpack, "'label' must be a number or a text"),
+        ("x.json", lambda: b'{"y": {}}', kept_maps, r"entry 'cells\.x\.start' is missing"),
+        ("masks.sha256", lambda: b"\xff", lambda f: changed_masks(f.parent), "not UTF-8"),
+    ],
+)
+def test_what_fuzzing_found_is_refused(
+    tmp_path: Path, name: str, data: Callable[[], bytes], read: Callable[[Path], object], message: str
+) -> None:
+    (tmp_path / name).write_bytes(data())
+    with pytest.raises(UserError, match=message) as raised:
+        read(tmp_path / name)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "read"),
+    [
+        ("a.json", lambda: root_category({"a": [1]}), coco_text),
+        ("a.parquet", lambda: parquet("[" * 100_000, label=[1]), unpack),
+    ],
+)
+def test_what_fuzzing_found_is_read(
+    tmp_path: Path, name: str, data: Callable[[], bytes], read: Callable[[Path], object]
+) -> None:
+    (tmp_path / name).write_bytes(data())
+    assert read(tmp_path / name)
+
+
+def test_names_of_a_damaged_hdf5_cannot_be_listed(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["g/x"] = np.zeros((2, 2))
+    data = (tmp_path / "a.h5").read_bytes()
+    (tmp_path / "a.h5").write_bytes(data.replace(b"TREE", b"TREX"))
+    with pytest.raises(UserError, match="its names cannot be listed"):
+        maps(tmp_path / "a.h5")

@@ -12,7 +12,6 @@ DOORS = {
         "wsol/files/strict_json.py",
         "wsol/datasets/parts_files.py",  # from a process of our own
         "wsol/datasets/imagenet.py",  # from a process of our own
-        "wsol/datasets/parquet.py",  # a field of a file that pyarrow has read
         "wsol/runs/made_by.py",  # of a text made in the same line
         "eval/metrics/results_json.py",  # of a text made in the same line
     ),
@@ -22,13 +21,13 @@ DOORS = {
     r"\bImage\.open\(": ("wsol/images.py",),
     r"\bcv2\.imread\(": (),
     r"\btarfile\.open\(": ("wsol/files/archives.py",),
-    r"\bzipfile\.ZipFile\(": ("wsol/files/roots.py", "wsol/files/arrays.py"),
+    r"\bzipfile\.ZipFile\(": ("wsol/files/roots.py", "wsol/files/arrays.py", "wsol/files/torch_files.py"),
     r"\bh5py\.File\(": ("eval/maps/map_stores.py",),
-    r"\b(safe_open|load_file|torch\.load)\(": (
-        "wsol/files/checked_safetensors.py",
-        "wsol/models/checkpoint_files.py",
-        "eval/maps/map_stores.py",
+    r"\btorch\.load\(": (
+        "wsol/files/torch_files.py",
+        "wsol/models/checkpoint_files.py",  # in the text of an error
     ),
+    r"\b(safe_open|load_file)\(": ("wsol/files/checked_safetensors.py", "wsol/models/checkpoint_files.py"),
     r"\bpickle\.loads?\(": (),
     r"\b(ElementTree|etree|minidom|expat)\b": ("wsol/datasets/voc_xml.py",),
 }

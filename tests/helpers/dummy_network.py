@@ -23,7 +23,7 @@ class TinyBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         for (stage,) in (self.layer1, self.layer2):
-            images = stage["bn1"](stage["conv1"](images)).relu()
+            images = stage["bn1"](stage["conv1"](images)).relu()  # type: ignore[index]
         return images
 
 

@@ -195,7 +195,7 @@ def _evaluate(request: _Request) -> int:
                 fuse.burn()
             return found
 
-        Scorer.score = counted_score  # type: ignore[method-assign]
+        Scorer.score = counted_score  # type: ignore[method-assign,assignment]
         lay(happened)
     return main(request.arguments)
 

@@ -41,12 +41,12 @@ def lay(happened: Happened) -> None:
     def counted_open(path: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
         stream = path_open(path, mode, *rest, **named)
         if path.name.endswith(UNFINISHED):
-            stream.write = _halves(stream.write, stream.flush, happened, final_name(path))
+            stream.write = _halves(stream.write, stream.flush, happened, final_name(path))  # type: ignore
         return stream
 
-    os.fsync = counted_fsync
+    os.fsync = counted_fsync  # type: ignore[assignment]
     Path.replace = counted_replace  # type: ignore[method-assign,assignment]
-    Path.unlink = counted_unlink  # type: ignore[method-assign]
+    Path.unlink = counted_unlink  # type: ignore[method-assign,assignment]
     Path.open = counted_open  # type: ignore[method-assign,assignment]
 
 

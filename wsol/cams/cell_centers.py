@@ -8,7 +8,7 @@ Resizing a map of n cells to S pixels draws cell i at (i + 1/2) * S / n - 1/2. T
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -55,7 +55,8 @@ class CellCenters:
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> CellCenters:
         """What `to_dict` described."""
-        return cls(Axis(**record["x"]), Axis(**record["y"]))
+        names = [f.name for f in fields(Axis)]
+        return cls(*(Axis(**{name: record[axis][name] for name in names}) for axis in "xy"))
 
 
 def cell_centers(model: Classifier, layer: str = FINAL) -> CellCenters | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
+from wsol.files.regular import read_text
 
 FOLDER = "masks"
 CHECKSUMS = "masks.sha256"
@@ -51,7 +52,7 @@ def changed_masks(manifest_folder: Path) -> list[str]:
 def _checksums(file: Path) -> dict[str, str]:
     if not file.is_file():
         return {}
-    pairs = (line.split("  ", 1) for line in file.read_text(encoding="utf-8").splitlines() if "  " in line)
+    pairs = (line.split("  ", 1) for line in read_text(file).splitlines() if "  " in line)
     return {
         path: digest
         for digest, path in pairs

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import re
 import shutil
 import tempfile
@@ -28,7 +27,9 @@ from wsol.datasets.image_names import clean_name
 from wsol.datasets.options import Unpacked, progress_bars
 from wsol.errors import UserError
 from wsol.files.archives import Progress
+from wsol.files.regular import read_text
 from wsol.files.roots import open_root
+from wsol.files.strict_json import load_json
 from wsol.manifest import Corners, Manifest
 
 LABELS = ("label", "labels", "fine_label", "class", "class_name")
@@ -59,7 +60,7 @@ Place = Callable[[ParquetRow], str | None]
 def left_out(folder: Path) -> tuple[str, ...]:
     """What the manifest says of the images that were not unpacked."""
     file = folder / _LEFT_OUT
-    return tuple(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else ()
+    return tuple(read_text(file).splitlines()) if file.is_file() else ()
 
 
 def parquet_files(source: Path) -> list[Path]:
@@ -118,22 +119,35 @@ def _row(
             f"{file}: row {number} holds no image bytes; only files with embedded images are read"
         )
     value = entry.get(label) if label is not None else None
+    if not isinstance(value, int | str | None):
+        raise UserError(f"{file}: row {number}: '{label}' must be a number or a text, got {value!r:.60}")
     if isinstance(value, int) and classes:
         value = classes[value] if 0 <= value < len(classes) else None
     boxes = entry.get(box) if box is not None else None
-    boxes = boxes if boxes and isinstance(boxes[0], list) else [boxes] if boxes else []
-    if not all(len(b) == 4 for b in boxes):
+    boxes = (
+        boxes
+        if isinstance(boxes, list) and boxes and isinstance(boxes[0], list)
+        else [boxes]
+        if boxes
+        else []
+    )
+    if not all(
+        isinstance(b, list) and len(b) == 4 and all(isinstance(v, int | float) for v in b) for b in boxes
+    ):
         raise UserError(f"{file}: row {number}: '{box}' must hold four numbers a box, got {boxes!r:.60}")
-    name = clean_name(path or "").rpartition("/")[2] or f"{file.stem}_{number:07d}{_ending(data)}"
+    name = (
+        clean_name(path if isinstance(path, str) else "").rpartition("/")[2]
+        or f"{file.stem}_{number:07d}{_ending(data)}"
+    )
     return ParquetRow(split_name(file), data, name, None if value is None else str(value), boxes)
 
 
 def _class_names(metadata: dict[bytes, bytes], label: str | None) -> list[str]:
     """The names of a ClassLabel column, from the description that Hugging Face's `datasets` writes into its files."""
     try:
-        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
-        names = features[label]["names"]
-    except (ValueError, KeyError, TypeError):
+        text = metadata.get(b"huggingface", b"{}").decode()
+        names = load_json(text, "huggingface")["info"]["features"][label]["names"]
+    except (UserError, ValueError, KeyError, TypeError):
         return []
     return [str(n) for n in names] if isinstance(names, list) else []
 

@@ -2,55 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
-import collections
-import datetime
-import importlib
-import pathlib
-import pickle
 import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from wsol.errors import UserError
+from wsol.files.regular import open_regular
+from wsol.files.torch_files import HoldsObjects, load_torch
 
 # A zip archive, or the pickle stream of torch before 1.6.
 _TORCH_STARTS = (b"PK", b"\x80")
-_MULTIARRAY: Any = importlib.import_module(
-    "numpy._core.multiarray" if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else "numpy.core.multiarray"
-)
-# What scripts put beside the weights and torch does not read by itself. None of it holds code.
-_HARMLESS: list[Any] = [
-    *(
-        argparse.Namespace,
-        collections.defaultdict,
-        list,
-        dict,
-        datetime.datetime,
-        datetime.date,
-        datetime.timedelta,
-    ),
-    (pathlib.PurePosixPath, "pathlib.PosixPath"),
-    (pathlib.PureWindowsPath, "pathlib.WindowsPath"),
-    *(np.dtype, np.ndarray),
-    *(
-        type(np.dtype(kind))
-        for kind in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "U", "S")
-    ),
-    *(  # as numpy 2 and numpy 1 spell them
-        (function, f"{package}.multiarray.{name}")
-        for package in ("numpy._core", "numpy.core")
-        for name, function in (("scalar", _MULTIARRAY.scalar), ("_reconstruct", _MULTIARRAY._reconstruct))
-    ),
-]
 _LARGEST_SET_BYTES = 64 << 30
 
 
@@ -114,24 +80,19 @@ def _unusable(value: Tensor) -> str | None:
 
 
 def _read_torch(file: Path) -> Any:
-    with file.open("rb") as stream:
-        start = stream.read(2)
-    if not start.startswith(_TORCH_STARTS):
-        raise _damaged(file, f"it starts with {start!r}, which no torch.save writes")
     try:
-        with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a pickle protocol other than torch's own is no matter
-            # Only the zip format of torch >= 1.6 can be mapped; mapping reads each tensor when it is copied.
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except pickle.UnpicklingError as error:
+        with open_regular(file) as stream:
+            start = stream.read(2)
+            if not start.startswith(_TORCH_STARTS):
+                raise _damaged(file, f"it starts with {start!r}, which no torch.save writes")
+            return load_torch(stream, file)
+    except HoldsObjects as error:
         raise _holds_objects(file, error) from error
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise _damaged(file, first_line(error)) from error
-    except (MemoryError, RecursionError, AssertionError, NotImplementedError) as error:
-        raise _damaged(file, type(error).__name__) from error
 
 
-def _holds_objects(file: Path, error: pickle.UnpicklingError) -> UserError:
+def _holds_objects(file: Path, error: HoldsObjects) -> UserError:
     """Names the class that stands in the way, and how whoever trusts the file saves its weights alone."""
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
     what = f"an object of {found[1]}" if found else "Python objects besides tensors"
@@ -146,13 +107,12 @@ def _holds_objects(file: Path, error: pickle.UnpicklingError) -> UserError:
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
         raise UserError(f"reading {file} needs the package safetensors; pip install safetensors") from error
     try:
         return load_file(file)
-    except (SafetensorError, ValueError, KeyError, AttributeError, RuntimeError, OSError) as error:
+    except Exception as error:  # the package passes on what torch makes of a header
         raise _damaged(file, first_line(error)) from error
 
 
