@@ -14,7 +14,7 @@ from eval.localize_config import LocalizeConfig, check_counts
 from eval.maps.network import NetworkMaps
 from eval.maps.together import keep_together
 from eval.metrics.results_json import RESULTS
-from eval.owner import claim
+from eval.owner import claim, subject_facts
 from eval.plan import Plan, resolve
 from eval.progress import progress
 from eval.records.judged import JudgedMaps, JudgedRecords, Work
@@ -109,9 +109,10 @@ def score_subject(
 
 
 def _score_locked(plan: Plan, subject: Subject, world: World) -> tuple[Path, dict[str, Any]] | None:
+    same = {"subject": subject_facts(subject.provenance), "splits": plan.roles}
+    agree_on(world, {**same, "protocols": [p.definition() for p in plan.protocols]})
     if world.first:
         claim(subject.out, subject.provenance, subject.manifest.dataset)
-    agree_on(world, {"splits": plan.roles, "protocols": [p.definition() for p in plan.protocols]})
     splits = {role: subject.manifest.split(role) for role in plan.roles}
     found: dict[str, JudgedRecords] = {}
     with _progress("scoring", sum(map(len, splits.values())) // world.size, world.first) as advance:

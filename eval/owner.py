@@ -13,7 +13,16 @@ from wsol.files.strict_json import read_json
 from wsol.files.typed import check_types
 
 OWNER = "subject.json"
-_KINDS = ("run", "checkpoint", "score_maps", "control")
+_KINDS = ("run", "checkpoint", "score_maps", "boxes", "control")
+
+
+def subject_facts(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What processes of one job must hold alike before a folder is marked: the kind of subject, its name, its weights.
+
+    Not where it lies, which may differ between hosts.
+    """
+    named = {kind: Path(str(provenance[kind])).name for kind in _KINDS if kind in provenance}
+    return {**named, "weights_sha256": provenance.get("weights_sha256")}
 
 
 def claim(out: Path, provenance: Mapping[str, Any], dataset: str) -> None:

@@ -24,6 +24,7 @@ from wsol.methods import acol_head
 from wsol.runs.record import load_run
 from wsol.training import session
 from wsol.training.config import parse_config
+from wsol.training.loop import Trainer
 from wsol.training.progress import Silent
 from wsol.training.rng import epoch_order
 
@@ -266,6 +267,31 @@ def test_a_process_that_does_not_come_is_named(manifest: Path, monkeypatch: pyte
             return 2 if any(end in str(error) for end in ends) else 3
 
     assert in_processes(3, body) == [2, 2, 0]
+
+
+def test_a_first_process_that_is_stopped_ends_the_others(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It keeps the store that all talk through, so that their calls wait without an end."""
+    monkeypatch.setenv("WSOL_SILENCE_SECONDS", "1")
+    monkeypatch.setattr("wsol.machine.peers._BEAT_SECONDS", 0.1)
+
+    def ended(code: int) -> None:
+        os.kill(int(Path("first").read_text()), signal.SIGKILL)
+        leave(code)
+
+    leave = os._exit
+
+    def body() -> int:
+        if os.environ["RANK"] == "0":
+            Path("first").write_text(str(os.getpid()))
+            monkeypatch.setattr(Trainer, "step", lambda *_: os.kill(os.getpid(), signal.SIGSTOP))
+        else:
+            monkeypatch.setattr("os._exit", ended)
+        return train(manifest, out="x")
+
+    assert in_processes(2, body) == [-signal.SIGKILL, 2]
+    assert "process 0 has not been heard of for 1 s" in capfd.readouterr().err
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(manifest: Path) -> None:

@@ -69,17 +69,18 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
         store = find_peers(world.rank, world.size)
         backend = "cuda:nccl,cpu:gloo" if device.type == "cuda" else "gloo"
         group = distributed.PrefixStore("group", store)
-        distributed.init_process_group(
-            backend, store=group, rank=world.rank, world_size=world.size, timeout=_LONGEST_WAIT
-        )
         watch = Watch(store, world.rank, world.size)
         try:
+            distributed.init_process_group(
+                backend, store=group, rank=world.rank, world_size=world.size, timeout=_LONGEST_WAIT
+            )
             agree(world.size, {"code": code_hash()})
             yield
             distributed.barrier()
         finally:
             watch.leave()
-            distributed.destroy_process_group()
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
     except Exception as error:
         if (named := naming_the_process(world.rank, world.size, error)) is not None:
             raise named from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import socket
 import sys
 import threading
 import time
@@ -42,7 +43,13 @@ def find_peers(rank: int, size: int) -> distributed.TCPStore:
     host, port = os.environ.get("MASTER_ADDR", "127.0.0.1"), os.environ.get("MASTER_PORT", "29500")
     hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     began = time.monotonic()
+    if rank or hosted:
+        _wait_for_first(host, port, limit)
     store = None
+    # a first process that is stopped leaves calls of its store waiting without an end
+    stuck = threading.Timer(limit + _BEAT_SECONDS, _end_process, [rank, size, _unanswered(host, port, limit)])
+    stuck.daemon = True
+    stuck.start()
     try:
         store = distributed.TCPStore(
             host,
@@ -70,14 +77,41 @@ def find_peers(rank: int, size: int) -> distributed.TCPStore:
     except (RuntimeError, ValueError) as error:
         if store is not None:
             raise UserError("stopped because the first process ended; its own message says why") from error
-        raise UserError(
-            f"the first process of the job did not answer at {host}:{port} within {limit} s; look at its own message, "
-            "and at MASTER_ADDR and MASTER_PORT"
-        ) from error
+        raise UserError(_unanswered(host, port, limit)) from error
+    finally:
+        stuck.cancel()
     raise UserError(
         f"{_named(missing)} did not join within {limit} s; look at their own messages, then start all {size} again "
         "(WSOL_JOIN_SECONDS sets another limit)"
     )
+
+
+def _wait_for_first(host: str, port: str, limit: float) -> None:
+    """Return when the first process listens; `UserError` where it does not in time. The store's own attempts end in a
+    page of C++ frames."""
+    end = time.monotonic() + limit
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+            return
+        except (OSError, ValueError, OverflowError) as error:
+            if time.monotonic() > end or not isinstance(error, OSError):
+                raise UserError(_unanswered(host, port, limit)) from error
+        time.sleep(0.05)
+
+
+def _unanswered(host: str, port: str, limit: float) -> str:
+    return (
+        f"the first process of the job did not answer at {host}:{port} within {limit:g} s; look at its own message, "
+        "and at MASTER_ADDR and MASTER_PORT"
+    )
+
+
+def _end_process(rank: int, size: int, why: str) -> None:
+    """End now: the main thread waits inside a call that nothing else ends."""
+    sys.stderr.write(f"error: process {rank} of {size}: {why}\n")
+    sys.stderr.flush()
+    os._exit(EXIT_USER_ERROR)
 
 
 def _named(ranks: list[int]) -> str:
@@ -85,26 +119,33 @@ def _named(ranks: list[int]) -> str:
 
 
 class Watch:
-    """Says that this process lives and listens to the next one, in a thread, until `leave`."""
+    """Says that this process lives and listens to the next one, until `leave`.
+
+    One thread talks to the store, another looks at the clock: where the store's own process was stopped, the first one
+    waits without an end.
+    """
 
     def __init__(self, store: distributed.TCPStore, rank: int, size: int) -> None:
         self._store: Any = store.clone() if hasattr(store, "clone") else store  # a connection of its own
         self._rank, self._size = rank, size
         self._limit = seconds_from_environment("WSOL_SILENCE_SECONDS", 60)
+        self._heard = time.monotonic()
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
-        self._thread.start()
+        self._talker = threading.Thread(target=self._talk, name="peers", daemon=True)
+        for thread in (self._talker, threading.Thread(target=self._watch, name="silence", daemon=True)):
+            thread.start()
 
     def leave(self) -> None:
         """Stop, and say so, so that nobody takes the silence for a death."""
         self._end.set()
-        self._thread.join()
-        with contextlib.suppress(RuntimeError):  # the process that kept the store may be gone
-            self._store.set(f"alive/{self._rank}", _LEFT.decode())
+        self._talker.join(self._limit)
+        if not self._talker.is_alive():
+            with contextlib.suppress(RuntimeError):  # the process that kept the store may be gone
+                self._store.set(f"alive/{self._rank}", _LEFT.decode())
 
-    def _watch(self) -> None:
+    def _talk(self) -> None:
         next_rank = (self._rank + 1) % self._size
-        heard, last, count = time.monotonic(), b"", 0
+        last, count = b"", 0
         while not self._end.wait(_BEAT_SECONDS):
             count += 1
             try:
@@ -116,20 +157,19 @@ class Watch:
                 )
             except RuntimeError:
                 said = last
-            if said != last:
-                heard, last = time.monotonic(), said
-            if said == _LEFT:
-                heard = time.monotonic()
-            if time.monotonic() - heard > self._limit:
-                self._give_up(next_rank)
+            if said != last or said == _LEFT:
+                self._heard, last = time.monotonic(), said
 
-    def _give_up(self, rank: int) -> None:
-        sys.stderr.write(
-            f"error: process {self._rank} of {self._size}: process {rank} has not been heard of for {self._limit} s "
-            "(it was stopped, or its host is gone); what was saved is whole, start all processes again to continue\n"
-        )
-        sys.stderr.flush()
-        os._exit(EXIT_USER_ERROR)  # the main thread waits inside a collective call, which nothing else ends
+    def _watch(self) -> None:
+        while not self._end.wait(_BEAT_SECONDS):
+            if time.monotonic() - self._heard > self._limit:
+                next_rank = (self._rank + 1) % self._size
+                _end_process(
+                    self._rank,
+                    self._size,
+                    f"process {next_rank} has not been heard of for {self._limit} s (it was stopped, or its host is "
+                    "gone); what was saved is whole, start all processes again to continue",
+                )
 
 
 def agree(size: int, facts: Mapping[str, Any]) -> None:
