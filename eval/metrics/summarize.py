@@ -25,7 +25,7 @@ from eval.protocols import Channel, Protocol, channels_of
 from eval.records.store import Records
 from eval.statistics.counts import score_interval
 from eval.statistics.law import CONFIDENCE, Law
-from eval.statistics.selection import AtChosen, oracle
+from eval.statistics.selection import AtChosen, oracle, transferred
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -175,14 +175,10 @@ def finish_curves(protocol: Protocol, sums: Curves, given: Chosen | None, bootst
             outside = [sums.percent_outside(iou) for iou in protocol.iou_thresholds]
             found = oracle(list(curves), boot, outside)
         else:
-            read = [
-                b[np.arange(len(b)), grid.columns(given.resampled[k])]
-                if given is not None and given.resampled
-                else b[:, c]
-                for k, (b, c) in enumerate(zip(boot, columns))
-            ]
-            moved = np.asarray(np.mean(read, axis=0), np.float64)
-            found = AtChosen(value, moved, float(np.nanvar(moved)))
+            chosen = [np.full(len(b), c) for b, c in zip(boot, columns)]
+            if given is not None and given.resampled:
+                chosen = [grid.columns(taus_drawn) for taus_drawn in given.resampled]
+            found = transferred(list(curves), boot, columns, chosen)
     whole = len(grid.taus) > 1 and protocol.threshold == "oracle"
     return Summary(
         protocol,

@@ -6,9 +6,12 @@ is therefore also read on the images that it did not draw (out of bag, about 37 
 maximum is optimistic; the mean of the two is the centre of the interval (cf. Tsamardinos et al., Machine Learning 2018,
 doi 10.1007/s10994-018-5714-4). The published value stays the maximum.
 
-A transferred threshold is resampled with the images that chose it. The threshold of a small set is so unstable that
-resamples of that set exaggerate it (the bootstrap of an argmax is not consistent): `CHOOSING_DRAWS` images are drawn
-for each one there is, which brings coverage from 97 to 98 % near 95 (docs/statistics.md).
+A transferred threshold is resampled with the images that choose it. Read on the one set of scored images there is, what
+the choice adds to the variance already holds the interaction of choice and images (these images' noise differs from one
+threshold to the next), and resampling the images adds it again; it is taken out once (`transferred`), as a run's
+interaction with images is in `eval.statistics.components`. The threshold of a small set is so unstable that resamples
+of that set exaggerate it (the bootstrap of an argmax is not consistent): `CHOOSING_DRAWS` images are drawn for each one
+there is. docs/statistics.md has the coverage that results.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 
 CHOOSING_DRAWS = 1.25
+_BESIDE = 200
+"""Resamples of the scored images from which the interaction with the choice is estimated; their mean is all that is
+used."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +80,31 @@ def oracle(
 def transferred(
     curves: Sequence[Array],
     resampled: Sequence[Array],
-    chosen_on: Sequence[Array],
-    chosen_on_resampled: Sequence[Array],
+    column: Sequence[int],
+    chosen: Sequence[npt.NDArray[np.intp]],
 ) -> AtChosen:
-    """The mean over IoU thresholds of the accuracy at the threshold that is best on other images.
+    """The mean over IoU thresholds of the accuracy at a threshold that was chosen on other images (train-fullsup).
 
     Args:
-        curves, resampled: on the scored images, [T] and [B, T].
-        chosen_on, chosen_on_resampled: on the images that choose (train-fullsup), over the same thresholds; resampled
-            independently of the scored ones. Each resample chooses anew (the smallest of equally good thresholds).
+        curves, resampled: on the scored images, for each IoU threshold [T] and [B, T]. NaN rows are ignored.
+        column: the chosen threshold's place among the T, for each IoU threshold.
+        chosen: the same in each resample of the images that choose, [B] each, drawn independently of the scored ones.
+
+    With e the deviation of a resample's curve from the whole set's,
+
+        choice       = Var_c(curve(tau_c))              the choice and, once, choice x images
+        interaction  = mean_b Var_c(e_b(tau_c))         choice x images alone
+
+    and each resampled value's part that is due to the choice is drawn towards its mean so that its variance is that of
+    choice less the interaction.
     """
-    value = float(np.mean([c[w.argmax()] for c, w in zip(curves, chosen_on)]))
+    value = float(np.mean([c[k] for c, k in zip(curves, column)]))
     rows = np.arange(len(resampled[0]))
-    moved = [r[rows, w.argmax(1)] for r, w in zip(resampled, chosen_on_resampled)]
-    found = np.asarray(np.mean(moved, axis=0), np.float64)
-    return AtChosen(value, found, float(np.nanvar(found)))
+    moved = np.asarray(np.mean([r[rows, k] for r, k in zip(resampled, chosen)], axis=0), np.float64)
+    level = np.mean([c[k] for c, k in zip(curves, chosen)], axis=0)
+    choice = float(level.var())
+    if choice > 0:
+        beside = np.mean([(r[:_BESIDE] - c)[:, k] for c, r, k in zip(curves, resampled, chosen)], axis=0)
+        interaction = float(np.nanmean(beside.var(axis=1)))
+        moved -= (1 - np.sqrt(max(0.0, 1 - interaction / choice))) * (level - level.mean())
+    return AtChosen(value, moved, float(np.nanvar(moved)))

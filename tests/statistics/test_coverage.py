@@ -1,10 +1,10 @@
-"""The simulations of benchmarks/coverage.py in small: enough to tell a broken interval from a sound one."""
+"""The simulations of benchmarks/coverage in small: enough to tell a broken interval from a sound one."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks.coverage import CELLS, simulate
+from benchmarks.coverage.cells import CELLS, simulate
 
 BY_NAME = {c.name: c for c in CELLS}
 

@@ -53,15 +53,28 @@ def test_the_optimism_of_a_noisy_peak_is_about_what_is_said() -> None:
 
 
 def test_transferred_by_hand() -> None:
-    found = transferred(
-        [np.array([10.0, 40.0, 30.0])],
-        [np.array([[11.0, 41.0, 31.0], [12.0, 42.0, 32.0]])],
-        [np.array([0.0, 5.0, 9.0])],
-        [np.array([[7.0, 7.0, 1.0], [0.0, 1.0, 2.0]])],  # a tie: the smallest threshold
-    )
+    curve, boot = np.array([10.0, 40.0, 30.0]), np.array([[11.0, 41.0, 31.0], [12.0, 42.0, 32.0]])
+    found = transferred([curve], [boot], [2], [np.array([0, 2])])
     assert found.value == 30
+    # each resample's curve lies above the whole one by as much everywhere: no interaction with the choice
     assert found.resampled.tolist() == [11, 32]
     assert found.variance == np.var([11, 32])
+    # the choice moves the curve from 10 to 30, variance 100; the deviations e are (0, 12) and (0, -12): interaction 36
+    found = transferred([curve], [np.array([[10.0, 0.0, 42.0], [10.0, 0.0, 18.0]])], [2], [np.array([0, 2])])
+    assert found.resampled.tolist() == pytest.approx([10 + 2, 18 - 2])  # drawn in by 1 - sqrt(1 - 36 / 100)
+
+
+def test_the_choice_and_the_images_interact_once() -> None:
+    # many thresholds that are equally good in truth: the choice adds nothing, the images' noise is all there is
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(30):
+        hits = rng.random((200, 30)) < 0.5
+        weights = rng.multinomial(200, np.full(200, 1 / 200), 300)
+        chosen = rng.integers(0, 30, 300)
+        curve, boot = 100 * hits.mean(0), 100 * (weights @ hits) / 200
+        found.append(transferred([curve], [boot], [0], [chosen]).variance)
+    assert np.mean(found) == pytest.approx(100**2 * 0.25 / 200, rel=0.1)
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 10), (1, 100), (50, 100), (100, 100), (300, 2000)])

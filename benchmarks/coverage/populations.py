@@ -1,4 +1,4 @@
-"""Populations of known truth for `benchmarks.coverage`: planted score maps, runs of two methods, pixel histograms."""
+"""Populations of known truth for the simulations: planted score maps, runs of two methods, pixel histograms."""
 
 from __future__ import annotations
 
