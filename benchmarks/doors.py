@@ -75,9 +75,9 @@ from tests.helpers.evaluations import make_run
 from wsol.class_map import output_names
 from wsol.datasets import cards
 from wsol.datasets.cards import parse_card
-from wsol.datasets.coco import parse_coco
+from wsol.datasets.coco_json import parse_coco
 from wsol.datasets.folder import parse_box_csv
-from wsol.datasets.imagenet import Solutions
+from wsol.datasets.imagenet_texts import Solutions
 from wsol.datasets.parquet import parquet_files, unpack_parquet
 from wsol.datasets.text_fields import decode_text
 from wsol.datasets.voc_xml import parse_annotation

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from wsol.datasets.catalog import open_dataset
-from wsol.datasets.coco import coco_from_split
+from wsol.datasets.coco_json import coco_from_split
 from wsol.datasets.wsol_metadata import write_wsol_metadata
 from wsol.errors import UserError
 from wsol.manifest import Manifest

@@ -13,7 +13,8 @@ import pytest
 from tests.helpers.dataset_trees import picture, write_tree
 from tests.helpers.oracles import oracle
 from wsol import export, prepare
-from wsol.datasets.coco import coco_from_split, parse_coco, read_coco
+from wsol.datasets.coco import read_coco
+from wsol.datasets.coco_json import coco_from_split, parse_coco
 from wsol.errors import UserError
 from wsol.files.roots import open_root
 from wsol.files.strict_json import load_json

@@ -13,14 +13,14 @@ import pytest
 from tests.helpers.dataset_trees import picture, write_tree
 from wsol import prepare
 from wsol.datasets.boxes import BoxRules
-from wsol.datasets.imagenet import (
+from wsol.datasets.imagenet import read_imagenet
+from wsol.datasets.imagenet_places import find_places
+from wsol.datasets.imagenet_texts import (
     Solutions,
-    find_places,
     parse_ground_truth,
     parse_meta_mat,
     parse_solution_row,
     parse_synset_mapping,
-    read_imagenet,
 )
 from wsol.errors import UserError
 from wsol.files.roots import open_root

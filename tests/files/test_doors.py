@@ -22,7 +22,7 @@ from eval.maps.stored import StoredMaps
 from eval.records.predicted_boxes import read_boxes
 from tests.datasets.test_read_coco import coco
 from tests.helpers.dataset_trees import picture
-from wsol.datasets.coco import parse_coco
+from wsol.datasets.coco_json import parse_coco
 from wsol.datasets.mask_files import changed_masks
 from wsol.datasets.parquet import parquet_files, unpack_parquet
 from wsol.errors import UserError

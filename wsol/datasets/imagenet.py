@@ -17,223 +17,39 @@ sorted as text. All boxes of an image are kept, corners inclusive, as the files 
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from wsol.datasets.boxes import Box, BoxRules
 from wsol.datasets.holdout import hold_out_boxed
+from wsol.datasets.imagenet_places import (
+    OTHER_VAL_NAMES,
+    TRAIN_PLACES,
+    VAL_PLACES,
+    Places,
+    find_places,
+    unpack_known,
+)
+from wsol.datasets.imagenet_texts import (
+    Solutions,
+    is_wnid,
+    parse_ground_truth,
+    parse_meta_mat,
+    parse_synset_mapping,
+    reference_stem,
+)
 from wsol.datasets.options import Optional, Unpacked, progress_bars
 from wsol.datasets.parquet import left_out, unpack_imagenet
 from wsol.datasets.recognise import unknown_layout
 from wsol.datasets.split_builder import SplitBuilder
-from wsol.datasets.text_fields import at_line, numbered_lines, read_text, split_fields, to_box, to_int
+from wsol.datasets.text_fields import read_text
 from wsol.datasets.voc_xml import parse_annotation
 from wsol.datasets.wsol_metadata import read_wsol_metadata
 from wsol.errors import UserError
-from wsol.files.archives import Progress, unpack_tar
 from wsol.files.roots import FileRoot, open_root
 from wsol.images import IMAGE_SUFFIXES
 from wsol.manifest import Manifest, Split
-
-WNID = ("n", 9)
-"""A class folder's name: this letter, and this many characters in all."""
-TRAIN_PLACES = ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train", "ILSVRC2012_img_train")
-VAL_PLACES = ("val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "ILSVRC2012_img_val")
-OTHER_VAL_NAMES = ("validation", "valid", "test", "eval")
-"""Folders that are no known place of the val images, but may be meant as one."""
-XML_PLACES = ("ILSVRC/Annotations/CLS-LOC/", "Annotations/CLS-LOC/", "bbox_val/", "bbox/", "bbox_")
-DEVKIT_PLACES = ("ILSVRC2012_devkit_t12/data", "devkit/ILSVRC2012_devkit_t12/data", "devkit/data")
-V2_PLACES = ("val2", "imagenetv2-threshold0.7", "val2/imagenetv2-threshold0.7")
-ARCHIVES = {
-    "ILSVRC2012_img_train.tar": "train",
-    "ILSVRC2012_img_val.tar": "val",
-    "ILSVRC2012_devkit_t12.tar.gz": "devkit",
-    "ILSVRC2012_bbox_train_v2.tar.gz": "bbox_train",
-    "ILSVRC2012_bbox_val_v3.tgz": "bbox_val",
-    "imagenetv2-threshold0.7.tar.gz": "val2",
-}
-"""Known archives, and the folder that each is unpacked to."""
-TABLES = ("LOC_train_solution.csv", "LOC_val_solution.csv", "LOC_synset_mapping.txt")
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What Kaggle's CSV says of one image."""
-
-    wnid: str
-    boxes: tuple[Box, ...]
-
-
-def is_wnid(name: str) -> bool:
-    """
-    >>> is_wnid("n01440764"), is_wnid("0"), is_wnid("images")
-    (True, False, False)
-    """
-    return len(name) == WNID[1] and name[0] == WNID[0] and name[1:].isascii() and name[1:].isdigit()
-
-
-def parse_solution_row(row: str) -> tuple[str, Truth]:
-    """One line of Kaggle's LOC_*_solution.csv: `name,wnid x0 y0 x1 y1 [wnid x0 y0 x1 y1 ...]`, or
-    `name,wnid` without boxes.
-
-    >>> parse_solution_row("ILSVRC2012_val_00048981,n03995372")[1].boxes
-    ()
-    >>> parse_solution_row("ILSVRC2012_val_00048981,n03995372 85 1 499 272 ")[1].boxes
-    ((85.0, 1.0, 499.0, 272.0),)
-    """
-    name, prediction = split_fields(row, 2, ",", "ImageId,PredictionString")
-    fields = prediction.split()
-    if not name or not fields or (len(fields) % 5 and len(fields) != 1):
-        raise ValueError(f"expected 'name,wnid x0 y0 x1 y1 ...' or 'name,wnid', got {row!r:.80}")
-    wnids = fields[::5]
-    if not all(is_wnid(w) for w in wnids):
-        raise ValueError(f"{next(w for w in wnids if not is_wnid(w))!r:.40} is not a wnid")
-    boxes = () if len(fields) == 1 else tuple(to_box(fields[i + 1 : i + 5]) for i in range(0, len(fields), 5))
-    return name, Truth(wnids[0], boxes)
-
-
-def reference_stem(stem: str) -> str:
-    """The name without the wnid that Hugging Face's archives append to it.
-
-    >>> reference_stem("ILSVRC2012_val_00000001_n01440764"), reference_stem("n01440764_10026_n01440764")
-    ('ILSVRC2012_val_00000001', 'n01440764_10026')
-    >>> reference_stem("n01440764_10026")
-    'n01440764_10026'
-    """
-    return re.sub(r"(?<=\d)_n\d{8}$", "", stem)
-
-
-class Solutions(Mapping[str, Truth]):
-    """Kaggle's CSV, kept as text lines and parsed on demand, so that half a million rows stay small."""
-
-    def __init__(self, text: str, where: str) -> None:
-        self._where = where
-        self._lines: dict[str, tuple[int, str]] = {}
-        for number, line in numbered_lines(text):
-            if number == 1 and line.startswith("ImageId,"):
-                continue
-            with at_line(where, number):
-                name = line.partition(",")[0].strip()
-                if name in self._lines:
-                    raise ValueError(f"image '{name}' is listed twice")
-                self._lines[name] = (number, line)
-
-    def __getitem__(self, name: str) -> Truth:
-        number, line = self._lines[name]
-        with at_line(self._where, number):
-            return parse_solution_row(line)[1]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._lines)
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-
-def parse_ground_truth(text: str, where: str) -> list[int]:
-    """The devkit's validation ground truth: line i holds the ILSVRC id (from 1) of val image i."""
-    ids: list[int] = []
-    for number, line in numbered_lines(text):
-        with at_line(where, number):
-            ids.append(to_int(line, "ILSVRC id"))
-    return ids
-
-
-# scipy's reader can crash the whole interpreter on a broken file (seen in benchmarks/fuzz_inputs.py), so it works in a
-# process of its own.
-_READ_META = """
-import io, json, sys
-from scipy.io import loadmat
-synsets = loadmat(io.BytesIO(sys.stdin.buffer.read()), squeeze_me=True)["synsets"]
-print(json.dumps([(int(s[0]), str(s[1])) for s in synsets if int(s[4]) == 0]))
-"""
-
-
-def parse_meta_mat(data: bytes, where: str) -> dict[int, str]:
-    """The devkit's meta.mat: ILSVRC id to wnid, of the 1,000 leaves."""
-    try:
-        command = [sys.executable, "-I", "-c", _READ_META]
-        done = subprocess.run(command, input=data, capture_output=True, timeout=120, check=True)
-        found = {int(number): str(wnid) for number, wnid in json.loads(done.stdout)}
-    except (subprocess.SubprocessError, ValueError, TypeError) as error:
-        raise UserError(f"{where}: not the devkit's meta.mat; unpack the devkit again") from error
-    if not found or not all(is_wnid(w) for w in found.values()):
-        raise UserError(f"{where}: not the devkit's meta.mat (no leaf has a wnid)")
-    return found
-
-
-def parse_synset_mapping(text: str, where: str) -> dict[str, str]:
-    """Kaggle's LOC_synset_mapping.txt: `wnid names`."""
-    found: dict[str, str] = {}
-    for number, line in numbered_lines(text):
-        with at_line(where, number):
-            wnid, _, names = line.partition(" ")
-            if not is_wnid(wnid):
-                raise ValueError(f"expected 'wnid names', got {line!r:.60}")
-            found[wnid] = names.strip()
-    return found
-
-
-# --- read ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where things are under the root; None where they are not."""
-
-    train: str | None
-    val: str | None
-    v2: str | None = None
-    train_xml: str | None = None
-    val_xml: str | None = None
-    train_csv: str | None = None
-    val_csv: str | None = None
-    devkit: str | None = None
-    synsets: str | None = None
-
-
-def find_places(root: FileRoot) -> Places:
-    """Look for the known layouts, in the order of this module's constants."""
-
-    def folder(candidates: tuple[str, ...]) -> str | None:
-        return next((c for c in candidates if next(root.names(c), None) is not None), None)
-
-    def file(name: str) -> str | None:
-        return next((p for p in (name, f"ILSVRC/{name}") if root.exists(p)), None)
-
-    return Places(
-        train=folder(TRAIN_PLACES),
-        val=folder(VAL_PLACES),
-        v2=folder(V2_PLACES),
-        train_xml=folder(tuple(f"{p}train" for p in XML_PLACES)),
-        val_xml=folder(tuple(f"{p}val" for p in XML_PLACES)),
-        train_csv=file("LOC_train_solution.csv"),
-        val_csv=file("LOC_val_solution.csv"),
-        devkit=next((p for p in DEVKIT_PLACES if root.exists(f"{p}/meta.mat")), None),
-        synsets=file("LOC_synset_mapping.txt"),
-    )
-
-
-def unpack_known(source: Path, into: Path, progress: Progress | None = None) -> Path:
-    """Unpack the official archives of a folder (or one of them) below `into`; returns the folder to read. A
-    folder without such archives is returned as it is."""
-    folder = source if source.is_dir() else source.parent
-    names = [n for n in ARCHIVES if (folder / n).is_file() and (source.is_dir() or source.name == n)]
-    if not names:
-        return source
-    for name in names:
-        nested = name == "ILSVRC2012_img_train.tar"
-        unpack_tar(folder / name, into / ARCHIVES[name], nested=nested, progress=progress)
-    for name in TABLES:
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, into / name)
-    return into
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from wsol.datasets.detections import (
     split_of_images,
 )
 from wsol.datasets.folder import SPLIT_NAMES
-from wsol.datasets.options import Common
+from wsol.datasets.options import Detections
 from wsol.datasets.recognise import unknown_layout
 from wsol.datasets.tables import BoxTable, read_box_table
 from wsol.datasets.text_fields import at_line, read_text
@@ -136,15 +136,8 @@ def read_openimages_csv(
 
 
 @dataclass(frozen=True)
-class OpenImagesCsv(Common):
+class OpenImagesCsv(Detections):
     """OpenImages' own boxes: ...-annotations-bbox.csv beside folders train, validation, test of images."""
-
-    several_classes: Policy = "skip"
-    """Images that show several classes: leave them out, or label them by their largest object."""
-    holdout: int = 10
-    """Training images a class that become train-fullsup where there is no validation file."""
-    seed: int = 0
-    """Seed of the hold-out."""
 
     def read(self, source: Path) -> Manifest:
         return read_openimages_csv(

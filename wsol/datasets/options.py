@@ -15,6 +15,7 @@ from rich.progress import Progress as Bars
 
 from wsol.datasets.boxes import BoxRules, Units
 from wsol.datasets.catalog import manifests_folder
+from wsol.datasets.detections import Policy
 from wsol.files.archives import is_tar, unpack_tar
 from wsol.files.roots import open_root
 from wsol.manifest import Manifest
@@ -87,6 +88,18 @@ class Common(Basic):
     @property
     def upright_boxes(self) -> bool:
         return self.boxes_in == "upright"
+
+
+@dataclass(frozen=True)
+class Detections(Common):
+    """For detection datasets, whose images may show several classes."""
+
+    several_classes: Policy = "skip"
+    """Images that show several classes: leave them out, or label them by their largest object."""
+    holdout: int = 10
+    """Training images a class that become train-fullsup where the source has no split for it."""
+    seed: int = 0
+    """Seed of the hold-out."""
 
 
 @dataclass(frozen=True)

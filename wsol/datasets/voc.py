@@ -26,7 +26,7 @@ from wsol.datasets.detections import (
     split_of_images,
 )
 from wsol.datasets.image_names import ImageNames
-from wsol.datasets.options import Flag, Unpacked
+from wsol.datasets.options import Detections, Flag, Unpacked
 from wsol.datasets.recognise import unknown_layout
 from wsol.datasets.text_fields import at_line, numbered_lines, read_text
 from wsol.datasets.voc_xml import parse_annotation
@@ -175,17 +175,11 @@ class _Reader:
 
 
 @dataclass(frozen=True)
-class Voc(Unpacked):
+class Voc(Detections, Unpacked):
     """Pascal VOC: the tar or its folder."""
 
-    several_classes: Policy = "skip"
-    """Images that show several classes: leave them out, or label them by their largest object."""
     zero_based: Flag = False
     """These XML files count pixels from 0 (VOC's own count from 1)."""
-    holdout: int = 10
-    """Training images a class that become train-fullsup where there is no annotated test list."""
-    seed: int = 0
-    """Seed of the hold-out."""
 
     def read(self, source: Path) -> Manifest:
         return read_voc(

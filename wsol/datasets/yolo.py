@@ -23,7 +23,7 @@ from wsol.datasets.detections import (
     split_of_images,
 )
 from wsol.datasets.folder import SPLIT_NAMES
-from wsol.datasets.options import Common
+from wsol.datasets.options import Detections
 from wsol.datasets.recognise import single_top_folder, unknown_layout
 from wsol.datasets.text_fields import at_line, numbered_lines, read_text, to_float, to_int
 from wsol.errors import UserError
@@ -164,15 +164,8 @@ def _hidden(path: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Yolo(Common):
+class Yolo(Detections):
     """YOLO's text files: class, centre and size in shares of the image, or polygons."""
-
-    several_classes: Policy = "skip"
-    """Images that show several classes: leave them out, or label them by their largest object."""
-    holdout: int = 10
-    """Training images a class that become train-fullsup where there is no val folder."""
-    seed: int = 0
-    """Seed of the hold-out."""
 
     def read(self, source: Path) -> Manifest:
         return read_yolo(
