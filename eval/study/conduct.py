@@ -46,8 +46,8 @@ def conduct(
             f"--only: the study has no dataset '{unknown[0]}'; it has {', '.join(design.datasets)}"
         )
     out = out or Path("runs") / f"study-{design.name}"
-    _keep_design(file, out)
-    prepare_datasets(design, out)
+    keep_design(file, out)
+    prepare_datasets(design.datasets, out)
     jobs = [j for j in jobs_of(design, out) if not only or j.dataset in only]
     console = Console(stderr=True)
     if plan:
@@ -59,7 +59,7 @@ def conduct(
         workers=workers,
         processes=processes,
         cluster=cluster,
-        slurm=_parameters(slurm),
+        slurm=slurm_parameters(slurm),
         report=lambda text: console.print(text, highlight=False),
     )
     if failed:
@@ -76,7 +76,7 @@ def conduct(
     sys.stdout.write(f"study: {page}\n")
 
 
-def _keep_design(file: Path, out: Path) -> None:
+def keep_design(file: Path, out: Path) -> None:
     """Copy the design into the study's folder; `UserError` where that holds another one."""
     text = read_text(file)
     kept = out / DESIGN
@@ -90,7 +90,8 @@ def _keep_design(file: Path, out: Path) -> None:
         write_durably(kept, text)
 
 
-def _parameters(given: Sequence[str]) -> dict[str, int | str]:
+def slurm_parameters(given: Sequence[str]) -> dict[str, int | str]:
+    """Parameters of Slurm jobs from NAME=VALUE."""
     found: dict[str, int | str] = {}
     for entry in given:
         name, equals, value = entry.partition("=")

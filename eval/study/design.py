@@ -25,11 +25,11 @@ a run's dataset, network and method.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import pydantic
 
@@ -56,6 +56,14 @@ class StudyDataset:
     train: Mapping[str, Any] = field(default_factory=dict)
     """Training settings for this dataset alone."""
 
+    def __post_init__(self) -> None:
+        if (self.manifest is None) == (not self.prepare):
+            raise ValueError("give either `manifest` or `prepare`")
+
+    def folder(self, name: str, out: Path) -> Path:
+        """The manifest's folder; one that is made lies in the folder `out` of results."""
+        return self.manifest or out / "data_manifests" / name
+
 
 @dataclass(frozen=True)
 class Design:
@@ -80,25 +88,14 @@ class Design:
     notes: str = ""
 
     def __post_init__(self) -> None:
-        for kind, names in (
-            ("study", [self.name]),
-            ("dataset", self.datasets),
-            ("network", self.networks),
-            ("method", self.methods),
-        ):
-            for name in names:
-                if not _NAME.match(name):
-                    raise UserError(
-                        f"{kind} '{name}': use letters, digits, '.', '_' and '-', as it names a folder"
-                    )
+        check_names(
+            {"study": [self.name], "dataset": self.datasets, "network": self.networks, "method": self.methods}
+        )
         if not self.datasets or not self.networks or len(self.methods) < 2:
             raise UserError("a study needs a dataset, a network, and two methods")
         protocol_named(self.primary)
         if not self.margin > 0:
             raise UserError(f"margin: expected points above 0, got {self.margin:g}")
-        for name, dataset in self.datasets.items():
-            if (dataset.manifest is None) == (not dataset.prepare):
-                raise UserError(f"dataset '{name}': give either `manifest` or `prepare`")
         for kind, unknown in (
             ("seeds_of", set(self.seeds_of) - set(self.methods)),
             ("networks_of", set(self.networks_of) - set(self.methods)),
@@ -133,42 +130,74 @@ class Design:
 
     def training(self, dataset: str, network: str, method: str, seed: int) -> TrainConfig:
         """The training config of one run, but for its dataset's and its own folder."""
-        settings: dict[str, Any] = {}
-        for place, part in (
-            ("train", self.train),
-            (f"datasets.{dataset}.train", self.datasets[dataset].train),
-            (f"networks.{network}", self.networks[network]),
-            (f"methods.{method}", self.methods[method]),
-        ):
-            taken = sorted(_SET_BY_THE_STUDY & set(part))
-            if taken:
-                raise UserError(f"{place}: '{taken[0]}' is set by the study itself")
-            settings |= check_settings(part, place)
-        settings = {"method": method, **settings, "seed": seed}
-        preset = settings.get("preset")
-        if preset is not None:
-            entry = self.datasets[dataset]
-            name = entry.manifest.name if entry.manifest else dataset
-            arch = settings.get("arch", TrainConfig.arch)
-            settings = {**preset_values(preset, name, arch, settings["method"]), **settings}
-        return TrainConfig(**settings)
+        entry = self.datasets[dataset]
+        return training_config(
+            {
+                "train": self.train,
+                f"datasets.{dataset}.train": entry.train,
+                f"networks.{network}": self.networks[network],
+                f"methods.{method}": self.methods[method],
+            },
+            method,
+            seed,
+            entry.manifest.name if entry.manifest else dataset,
+        )
+
+
+def training_config(
+    parts: Mapping[str, Mapping[str, Any]], method: str, seed: int, dataset: str
+) -> TrainConfig:
+    """The training config that several places of a file state together, later ones over earlier ones.
+
+    `parts` holds the settings by the place that an error names; `method` counts where no part names one; `dataset` is
+    the name by which a preset is found.
+    """
+    settings: dict[str, Any] = {}
+    for place, part in parts.items():
+        taken = sorted(_SET_BY_THE_STUDY & set(part))
+        if taken:
+            raise UserError(f"{place}: '{taken[0]}' is set by the study itself")
+        settings |= check_settings(part, place)
+    settings = {"method": method, **settings, "seed": seed}
+    preset = settings.get("preset")
+    if preset is not None:
+        arch = settings.get("arch", TrainConfig.arch)
+        settings = {**preset_values(preset, dataset, arch, settings["method"]), **settings}
+    return TrainConfig(**settings)
 
 
 def read_design(file: Path) -> Design:
     """A study's YAML file; a defect is a `UserError` with the place and what was expected."""
+    return read_validated(file, Design, "a study")
+
+
+D = TypeVar("D")
+
+
+def read_validated(file: Path, kind: type[D], what: str) -> D:
+    """A YAML file as a dataclass; `UserError` with the place and what was expected."""
     try:
         content = load_yaml(read_text(file), str(file))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"study '{file}' cannot be read: {error}") from error
+        raise UserError(f"{what} '{file}' cannot be read: {error}") from error
     if not isinstance(content, dict):
-        raise UserError(
-            f"{file}: expected a mapping with name, question, primary, margin, datasets, networks, methods"
-        )
+        needed = ", ".join(f.name for f in fields(kind) if f.default is f.default_factory is MISSING)  # type: ignore[arg-type]
+        raise UserError(f"{file}: expected a mapping with {needed}")
     try:
-        return pydantic.TypeAdapter(Design).validate_python(content)
+        return pydantic.TypeAdapter(kind).validate_python(content)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{file}: {place}: {first['msg']}") from error
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
+
+
+def check_names(names: Mapping[str, Iterable[str]]) -> None:
+    """`UserError` for a name, of the kinds that are the keys, that cannot name a folder."""
+    for kind, some in names.items():
+        for name in some:
+            if not _NAME.match(name):
+                raise UserError(
+                    f"{kind} '{name}': use letters, digits, '.', '_' and '-', as it names a folder"
+                )

@@ -100,6 +100,11 @@ class Job:
         return score if state == "trained" else []
 
     @property
+    def log(self) -> Path:
+        """The output of the run's commands."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
     def config_file(self) -> Path:
         """The YAML file that the training command reads."""
         return self.folder.with_name(f"{self.folder.name}.yaml")
@@ -126,7 +131,7 @@ def jobs_of(design: Design, out: Path) -> Iterator[Job]:
     most = max(len(design.seeds_for(m)) for m in design.methods)
     for turn in range(most):
         for dataset, entry in design.datasets.items():
-            manifest = entry.manifest or out / "data_manifests" / dataset
+            manifest = entry.folder(dataset, out)
             for network in design.networks:
                 for method in design.methods:
                     seeds = design.seeds_for(method)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.study.design import Design
+from eval.study.design import StudyDataset
 from eval.study.jobs import Job
 from wsol.errors import UserError
 
 _POLL_SECONDS = 1.0
 
 
-def prepare_datasets(design: Design, out: Path) -> None:
-    """Make the manifests that the design describes and that are not there yet. `UserError` where that fails."""
-    for name, dataset in design.datasets.items():
-        folder = dataset.manifest or out / "data_manifests" / name
+def prepare_datasets(datasets: Mapping[str, StudyDataset], out: Path) -> None:
+    """Make the manifests that a study describes and that are not there yet. `UserError` where that fails."""
+    for name, dataset in datasets.items():
+        folder = dataset.folder(name, out)
         if (folder / "manifest.yaml").is_file():
             continue
         if not dataset.prepare:
@@ -74,14 +74,7 @@ def run_jobs(
         job.write_config()
     if cluster == "local" and workers == 1:
         return _one_by_one(todo, out, report)
-    try:
-        import submitit  # optional: the extra `study`
-    except ImportError as error:
-        raise UserError(
-            "several workers and Slurm need the package submitit: pip install 'wsol-eval[study]', or use --workers 1"
-        ) from error
-    executor = submitit.AutoExecutor(folder=str(out / "jobs"), cluster=cluster)
-    executor.update_parameters(timeout_min=60 * 24, **(slurm or {}))
+    pool = executor(out, cluster, slurm or {})
     waiting = list(todo)
     active: list[tuple[Job, Any]] = []
     failed: list[str] = []
@@ -89,7 +82,7 @@ def run_jobs(
         while waiting and len(active) < workers:
             job, commands = waiting.pop(0)
             report(f"started {job.name}")
-            active.append((job, executor.submit(run_job, commands, str(_log(job)))))
+            active.append((job, pool.submit(run_job, commands, str(job.log))))
         for job, submitted in [entry for entry in active if entry[1].done()]:
             active.remove((job, submitted))
             trouble = submitted.exception()
@@ -109,7 +102,7 @@ def _one_by_one(
     for number, (job, commands) in enumerate(todo, 1):
         report(f"{number}/{len(todo)} {job.name}")
         try:
-            run_job(commands, str(_log(job)))
+            run_job(commands, str(job.log))
         except RuntimeError as error:
             failed.append(_failure(job, error, report))
     return failed
@@ -121,8 +114,17 @@ def _failure(job: Job, error: BaseException, report: Callable[[str], None]) -> s
     return line
 
 
-def _log(job: Job) -> Path:
-    return job.folder.with_name(f"{job.folder.name}.log")
+def executor(out: Path, cluster: str, parameters: Mapping[str, Any]) -> Any:
+    """submitit's executor of jobs on this machine ("local") or on Slurm; `UserError` where it is not installed."""
+    try:
+        import submitit  # optional: the extra `study`
+    except ImportError as error:
+        raise UserError(
+            "several workers and Slurm need the package submitit: pip install 'wsol-eval[study]', or use --workers 1"
+        ) from error
+    found = submitit.AutoExecutor(folder=str(out / "jobs"), cluster=cluster)
+    found.update_parameters(timeout_min=60 * 24, **parameters)
+    return found
 
 
 def must_run(command: Sequence[str], what: str) -> None:

@@ -15,6 +15,7 @@ from eval.export import ExportConfig
 from eval.localize_config import LocalizeConfig
 from eval.overview import OverviewConfig
 from eval.report.__main__ import ReportConfig
+from eval.search.__main__ import SearchConfig
 from eval.show_config import ShowConfig
 from eval.study.__main__ import StudyConfig
 from wsol.command_line import parse
@@ -31,6 +32,7 @@ CONFIGS = {
     "eval.export": ExportConfig,
     "eval.show": ShowConfig,
     "eval.study": StudyConfig,
+    "eval.search": SearchConfig,
 }
 _MODULE = r"(eval\.\w+|wsol\.\w+|train_cutmix\.py|benchmarks\.\w+)"
 _LAUNCHER = r"(?:python (?:-m )?|(?:srun )?torchrun (?:--standalone |--[\w-]+ \S+ )*(?:-m )?)"

@@ -48,10 +48,11 @@ ORACLES = {
     "h5py": Oracle("score maps in HDF5", _installed("h5py")),
     "tensorboard": Oracle("training curves", _installed("tensorboard")),
     "submitit": Oracle("studies with several workers", _installed("submitit")),
+    "optuna": Oracle("the budgeted search", _installed("optuna")),
     "chromium": Oracle("the pages, in a browser", lambda: find_chromium() is not None),
     "data": Oracle("real photographs and the reference metadata (WSOL_DATA)", lambda: data_folder().is_dir()),
 }
-REQUIRED = ("torchcam", "pycocotools", "timm", "h5py", "tensorboard", "submitit")
+REQUIRED = ("torchcam", "pycocotools", "timm", "h5py", "tensorboard", "submitit", "optuna")
 """What `.ci/run` must have; the browser and the data are used where they are."""
 
 

@@ -13,7 +13,11 @@ from eval.study.jobs import jobs_of
 from wsol.errors import UserError
 from wsol.training.config import parse_config
 
-STUDIES = sorted((Path(__file__).resolve().parents[2] / "studies").glob("*.yaml"))
+STUDIES = [
+    f
+    for f in sorted((Path(__file__).resolve().parents[2] / "studies").glob("*.yaml"))
+    if not f.name.startswith("search-")
+]
 PLAIN = {
     "name": "tiny",
     "question": "?",

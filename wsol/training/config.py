@@ -11,6 +11,7 @@ import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -373,6 +374,13 @@ def load_config_file(path: str | Path) -> dict[str, Any]:
     return check_settings(content, str(path))
 
 
+@cache
+def _validator() -> Any:
+    import pydantic
+
+    return pydantic.TypeAdapter(TrainConfig)  # takes some hundredths of a second to make
+
+
 def check_settings(settings: Mapping[Any, Any], where: str) -> dict[str, Any]:
     """Settings by field name, each converted to its field's type; `where` (a file) begins the message."""
     import pydantic
@@ -384,7 +392,7 @@ def check_settings(settings: Mapping[Any, Any], where: str) -> dict[str, Any]:
             hint = f"; did you mean '{near[0]}'?" if near else f". Legal: {', '.join(sorted(legal))}"
             raise UserError(f"{where}: unknown setting '{key}'{hint}")
     try:
-        checked = pydantic.TypeAdapter(TrainConfig).validate_python(dict(settings))
+        checked = _validator().validate_python(dict(settings))
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "?"

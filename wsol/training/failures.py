@@ -16,6 +16,9 @@ from wsol.runs.record import resume_command
 if TYPE_CHECKING:
     from wsol.training.loop import Trainer
 
+DIVERGED = "training diverged"
+"""In the message of a training that ended because its loss or weights became infinite or NaN."""
+
 
 @contextmanager
 def training_errors_as_user_errors(trainer: Trainer) -> Iterator[None]:

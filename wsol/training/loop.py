@@ -23,6 +23,7 @@ from wsol.runs.record import CHECKPOINTS, LOG, WEIGHTS
 from wsol.training.batches import BatchPlan, Images, make_batches, plan_step
 from wsol.training.batchnorm_stats import PartStatistics
 from wsol.training.checkpoint import Checkpoint, Position, write_checkpoint
+from wsol.training.failures import DIVERGED
 from wsol.training.log import append_line, sentence, trim_log
 from wsol.training.look import Look
 from wsol.training.optim import build_optimizer, learning_rate, optimizer_tensors, restore_optimizer
@@ -178,8 +179,8 @@ class Trainer:
         config = self.job.config
         other = "" if config.precision == "fp32" else ", --precision fp32"
         return UserError(
-            f"{how} by step {self.position.step} (epoch {self.position.epoch + 1}): training "
-            f"diverged. Start again with a lower --lr (it was {config.base_lr:g}) or --warmup-epochs 1{other}. "
+            f"{how} by step {self.position.step} (epoch {self.position.epoch + 1}): "
+            f"{DIVERGED}. Start again with a lower --lr (it was {config.base_lr:g}) or --warmup-epochs 1{other}. "
             f"Earlier checkpoints in '{self.job.folder}' are as they were"
         )
 
