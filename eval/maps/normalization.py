@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from eval.maps.quantize_kernel import quantize_clipped
+from eval.maps.quantize_kernel import quantize_clipped, sorted_value
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -111,7 +111,7 @@ def _shift_and_divisor(
     at = low
     if rule.fraction is not None:
         index = min(int((rule.fraction if fraction is None else fraction) * m.size), m.size - 1)
-        at = float(np.partition(m, index, axis=None)[index])
+        at = float(sorted_value(m.ravel(), low, high, index))
     shift, divisor = rule.rule(low, high, at)
     return (shift, divisor, MapStatus.OK) if divisor > 0 else (0.0, 0.0, MapStatus.ZERO_DIVISOR)
 

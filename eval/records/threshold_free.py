@@ -16,6 +16,7 @@ import numpy as np
 
 from eval.maps.center_gaussian import center_gaussian
 from eval.measures import MEASURES, Region
+from eval.records.ranking_kernel import count_levels, grow, rank_region
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,14 +32,14 @@ AREAS = ("area", "dilated_area", "disc_area")
 class RankedMap:
     """A finite map of N pixels, ranked.
 
-    `levels` [N] are its values in steps, `counts` [LEVELS] the pixels of each, `peak` the flat positions of the
-    maximum, `positive` [N] its positive part with the sum `energy`.
+    `values` [N] is the map, `levels` [N] are its values in steps, `counts` [LEVELS] the pixels of each, `peak` the flat
+    positions of the maximum, `energy` the sum of the positive part.
     """
 
-    levels: npt.NDArray[np.intp]
-    counts: npt.NDArray[np.intp]
+    values: npt.NDArray[np.float64]
+    levels: npt.NDArray[np.uint16]
+    counts: npt.NDArray[np.int64]
     peak: npt.NDArray[np.intp]
-    positive: npt.NDArray[np.float64]
     energy: float
 
     @classmethod
@@ -48,19 +49,15 @@ class RankedMap:
         low, high = float(flat.min()), float(flat.max())
         if not (np.isfinite(low) and np.isfinite(high)):
             raise ValueError("a map that holds NaN or infinity ranks nothing")
-        scale = (LEVELS - 1) / (high - low) if high > low else 0.0
-        levels = ((flat - low) * scale).astype(np.intp)
-        positive = np.maximum(flat, 0)
-        return cls(
-            levels,
-            np.bincount(levels, minlength=LEVELS),
-            np.flatnonzero(flat == high),
-            positive,
-            float(positive.sum()),
-        )
+        span = high - low
+        scale = (LEVELS - 1) / span if np.finfo(float).tiny <= span < np.inf else 0.0
+        levels, counts = np.zeros(flat.size, np.uint16), np.zeros(LEVELS, np.int64)
+        count_levels(flat if span < np.inf else np.zeros_like(flat), low, scale, levels, counts)
+        return cls(flat, levels, counts, np.flatnonzero(flat == high), float(np.maximum(flat, 0).sum()))
 
 
 _SPREAD = np.arange(-TOLERANCE, TOLERANCE + 1)
+_HALF_WIDTHS = np.floor(np.sqrt(TOLERANCE**2 - np.arange(TOLERANCE + 1) ** 2)).astype(np.int64)
 _DISC = (_SPREAD[:, None] ** 2 + _SPREAD**2 <= TOLERANCE**2).astype(np.float32)
 _FEW = 8
 """Peaks up to which the discs around them are looked at one by one; a mask as a map has thousands."""
@@ -98,56 +95,36 @@ def near_peak(region: npt.NDArray[np.bool_], peaks: npt.NDArray[np.intp]) -> flo
     return float(np.mean(shares))
 
 
-def measured(
-    ranked: RankedMap,
-    region: npt.NDArray[np.bool_],
-    inside: npt.NDArray[np.intp],
-    grown: npt.NDArray[np.bool_],
-) -> list[float]:
+def measured(ranked: RankedMap, region: npt.NDArray[np.bool_], grown: npt.NDArray[np.bool_]) -> list[float]:
     """Each of `FORMULAS` for one map and region, in [0, 1]; NaN where it is undefined.
 
-    `inside` are the flat positions of the region [H, W], `grown` [N] is the region with `TOLERANCE`. Nothing is defined
-    for an empty region, AUC not for one that is the whole image, energy not for a map without a positive value, the
-    `TOP` pixels not for a smaller image.
+    `region` and `grown`, the region with `TOLERANCE`, are [H, W]. Nothing is defined for an empty region, AUC not for
+    one that is the whole image, energy not for a map without a positive value, the `TOP` pixels not for a smaller
+    image.
     """
-    total, outside = len(inside), len(ranked.levels) - len(inside)
+    inside = region.ravel()
+    total = np.count_nonzero(inside)
+    outside = inside.size - total
     if not total:
         return [np.nan] * len(FORMULAS)
-    group = ranked.counts[::-1]  # [LEVELS] pixels of each level, from the highest down
-    step = np.bincount(ranked.levels[inside], minlength=LEVELS)[::-1]  # those in the region
-    there, found = np.cumsum(group), np.cumsum(step)
-
-    def share_of_highest(count: int) -> float:
-        if count > len(ranked.levels):
-            return np.nan
-        last = int(np.searchsorted(there, count))  # the level in which the count is reached
-        return float((found[last] - step[last] * (there[last] - count) / group[last]) / count)
-
-    auc = np.nan
-    if outside:
-        others = group - step
-        below = outside - np.cumsum(others) + others / 2
-        auc = float((step * below).sum() / (total * outside))
-    some = step > 0
-    peak_inside = np.isin(ranked.peak, inside, assume_unique=True)
+    energy, hits, hits_top, above, precision = rank_region(
+        ranked.values, ranked.levels, ranked.counts, inside, TOP
+    )
     return [
-        float(peak_inside.mean()),
-        float(grown[ranked.peak].mean()),
+        float(inside[ranked.peak].mean()),
+        float(grown.ravel()[ranked.peak].mean()),
         near_peak(region, ranked.peak),
-        float(ranked.positive[inside].sum() / ranked.energy) if ranked.energy > 0 else np.nan,
-        share_of_highest(total),
-        share_of_highest(TOP),
-        auc,
-        float((step[some] * (found[some] / there[some])).sum() / total),
+        energy / ranked.energy if ranked.energy > 0 else np.nan,
+        hits / total,
+        hits_top / TOP if inside.size >= TOP else np.nan,
+        above / (total * outside) if outside else np.nan,
+        precision / total,
     ]
 
 
 def grown_by_tolerance(region: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The region [H, W] and every pixel whose centre is within `TOLERANCE` of one of its pixels."""
-    if not region.any():
-        return region
-    far = cv2.distanceTransform((~region).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(far <= TOLERANCE)
+    return np.asarray(grow(region, _HALF_WIDTHS))
 
 
 @lru_cache(maxsize=4)
@@ -166,9 +143,9 @@ def measure_region(ranked: RankedMap | None, region: npt.NDArray[np.bool_]) -> l
     """One image: the map's measures (NaN for no map), the centre Gaussian's, and the region's shares of the image."""
     if not region.any():
         return [np.nan] * len(names_of("box"))
-    inside, grown = np.flatnonzero(region), grown_by_tolerance(region)
-    flat = grown.ravel()
-    own = measured(ranked, region, inside, flat) if ranked is not None else [np.nan] * len(FORMULAS)
-    control = measured(ranked_gaussian(len(region)), region, inside, flat)
-    areas = (len(inside) / region.size, grown.mean(), _disc_chances(region.shape)[region].sum())
+    grown = grown_by_tolerance(region)
+    own = measured(ranked, region, grown) if ranked is not None else [np.nan] * len(FORMULAS)
+    control = measured(ranked_gaussian(len(region)), region, grown)
+    shares = (np.count_nonzero(r) / r.size for r in (region, grown))
+    areas = (*shares, _disc_chances(region.shape)[region].sum())
     return [*own, *control, *map(float, areas)]

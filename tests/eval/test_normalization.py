@@ -17,6 +17,7 @@ from eval.maps.normalization import (
     score_levels,
     upsample,
 )
+from eval.maps.quantize_kernel import sorted_value
 
 RAMP = np.array([[-2.0, -1.0], [0.0, 2.0]])
 
@@ -164,3 +165,18 @@ def test_every_result_is_a_score_map_and_the_input_is_untouched(m: np.ndarray, n
     result, _ = normalize(m, name)
     np.testing.assert_array_equal(m, before)
     quantize(result)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-310, 1e-300, 1e307])
+def test_a_sorted_value_without_sorting(scale: float) -> None:
+    """Smooth, tied and heavy-tailed maps of sizes whose range overflows or is subnormal."""
+    rng = np.random.default_rng(1)
+    for m in (
+        rng.normal(size=999),
+        rng.integers(0, 3, 50).astype(float),
+        np.exp(9 * rng.normal(size=400)) % 9,
+    ):
+        values = np.ascontiguousarray(m * scale)
+        for index in (0, len(m) // 3, len(m) - 1):
+            found = sorted_value(values, float(values.min()), float(values.max()), index)
+            assert found == np.sort(values)[index]

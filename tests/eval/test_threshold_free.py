@@ -17,8 +17,7 @@ from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
 
 
 def found(values: np.ndarray, region: np.ndarray) -> dict[str, float]:
-    inside = np.flatnonzero(region)
-    numbers = measured(RankedMap.of(values), region, inside, grown_by_tolerance(region).ravel())
+    numbers = measured(RankedMap.of(values), region, grown_by_tolerance(region))
     return dict(zip(FORMULAS, numbers))
 
 
@@ -112,6 +111,15 @@ def test_equals_the_definitions() -> None:
         expected = naive(values, region)
         assert found(values, region) == pytest.approx(expected, abs=2e-3), "ranked at 16,384 levels"
         assert found(values, region)["pointing"] == expected["pointing"]
+
+
+def test_grown_is_what_opencvs_distances_say() -> None:
+    rng = np.random.default_rng(0)
+    regions = [np.zeros((20, 30), bool), np.ones((3, 3), bool), *(rng.random((5, 60, 70)) > 0.999)]
+    for region in regions:
+        far = cv2.distanceTransform((~region).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        expected = far <= 15 if region.any() else region
+        np.testing.assert_array_equal(grown_by_tolerance(region), expected)
 
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "quantus_values.json").read_text())
