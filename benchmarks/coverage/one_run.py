@@ -34,7 +34,8 @@ def single(name: str, images: int) -> Callable[[Rng, int], Row]:
         for protocol, part in PARTS:
             best, real = test.best(part), truth(name, protocol)
             found[f"oracle {protocol}"] = _inside(score_interval(best.centre, best.variance, images), real)
-            plain = np.percentile(best.resampled, [2.5, 97.5])
+            maxima = np.mean([r.max(1) for r in test.resampled[part]], axis=0)
+            plain = np.percentile(maxima, [2.5, 97.5])
             found[f"oracle {protocol}, percentiles"] = _inside((plain[0], plain[1]), real)
         for choosing in CHOOSING:
             (other,) = choosing_curves(rng, choosing, number, population)

@@ -1,8 +1,7 @@
 """The difference of two methods on the same images: its law, whom a sentence about it may speak of, and its family.
 
-Both methods are evaluated on the same resamples of the images, and thresholds are chosen anew in each. What the runs
-add follows from two-way variance components (`eval.statistics.components`); interval, p and planning follow from one
-law.
+Both methods are evaluated on the same resamples of the images. What the runs add follows from two-way variance
+components (`eval.statistics.components`); interval, p and planning follow from one law.
 """
 
 from __future__ import annotations

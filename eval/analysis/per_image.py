@@ -96,3 +96,34 @@ def means_of_images(
         bootstrap,
     )
     return means[0], means[1:].T
+
+
+def group_sums(
+    values: npt.NDArray[np.float32], groups: npt.NDArray[np.integer], count: int, bootstrap: Bootstrap
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Sums over the images of each group, of the whole set (row 0) and of each resample.
+
+    Args:
+        values: [N, R], a column a run.
+        groups: each image's group, [N] in 0..count - 1; -1 for none.
+        count: the number of groups G.
+
+    Returns the sums of the values, [R, 1 + B, G], and the number of images drawn, [1 + B, G]. Each image is touched
+    once whatever the number of groups. The resamples are those of `eval.metrics.summarize.summarize`.
+    """
+    parts = [slice(s, min(s + BLOCK, len(values))) for s in range(0, len(values), BLOCK)]
+    totals = np.zeros((values.shape[1], 1 + bootstrap.resamples, count))
+    drawn = np.zeros((1 + bootstrap.resamples, count))
+    for part, weights in zip(parts, bootstrap.weights([p.stop - p.start for p in parts])):
+        rows = np.argsort(groups[part], kind="stable")
+        rows = rows[groups[part][rows] >= 0]
+        if not len(rows):
+            continue
+        present, first = np.unique(groups[part][rows], return_index=True)
+        sorted_weights = weights[:, rows]
+        drawn[:, present] += np.add.reduceat(sorted_weights, first, axis=1)
+        for total, value in zip(totals, values[part][rows].T):
+            total[:, present] += np.add.reduceat(sorted_weights * value, first, axis=1)
+    for total, value in zip(totals, values.T):  # the whole set in double precision
+        total[0] = np.bincount(groups[groups >= 0], value[groups >= 0], minlength=count)
+    return totals, drawn

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.analysis.paired_statistics import Difference, adjusted, paired_difference
-from eval.analysis.per_image import PerImage, means_of_images
+from eval.analysis.per_image import PerImage, group_sums
 from eval.metrics.bootstrap import Bootstrap
 from eval.statistics.components import Sampled
 from eval.statistics.counts import least_variance
-from eval.statistics.heterogeneity import SMALLEST_GROUP, shrink
+from eval.statistics.heterogeneity import SMALLEST_GROUP, against_the_rest, shrink
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -66,25 +66,24 @@ def group_differences(
     present = [g for g in range(len(names)) if (scored & (groups == g)).any()]
     if not present:
         return {"groups": [], "interaction_p": None, "tested": 0}
-    member = np.stack([groups == g for g in present], axis=1) & scored[:, None]  # [N, G]
-    counts = member.sum(0)
-    placed = np.asarray(member.any(1), bool)
+    place = np.full(len(names), -1)
+    place[present] = np.arange(len(present))
+    inside = np.where(scored & (groups >= 0), place[groups], -1)  # [N], into `present`
+    counts = np.bincount(inside[inside >= 0], minlength=len(present))
+    placed = int(counts.sum())
 
     def sampled(runs: Sequence[PerImage]) -> tuple[list[Any], list[Any]]:
-        own, rest = [], []
-        for r in runs:
-            hit = r.hit.mean(1, dtype=np.float32)[:, None]
-            columns = np.repeat(hit, len(present), 1)
-            own.append(means_of_images(columns, member, bootstrap))
-            rest.append(means_of_images(columns, placed[:, None] & ~member, bootstrap))
-        return own, rest
+        hits = np.stack([r.hit.mean(1, dtype=np.float32) for r in runs], axis=1)
+        totals, drawn = group_sums(hits, inside, len(present), bootstrap)  # [R, 1 + B, G], [1 + B, G]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            own = 100 * totals / drawn
+        rest = 100 * against_the_rest(totals, drawn)
+        return [(o[0], o[1:].T) for o in own], [(r[0], r[1:].T) for r in rest]
 
     (own_a, rest_a), (own_b, rest_b) = sampled(baseline), sampled(other)
 
-    def side(pieces: Sequence[Any], k: int, minus: Sequence[Any] | None = None) -> Sampled:
-        values = [m[k] - (0 if minus is None else n[0][k]) for (m, _), n in zip(pieces, minus or pieces)]
-        boot = [b[k] - (0 if minus is None else n[1][k]) for (_, b), n in zip(pieces, minus or pieces)]
-        return Sampled.of(values, boot)
+    def side(pieces: Sequence[Any], k: int) -> Sampled:
+        return Sampled.of([m[k] for m, _ in pieces], [b[k] for _, b in pieces])
 
     total = int(scored.sum())
     tested = [k for k in range(len(present)) if counts[k] >= SMALLEST_GROUP]
@@ -92,16 +91,16 @@ def group_differences(
     if len(present) > 1:
         found = [
             paired_difference(
-                side(own_a, k, rest_a),
-                side(own_b, k, rest_b),
+                side(rest_a, k),
+                side(rest_b, k),
                 by_seed=by_seed,
                 units=bootstrap.units(int(counts[k])),
                 least=least_variance(int(counts[k])),
             )
             for k in tested
-            if counts[k] < placed.sum()
+            if counts[k] < placed
         ]
-        contrasts = dict(zip((k for k in tested if counts[k] < placed.sum()), adjusted(found)))
+        contrasts = dict(zip((k for k in tested if counts[k] < placed), adjusted(found)))
     rows = []
     differences: dict[int, Difference] = {}
     for k, g in enumerate(present):

@@ -99,9 +99,10 @@ def _read(
             assert s.taus is not None
             assert s.curves is not None
             at = max(int(np.searchsorted(s.taus, FIXED, side="right")) - 1, 0)
-            curve, moved = s.curves[k], s.resampled_curves[k].astype(np.float64)
-            values.append(float(curve.max() if best else curve[at]))
-            boot.append(moved.max(1) if best else moved[:, at])
+            curve = s.curves[k]
+            column = int(curve.argmax()) if best else at
+            values.append(float(curve[column]))
+            boot.append(s.resampled_curves[k][:, column].astype(np.float64))
         return Sampled.of(values, boot, trained=party_of(runs).trained)
 
     like = found[str(pairing.other[0].folder)][p.name]

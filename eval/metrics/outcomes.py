@@ -18,7 +18,7 @@ class Summary:
 
     `value` and `curves` are percentages. `thresholds` is one tau per IoU threshold (the smallest of equally good
     ones; `ties` counts them). `curves` [K, T] over `taus` [T] is absent for metrics of masks without thresholds.
-    `resampled` [B] are the bootstrap values, thresholds chosen anew in each; `resampled_curves` [B, T], one per IoU
+    `resampled` [B] are the bootstrap values (`eval.statistics.selection`); `resampled_curves` [B, T], one per IoU
     threshold, are those of an oracle protocol's curves. `optimism` is by how much the best threshold on the scored
     images is expected to flatter `value`; the interval is centred below it by as much. None for other thresholds.
     """

