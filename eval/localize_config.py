@@ -37,7 +37,7 @@ class LocalizeConfig:
     interpolation: Interpolation | None = None
     """How images are resized for --checkpoint (default: as for the network's own weights)."""
     random_weights: bool = False
-    """Score RUN's network with random weights instead (from --seed), a control: to RUN/eval-random."""
+    """Score the network of RUN or --checkpoint with random weights instead (from --seed), a control: to EVAL-random."""
     weights_key: str | None = None
     """Which of several sets of weights in --checkpoint is taken, such as state_dict_ema."""
     class_map: Path | None = None

@@ -28,7 +28,7 @@ from wsol.files.checked_safetensors import tensors_sha256
 from wsol.machine.cores import usable_cores
 from wsol.machine.device import use_full_float32
 from wsol.manifest import SPLIT_ROLES, split_hash
-from wsol.models import find_network, load_external_classifier
+from wsol.models import Classifier, find_network, load_external_classifier, untrained
 from wsol.models.pixels import IMAGENET
 from wsol.runs.find import newest_run
 from wsol.runs.network import load_classifier, untrained_classifier
@@ -82,10 +82,8 @@ def find_subject(config: LocalizeConfig, world: World) -> Subject:
 
 def _subject(config: LocalizeConfig, world: World) -> Subject:
     ready = config.score_maps or config.map_function or config.boxes or config.control
-    if config.random_weights and (config.checkpoint or ready):
-        raise UserError(
-            "--random-weights is for a run made by train_cutmix.py: it rebuilds the run's network untrained"
-        )
+    if config.random_weights and ready:
+        raise UserError("--random-weights is for a network, RUN or --checkpoint: it is rebuilt untrained")
     if config.predictions and not config.score_maps:
         raise UserError("--predictions stand beside --score-maps; a network predicts by itself")
     if config.control is not None:
@@ -96,10 +94,7 @@ def _subject(config: LocalizeConfig, world: World) -> Subject:
         return _files_subject(config)
     if config.map_function is not None:
         return _function_subject(config, find_function(config.map_function), world)
-    if config.checkpoint is not None:
-        return _checkpoint_subject(config, world)
-
-    return _run_subject(config, load_run(config.run if config.run is not None else newest_run()), world)
+    return _network_subject(config, found_network(config, world))
 
 
 def _wanted(config: LocalizeConfig) -> LayerMap:
@@ -140,47 +135,94 @@ def _open(config: LocalizeConfig, default: str | None = None, root: str | None =
     return found
 
 
-def _run_subject(config: LocalizeConfig, run: Run, world: World) -> Subject:
+@dataclass(frozen=True)
+class FoundNetwork:
+    """A network on its device with the images whose class it knows, and what results say of it."""
+
+    model: Classifier
+    manifest: Manifest
+    known: ClassMap
+    device: torch.device
+    out: Path
+    provenance: dict[str, Any]
+    title: str
+    untrained: Callable[[], Classifier]
+    """The same network with random weights from the config's seed, on the same device."""
+
+
+def found_network(config: LocalizeConfig, world: World) -> FoundNetwork:
+    """The network of a run or a checkpoint that the config names."""
+    if config.checkpoint is not None:
+        return _network_of_checkpoint(config, world)
+    return _network_of_run(config, load_run(config.run if config.run is not None else newest_run()), world)
+
+
+def _network_subject(config: LocalizeConfig, found: FoundNetwork) -> Subject:
+    wanted = _wanted(config)
+    model = found.untrained() if config.random_weights else found.model
+    description = _describe(model)
+    method = found.provenance.get("method")
+    made = {"control": "random", "weights_seed": config.seed, "method": "random"}
+    return Subject(
+        found.manifest,
+        JudgedMaps(
+            found.manifest,
+            _network_factory(
+                config, model, found.manifest, found.known, found.device, _identity(description)
+            ),
+            config.keep_maps,
+        ),
+        config.out
+        or found.out.with_name(
+            _marked(f"{found.out.name}-random" if config.random_weights else found.out.name, wanted)
+        ),
+        {
+            **found.provenance,
+            **(made if config.random_weights else {}),
+            "class_map": found.known.to_dict(),
+            "map": _about_map(model, wanted),
+            **description,
+        },
+        _marked(
+            found.title.replace(f"({method})", "(random weights)")
+            if config.random_weights and method
+            else f"{found.title}{' (random weights)' if config.random_weights else ''}",
+            wanted,
+            " ",
+        ),
+    )
+
+
+def _network_of_run(config: LocalizeConfig, run: Run, world: World) -> FoundNetwork:
     if run.status != "finished":
         sys.stderr.write(
             f"note: run '{run.dir}' {run.situation}; scored here are the weights of its last checkpoint\n"
         )
-    wanted = _wanted(config)
     device = pick_device(config.device, world)
-    if config.random_weights:
-        model = untrained_classifier(run, config.seed, device)
-    else:
-        model = load_classifier(run, device)
+    model = load_classifier(run, device)
     manifest = _open(config, run.manifest_folder, None if config.dataset else run.data_root)
     manifest, known = _known(config, manifest, run.spec.num_classes, f"run '{run.dir}'")
-    description = _describe(model)
-    return Subject(
+    return FoundNetwork(
+        model,
         manifest,
-        JudgedMaps(
-            manifest,
-            _network_factory(config, model, manifest, known, device, _identity(description)),
-            config.keep_maps,
-        ),
-        config.out or run.dir / _marked("eval-random" if config.random_weights else "eval", wanted),
+        known,
+        device,
+        run.dir / "eval",
         {
             "run": str(run.dir),
-            **({"control": "random", "weights_seed": config.seed} if config.random_weights else {}),
-            "method": "random" if config.random_weights else run.method,
+            "method": run.method,
             "training": dict(run.config),
             "training_seed": run.config.get("seed"),
-            "class_map": known.to_dict(),
-            "map": _about_map(model, wanted),
-            **description,
         },
-        _marked(f"{run.dir.name} ({'random weights' if config.random_weights else run.method})", wanted, " "),
+        f"{run.dir.name} ({run.method})",
+        lambda: untrained_classifier(run, config.seed, device),
     )
 
 
-def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
+def _network_of_checkpoint(config: LocalizeConfig, world: World) -> FoundNetwork:
     assert config.checkpoint is not None
     if config.arch is None:
         raise UserError("--checkpoint needs --arch (such as resnet50, or timm:resnet50)")
-    wanted = _wanted(config)
     device = pick_device(config.device, world)
     model = load_external_classifier(
         config.checkpoint,
@@ -196,23 +238,15 @@ def _checkpoint_subject(config: LocalizeConfig, world: World) -> Subject:
     for note in model.load_report.notes() if model.load_report else ():
         sys.stderr.write(f"note: {note}\n")
     manifest, known = _known(config, _open(config), model.spec.num_classes, f"'{config.checkpoint}'")
-    description = _describe(model)
-    return Subject(
+    return FoundNetwork(
+        model,
         manifest,
-        JudgedMaps(
-            manifest,
-            _network_factory(config, model, manifest, known, device, _identity(description)),
-            config.keep_maps,
-        ),
-        config.out or Path("runs") / _marked(f"eval-{config.checkpoint.stem}", wanted),
-        {
-            "checkpoint": str(config.checkpoint),
-            "arch": config.arch,
-            "class_map": known.to_dict(),
-            "map": _about_map(model, wanted),
-            **description,
-        },
-        _marked(config.checkpoint.name, wanted, " "),
+        known,
+        device,
+        Path("runs") / f"eval-{config.checkpoint.stem}",
+        {"checkpoint": str(config.checkpoint), "arch": config.arch},
+        config.checkpoint.name,
+        lambda: untrained(model, config.seed).to(device),
     )
 
 

@@ -26,7 +26,7 @@ OPTIONAL = (
 
 INSIDE_FUNCTIONS = {
     "a command's main imports its implementing module after parsing": {
-        "eval.compare", "eval.export", "eval.localize", "eval.overview", "eval.protocols.__main__",
+        "eval.compare", "eval.export", "eval.grid_game", "eval.localize", "eval.overview", "eval.protocols.__main__",
         "eval.report.__main__", "eval.search.__main__", "eval.show", "eval.study.__main__",
         "train_cutmix", "wsol.export", "wsol.prepare",
     },
@@ -98,7 +98,7 @@ def test_wsol_never_imports_eval() -> None:
 def test_packages_of_eval_import_downwards_only() -> None:
     floor = {f"eval.{name}": number for number, name in enumerate(FLOORS)}
     packages = {f"eval.{f.name}" for f in (ROOT / "eval").iterdir() if (f / "__init__.py").is_file()}
-    assert packages - set(floor) <= {"eval.showing"}  # a command's own files
+    assert packages - set(floor) <= {"eval.showing", "eval.grids"}  # a command's own files
     upwards = []
     for i in imports():
         a, b = (".".join(name.split(".")[:2]) for name in (i.importer, i.imported))
@@ -131,7 +131,7 @@ def test_imports_inside_functions_have_their_reason() -> None:
     allowed = set().union(*INSIDE_FUNCTIONS.values())
     inside = [i for i in imports() if i.inside]
     assert sorted({i.importer for i in inside} - allowed) == []
-    assert len({(i.importer, i.line) for i in inside}) < 16  # one more for each command
+    assert len({(i.importer, i.line) for i in inside}) < 17  # one more for each command
 
 
 def test_optional_packages_are_optional() -> None:

@@ -398,5 +398,5 @@ def test_a_run_with_random_weights_is_a_control(pictures: Path, tmp_path: Path) 
     assert (random.control, random.method) == ("random", "random")
     hashes = {r["provenance"]["weights_sha256"] for r in results.values()}
     assert len(hashes) == 3
-    with pytest.raises(UserError, match="for a run made by"):
+    with pytest.raises(UserError, match="is for a network"):
         localize(LocalizeConfig(control="full_image", random_weights=True, dataset=str(pictures)))

@@ -21,7 +21,7 @@ from wsol.models.pixels import IMAGENET, Pixels
 from wsol.models.spec import ClassifierSpec
 
 if TYPE_CHECKING:
-    from wsol.models.build import build_classifier, load_external_classifier
+    from wsol.models.build import build_classifier, load_external_classifier, untrained
     from wsol.models.classifier import Classifier, Parts
     from wsol.models.head import Outputs, PooledLinear
     from wsol.models.mode import evaluation_mode
@@ -38,6 +38,7 @@ _MODULES = {
     "load_external_classifier": "build",
     "load_pretrained": "pretrained",
     "load_state": "pretrained",
+    "untrained": "build",
 }
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "load_external_classifier",
     "load_pretrained",
     "load_state",
+    "untrained",
 ]
 
 

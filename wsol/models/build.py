@@ -107,6 +107,13 @@ def load_external_classifier(
     return model.eval()
 
 
+def untrained(model: Classifier, seed: int) -> Classifier:
+    """The same network with random weights that depend on `seed` alone, on the CPU, in evaluation mode: a control."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Classifier(model.spec, find_network(model.spec.arch).parts(model.spec)).eval()
+
+
 def _assemble(spec: ClassifierSpec) -> Classifier:
     """The network of a spec with random weights."""
     network = find_network(spec.arch)

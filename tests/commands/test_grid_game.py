@@ -1,0 +1,142 @@
+"""The grid game: an oracle gets 100, a uniform map 1 / tiles, a network without training chance."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from eval.grid_game import main
+from eval.grids.players import network_player
+from eval.grids.tiles import draw_grids, tile_shares, tiled
+from tests.helpers.builders_eval import build_dataset
+from wsol.cams.registry import layer_maps
+from wsol.models import ClassifierSpec, build_classifier
+
+SOURCE = """
+import torch
+
+def uniform(images, class_ids):
+    return torch.ones(len(images), 7, 5)
+
+def oracle(images, class_ids):  # every picture of class k is filled with k * 60
+    return ((images.mean(1) - class_ids[:, None, None] * 60 / 255).abs() < 0.01).float()
+
+def nothing(images, class_ids):
+    return -torch.ones(len(images), 4, 4)
+"""
+
+
+@pytest.fixture
+def classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dataset of four classes whose pictures are filled with one grey each."""
+    manifest = build_dataset(tmp_path, test=25, fullsup=0)
+    split = manifest.split("test")
+    for row in range(len(split)):
+        w, h = (int(v) for v in split.sizes_wh[row])
+        Image.new("RGB", (w, h), (int(split.labels[row]) * 60,) * 3).save(tmp_path / split.path(row))
+    (tmp_path / "grid_players.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "grid_players", raising=False)
+    return tmp_path
+
+
+def played(folder: Path, *more: object) -> dict[str, Any]:
+    out = folder / "out"
+    assert main([str(a) for a in ("--dataset", folder / "manifest", "--out", out, *more)]) == 0
+    found: dict[str, Any] = json.loads((out / "grid.json").read_text())
+    return found
+
+
+UNIT = ("--size", 32, "--mean", 0, 0, 0, "--std", 1, 1, 1)
+
+
+@pytest.mark.parametrize("layout", ["one", "separate"])
+def test_oracle_and_uniform(classes: Path, layout: str) -> None:
+    values = {}
+    for name in ("oracle", "uniform"):
+        found = played(classes, "--map-function", f"grid_players:{name}", *UNIT, "--layout", layout)
+        assert (found["num_grids"], found["num_images"], found["chance"]) == (6, 25, 25.0)
+        values[name] = found["rows"]["network"]
+    for what in ("energy", "pointing"):
+        assert values["oracle"][what]["value"] == pytest.approx(100.0)
+        assert values["uniform"][what]["value"] == pytest.approx(25.0)
+    assert (classes / "out" / "grids.png").is_file()
+
+
+def test_a_map_without_a_positive_value_is_undefined(
+    classes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = played(classes, "--map-function", "grid_players:nothing", *UNIT)
+    assert found["rows"]["network"]["energy"] == {"value": None, "ci95": None, "num_grids": 0, "undefined": 6}
+    assert "6 grids have a map without a positive value" in " ".join(capsys.readouterr().out.split())
+
+
+def test_grids_are_of_different_classes_and_no_image_is_in_two() -> None:
+    labels = np.random.default_rng(0).integers(0, 12, 300)
+    for side in (2, 3):
+        grids = draw_grids(labels, side, seed=1)
+        assert grids.shape[1] == side * side
+        assert len(grids) > 0.9 * 300 / side**2
+        assert all(len(set(labels[g])) == side * side for g in grids)
+        assert len(np.unique(grids)) == grids.size
+        assert np.array_equal(grids, draw_grids(labels, side, seed=1))
+        assert not np.array_equal(grids, draw_grids(labels, side, seed=2))
+    assert len(draw_grids(labels, 2, 0, most=5)) == 5
+
+
+@pytest.mark.parametrize(("size", "side"), [((14, 14), 2), ((7, 5), 2), ((5, 11), 3), ((2, 2), 3)])
+def test_shares_equal_those_of_the_enlarged_map(size: tuple[int, int], side: int) -> None:
+    """Cells enlarged until borders of tiles are borders of cells, then simply summed; uniform maps give 1 / tiles."""
+    m = np.random.default_rng(0).normal(size=size)
+    large = np.kron(np.maximum(m, 0), np.ones((side, side)))
+    blocks = large.reshape(side, size[0], side, size[1]).sum((1, 3)).ravel()
+    assert tile_shares(m, side) == pytest.approx(blocks / large.sum())
+    assert tile_shares(np.ones(size), side) == pytest.approx([1 / side**2] * side**2)
+    assert np.isnan(tile_shares(-np.ones(size), side)).all()
+
+
+def test_tiles_lie_row_by_row() -> None:
+    pictures = np.arange(4)[:, None, None, None] * np.ones((4, 3, 2, 2), int)
+    assert tiled(pictures, 2)[0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
+
+
+def test_methods_that_are_equal_play_equally_and_no_training_gets_chance() -> None:
+    """CAM in one pass for all classes, HiResCAM in one a class, on noise: the same shares up to the factor of cells."""
+    model = build_classifier(ClassifierSpec("resnet_small", 6, 8, 32), seed=0).eval()
+    images = torch.randint(
+        0, 255, (12, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    ids = torch.arange(4).repeat(12, 1)
+    shares = {}
+    for name in ("cam", "hirescam"):
+        (wanted,) = layer_maps([name], ["final"])
+        maps = network_player(model, wanted, torch.device("cpu"))(images, ids)
+        shares[name] = np.array([[tile_shares(m, 2) for m in of] for of in maps])
+    assert shares["hirescam"] == pytest.approx(shares["cam"], abs=1e-4, nan_ok=True)
+    own = shares["cam"][:, np.arange(4), np.arange(4)].mean(1)
+    own = own[np.isfinite(own)]
+    assert abs(own.mean() - 0.25) < 4 * own.std(ddof=1) / np.sqrt(len(own))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--side", "3"], "needs images of 9 classes, and there are 4"),
+        (["--side", "1"], "--side must be at least 2"),
+        (["--least-confidence", "0.9"], "needs a network"),
+        (["--grids", "1"], "at least 2 are needed"),
+    ],
+)
+def test_what_cannot_be_played(
+    arguments: list[str], words: str, classes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fixed = ["--dataset", classes / "manifest", "--map-function", "grid_players:uniform", *UNIT]
+    assert main([str(a) for a in (*fixed, *arguments)]) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
