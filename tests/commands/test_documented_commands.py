@@ -12,6 +12,7 @@ import pytest
 
 from eval.compare_config import CompareConfig
 from eval.export import ExportConfig
+from eval.fsl import FslConfig
 from eval.localize_config import LocalizeConfig
 from eval.overview import OverviewConfig
 from eval.report.__main__ import ReportConfig
@@ -31,6 +32,7 @@ CONFIGS = {
     "eval.report": ReportConfig,
     "eval.export": ExportConfig,
     "eval.show": ShowConfig,
+    "eval.fsl": FslConfig,
     "eval.study": StudyConfig,
     "eval.search": SearchConfig,
 }
