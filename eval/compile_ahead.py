@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from eval.boxes.best_iou import best_iou_per_level_batch
+from eval.boxes.best_iou import best_iou_of_versions
 from eval.boxes.compiled import is_kept
 from eval.boxes.run_kernel import runs_batch
 from eval.maps.normalization import score_levels
@@ -37,8 +37,8 @@ def wait_until_compiled() -> None:
 def _use_once() -> None:
     """What every evaluation calls, with the types that it calls it with."""
     ramp = np.linspace(0.0, 1.0, 64).reshape(1, 8, 8)
-    levels, _ = score_levels(ramp, "minmax", None)
-    best_iou_per_level_batch(levels, np.array([[1, 1, 5, 5]]), np.array([0, 1]), num_threads=1)
+    versions = np.stack([score_levels(ramp, name)[0] for name in ("minmax", "ivr")])
+    best_iou_of_versions(versions, np.array([[1, 1, 5, 5]]), np.array([0, 1]))
 
 
 if __name__ == "__main__":

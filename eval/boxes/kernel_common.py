@@ -1,4 +1,4 @@
-"""What both paths of the box kernel share: how they are compiled, and best IoU per level, 0..255 of one map."""
+"""What both paths of the box kernel share: how they are compiled, and best IoU per level of one map."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import numpy.typing as npt
 
 from eval.boxes.compiled import compiled_helper
 
-LEVELS = 256
-
 U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -54,18 +53,14 @@ def best_iou(x0: float, y0: float, x1: float, y1: float, gt: F64) -> tuple[float
 
 @compiled_helper
 def finish_levels(
-    score: U8, gt: F64, all_any: F64, all_first: F64, largest_box: I32, largest_any: F64, largest_first: F64
+    top: int, gt: F64, all_any: F64, all_first: F64, largest_box: I32, largest_any: F64, largest_first: F64
 ) -> None:
-    """Score the `largest` rule's boxes; where no pixel is foreground both rules have the one box [0, 0, 0,
-    0].
+    """Score the `largest` rule's boxes; from level `top` on, the map's largest value, no pixel is foreground, and both
+    rules have the one box [0, 0, 0, 0].
 
     Equal boxes on neighbouring levels are scored once.
     """
-    top = 0
-    for y in range(score.shape[0]):
-        for x in range(score.shape[1]):
-            top = max(top, score[y, x])
-    for level in range(LEVELS):
+    for level in range(len(all_any)):
         box = largest_box[level]
         same = level > 0
         for k in range(4):

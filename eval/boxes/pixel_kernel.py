@@ -83,7 +83,13 @@ def _entry_point(stamp: int) -> Any:
             own_gt = gt[gt_offsets[n] : gt_offsets[n + 1]]
             _union_find_levels(scores[n], own_gt, forest, all_any[n], all_first[n], largest_box[n])
             finish_levels(
-                scores[n], own_gt, all_any[n], all_first[n], largest_box[n], largest_any[n], largest_first[n]
+                np.int64(scores[n].max()),
+                own_gt,
+                all_any[n],
+                all_first[n],
+                largest_box[n],
+                largest_any[n],
+                largest_first[n],
             )
 
     return union_find_batch

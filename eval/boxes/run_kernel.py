@@ -1,12 +1,12 @@
 """The fast path of the box kernel, for maps with few extrema, such as upsampled CAMs. Exact.
 
-`eval.boxes.run_tree` cuts the map into runs and labels them. Per label, tables over the 256 levels hold the box and the
+`eval.boxes.run_tree` cuts the map into runs and labels them. Per label, tables over the levels hold the box and the
 area of its component at that level: from column maxima for x, from the runs' peaks for y, from a histogram of 2x2
 windows for the area. Where a label is joined to an older one, at levels below the saddle, its tables are merged into
 the older one's. So a pixel is touched a small constant number of times, mostly in loops the compiler vectorises.
 
-Holes are the labels of 255 - image but for the outside. The level at which a label is open to the outside is the one
-its hole is filled up to; the `largest` rule is settled on the map filled so, as in `eval.boxes.pixel_kernel`.
+Holes are the labels of the inverted image but for the outside. The level at which a label is open to the outside is the
+one its hole is filled up to; the `largest` rule is settled on the map filled so, as in `eval.boxes.pixel_kernel`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.boxes.compiled import compiled, compiled_helper
-from eval.boxes.kernel_common import F64, I32, I64, LEVELS, U8, finish_levels, kernel_stamp
+from eval.boxes.kernel_common import F64, I32, I64, U16, finish_levels, kernel_stamp
 from eval.boxes.run_tree import (
     BOTTOM,
     FILL,
@@ -43,26 +43,26 @@ class Workspace(NamedTuple):
 
     bright: RunForest
     dark: RunForest
-    filled: npt.NDArray[np.uint8]  # [H, W]
-    windows: npt.NDArray[np.uint8]  # [2, W] third largest and smallest pixel of the 2x2 windows of two rows
-    winner: npt.NDArray[np.int32]  # [256] the label of the largest component
+    filled: npt.NDArray[np.uint16]  # [H, W]
+    windows: npt.NDArray[np.uint16]  # [2, W] third largest and smallest pixel of the 2x2 windows of two rows
+    winner: npt.NDArray[np.int32]  # [L] the label of the largest component
 
 
-def workspace(height: int, width: int) -> Workspace:
-    """Working memory for height x width frames: 11 MB at 224 x 224, of which smooth maps touch one."""
+def workspace(height: int, width: int, levels: int) -> Workspace:
+    """Working memory for height x width frames: 11 MB at 224 x 224 and 256 levels, of which smooth maps touch one."""
     return Workspace(
-        bright=run_forest_of(height, width),
-        dark=run_forest_of(height, width),
-        filled=np.empty((height, width), np.uint8),
-        windows=np.empty((2, width), np.uint8),
-        winner=np.empty(LEVELS, np.int32),
+        bright=run_forest_of(height, width, levels),
+        dark=run_forest_of(height, width, levels),
+        filled=np.empty((height, width), np.uint16),
+        windows=np.empty((2, width), np.uint16),
+        winner=np.empty(levels, np.int32),
     )
 
 
 def _entry_point(stamp: int) -> Any:
     @compiled()
     def runs_batch(
-        scores: U8,
+        scores: U16,
         images: I64,
         gt: F64,
         gt_offsets: I64,
@@ -74,7 +74,7 @@ def _entry_point(stamp: int) -> Any:
         all_first: F64,
         largest_box: I32,
     ) -> None:
-        """Write the records of `images`, indices into scores [N, H, W]; outputs are [N, 256] and [N, 256, 4], all zero.
+        """Write the records of `images`, indices into scores [N, H, W]; outputs are [N, L] and [N, L, 4], all zero.
 
         Images with more extrema than the working memory holds are left out and marked in `too_many` [N].
         """
@@ -84,7 +84,7 @@ def _entry_point(stamp: int) -> Any:
             too_many[n] = not _run_levels(scores[n], own_gt, work, all_any[n], all_first[n], largest_box[n])
             if not too_many[n]:
                 finish_levels(
-                    scores[n],
+                    np.int64(scores[n].max()),
                     own_gt,
                     all_any[n],
                     all_first[n],
@@ -97,8 +97,8 @@ def _entry_point(stamp: int) -> Any:
 
 
 @compiled_helper
-def _run_levels(score: U8, gt: F64, work: Workspace, all_any: F64, all_first: F64, largest_box: I32) -> bool:
-    """Raise the `all` records [256] and write the `largest` boxes [256, 4] of one map; False if it has too many
+def _run_levels(score: U16, gt: F64, work: Workspace, all_any: F64, all_first: F64, largest_box: I32) -> bool:
+    """Raise the `all` records [L] and write the `largest` boxes [L, 4] of one map; False if it has too many
     runs or labels (records raised by then are right, only not complete)."""
     bright = work.bright
     if not cut_rows(score, bright, work.dark):
@@ -129,7 +129,7 @@ def _run_levels(score: U8, gt: F64, work: Workspace, all_any: F64, all_first: F6
 
 
 @compiled_helper
-def _tabulate_boxes(image: U8, forest: RunForest, num_labels: int, dark: bool) -> None:
+def _tabulate_boxes(image: U16, forest: RunForest, num_labels: int, dark: bool) -> None:
     """Write each label's box at every level below its summit, the labels joined to it included below their saddles."""
     height, width = image.shape
     column, box, label, run, tree = (
@@ -140,7 +140,7 @@ def _tabulate_boxes(image: U8, forest: RunForest, num_labels: int, dark: bool) -
         forest.tree,
     )
     first_label = 1 if dark else 0
-    flip = 255 if dark else 0
+    flip = forest.box.shape[2] - 1 if dark else 0
     for own in range(first_label, num_labels):
         tree[own, LEFT], tree[own, RIGHT] = width, 0
         tree[own, TOP] = tree[own, BOTTOM] = 0  # levels whose first, whose last row is known
@@ -207,7 +207,7 @@ def _raise_records(
     all_any: F64,
     all_first: F64,
 ) -> None:
-    """Raise the best IoU [256] at every level by the labels' boxes; level L of 255 - image is level 254 - L."""
+    """Raise the best IoU [L] at every level by the labels' boxes; level l of the inverted image is level L - 2 - l."""
     grow = 1 if dark else 0  # the border of a hole runs through the foreground around it
     right, bottom = shape[1] - 1.0, shape[0] - 1.0
     for own in range(1 if dark else 0, num_labels):
@@ -223,14 +223,14 @@ def _raise_records(
                 shared_h = max(min(y1, g3) - max(y0, g1) + 1.0, 0.0)
                 shared = shared_w * shared_h
                 iou = shared / ((x1 - x0 + 1.0) * (y1 - y0 + 1.0) + gt_area - shared)
-                place = 254 - level if dark else level
+                place = len(all_any) - 2 - level if dark else level
                 all_any[place] = max(all_any[place], iou)
                 if m == 0:
                     all_first[place] = max(all_first[place], iou)
 
 
 @compiled_helper
-def _fill(image: U8, dark: RunForest, num_labels: int, filled: U8) -> None:
+def _fill(image: U16, dark: RunForest, num_labels: int, filled: U16) -> None:
     """Write the map with every hole filled up to the level at which it opens to the outside."""
     tree, run = dark.tree, dark.run
     for own in range(1, num_labels):
@@ -242,13 +242,13 @@ def _fill(image: U8, dark: RunForest, num_labels: int, filled: U8) -> None:
         for k in range(dark.row[y], dark.row[y + 1]):
             own = dark.label[k]
             if own > 0 and run[k, PEAK] > tree[own, FILL]:
-                floor = np.uint8(255 - tree[own, FILL])
+                floor = np.uint16(dark.box.shape[2] - 1 - tree[own, FILL])
                 for x in range(run[k, FIRST], run[k, LAST] + 1):
                     filled[y, x] = max(filled[y, x], floor)
 
 
 @compiled_helper
-def _lift_peaks(filled: U8, bright: RunForest) -> None:
+def _lift_peaks(filled: U16, bright: RunForest) -> None:
     """Make the runs of the map those of the filled map.
 
     They rise and fall as before: were a pixel still outside at some level where its lower neighbour in the row is
@@ -260,7 +260,7 @@ def _lift_peaks(filled: U8, bright: RunForest) -> None:
 
 
 @compiled_helper
-def _tabulate_areas(image: U8, forest: RunForest, num_labels: int, windows: U8) -> None:
+def _tabulate_areas(image: U16, forest: RunForest, num_labels: int, windows: U16) -> None:
     """Write twice the polygon area of each label at every level below its summit, as `_tabulate_boxes` does.
 
     A 2x2 window counts 1 at levels below its third largest pixel and 1 more below its smallest. Those three pixels
@@ -268,8 +268,9 @@ def _tabulate_areas(image: U8, forest: RunForest, num_labels: int, windows: U8) 
     """
     height, width = image.shape
     label, run, area2 = forest.label, forest.run, forest.area2
+    levels = area2.shape[2]
     for own in range(num_labels):
-        for level in range(LEVELS):
+        for level in range(levels):
             area2[own, 0, level] = area2[own, 1, level] = 0
     third, least = windows[0], windows[1]
     for y in range(height - 1):
@@ -308,7 +309,7 @@ def _tabulate_areas(image: U8, forest: RunForest, num_labels: int, windows: U8) 
             area2[label[owner], 1, least[x]] += 1
     for own in range(num_labels):
         total = 0
-        for level in range(255, -1, -1):
+        for level in range(levels - 1, -1, -1):
             here = area2[own, 0, level] + area2[own, 1, level]
             area2[own, 0, level] = total
             total += here
@@ -318,10 +319,10 @@ def _tabulate_areas(image: U8, forest: RunForest, num_labels: int, windows: U8) 
 
 
 @compiled_helper
-def _choose_largest(image: U8, forest: RunForest, num_labels: int, winner: I32, largest_box: I32) -> None:
+def _choose_largest(image: U16, forest: RunForest, num_labels: int, winner: I32, largest_box: I32) -> None:
     """Write the box of the largest component at every level; of equals, the one whose first pixel comes last."""
     height, width = image.shape
-    for level in range(LEVELS):
+    for level in range(len(winner)):
         winner[level] = -1
     for own in range(num_labels):
         for level in range(forest.tree[own, SADDLE], forest.tree[own, SUMMIT]):
@@ -335,7 +336,7 @@ def _choose_largest(image: U8, forest: RunForest, num_labels: int, winner: I32, 
                 )
             ):
                 winner[level] = own
-    for level in range(LEVELS):
+    for level in range(len(winner)):
         if winner[level] >= 0:
             box = forest.box[winner[level]]
             largest_box[level, 0] = box[0, level]
@@ -345,7 +346,7 @@ def _choose_largest(image: U8, forest: RunForest, num_labels: int, winner: I32, 
 
 
 @compiled_helper
-def _first_pixel(image: U8, forest: RunForest, own: int, level: int) -> int:
+def _first_pixel(image: U16, forest: RunForest, own: int, level: int) -> int:
     """The first pixel in raster order, as y * W + x, of the component that label `own` heads at this level."""
     y = np.int64(forest.box[own, 1, level])
     for k in range(forest.row[y], forest.row[y + 1]):

@@ -8,8 +8,8 @@ adjacent pixels; both being unimodal, a search between their two peaks finds it.
 component by itself, so it takes the label of what it joined: labels are few, one per regional maximum, plateaus and
 all.
 
-Background regions are the same thing upside down: runs of 255 - image, joined 4-connected, and the outside as one
-more node that every run touching the image's edge is joined to.
+Background regions are the same thing upside down: runs of the inverted image, joined 4-connected, and the outside as
+one more node that every run touching the image's edge is joined to.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from eval.boxes.kernel_common import I32, LEVELS, U8, compiled_helper
+from eval.boxes.kernel_common import I32, U16, compiled_helper
 
 MAX_LABELS = 1024
 
 
 class RunForest(NamedTuple):
-    """Working memory of one thread: the runs of an image, or of 255 - image, and their component tree."""
+    """Working memory of one thread: the runs of an image of L levels, or of the inverted one, and their component tree.
+
+    L is a power of two, so that `value ^ (L - 1)` inverts.
+    """
 
     row: npt.NDArray[np.int32]  # [H + 1] where each row's runs begin
-    run: npt.NDArray[np.int32]  # [n, 4] first and last column, where it peaks, how high (the outside: 256)
+    run: npt.NDArray[np.int32]  # [n, 4] first and last column, where it peaks, how high (the outside: L)
     edge: npt.NDArray[np.int32]  # [E, 3] two adjacent runs and the level below which they are one component
     order: npt.NDArray[np.int32]  # [E] edges, highest level first
     parent: npt.NDArray[np.int32]  # [n] union-find over runs
@@ -36,9 +39,9 @@ class RunForest(NamedTuple):
     death: npt.NDArray[np.int32]  # [n, 3] in their order: a root, the root it was joined to, at which level
     label: npt.NDArray[np.int32]  # [n]
     tree: npt.NDArray[np.int32]  # [labels, 8] of a label: see the columns below
-    column: npt.NDArray[np.uint8]  # [labels, W] the maximum of each column
-    box: npt.NDArray[np.int16]  # [labels, 4, 256] x0, y0, x1, y1, last pixel inside
-    area2: npt.NDArray[np.int32]  # [labels, 2, 256] twice the polygon area, and the cells for counting it
+    column: npt.NDArray[np.uint16]  # [labels, W] the maximum of each column
+    box: npt.NDArray[np.int16]  # [labels, 4, L] x0, y0, x1, y1, last pixel inside
+    area2: npt.NDArray[np.int32]  # [labels, 2, L] twice the polygon area, and the cells for counting it
 
 
 FIRST, LAST, PEAK_X, PEAK = range(4)  # columns of RunForest.run
@@ -48,8 +51,8 @@ A, B, LEVEL = range(3)  # columns of RunForest.edge and RunForest.death
 OLDER, SADDLE, SUMMIT, LEFT, RIGHT, TOP, BOTTOM, FILL = range(8)
 
 
-def run_forest_of(height: int, width: int) -> RunForest:
-    """Working memory for the runs of height x width frames."""
+def run_forest_of(height: int, width: int, levels: int) -> RunForest:
+    """Working memory for the runs of height x width frames of so many levels."""
     runs = max(1024, height * width // 6) + width + 1
     edges = 4 * runs + 2 * (height + width)
     return RunForest(
@@ -62,18 +65,18 @@ def run_forest_of(height: int, width: int) -> RunForest:
         death=np.empty((runs, 3), np.int32),
         label=np.empty(runs, np.int32),
         tree=np.empty((MAX_LABELS, 8), np.int32),
-        column=np.empty((MAX_LABELS, width), np.uint8),
-        box=np.empty((MAX_LABELS, 4, LEVELS), np.int16),
-        area2=np.empty((MAX_LABELS, 2, LEVELS), np.int32),
+        column=np.empty((MAX_LABELS, width), np.uint16),
+        box=np.empty((MAX_LABELS, 4, levels), np.int16),
+        area2=np.empty((MAX_LABELS, 2, levels), np.int32),
     )
 
 
 @compiled_helper
-def cut_rows(image: U8, bright: RunForest, dark: RunForest) -> bool:
-    """Cut every row into runs of the image and runs of 255 - image; False if the working memory is too small."""
+def cut_rows(image: U16, bright: RunForest, dark: RunForest) -> bool:
+    """Cut every row into runs of the image and of the inverted one; False if the working memory is too small."""
     height, width = image.shape
     capacity = len(bright.run) - width - 1  # the last row, and the outside
-    run, dark_run = bright.run, dark.run
+    run, dark_run, last = bright.run, dark.run, bright.box.shape[2] - 1
     m, n = 0, 0
     for y in range(height):
         bright.row[y], dark.row[y] = m, n
@@ -85,7 +88,7 @@ def cut_rows(image: U8, bright: RunForest, dark: RunForest) -> bool:
         while x < width and row[x] == row[x - 1]:
             x += 1
         run[m, PEAK_X] = dark_run[n, PEAK_X] = x - 1
-        run[m, PEAK], dark_run[n, PEAK] = row[x - 1], 255 - row[x - 1]
+        run[m, PEAK], dark_run[n, PEAK] = row[x - 1], last - row[x - 1]
         rising = x < width and row[x] > row[x - 1]
         while x < width:
             if rising:
@@ -99,7 +102,7 @@ def cut_rows(image: U8, bright: RunForest, dark: RunForest) -> bool:
             else:
                 while x < width and row[x] <= row[x - 1]:
                     x += 1
-                dark_run[n, PEAK_X], dark_run[n, PEAK] = x - 1, 255 - row[x - 1]
+                dark_run[n, PEAK_X], dark_run[n, PEAK] = x - 1, last - row[x - 1]
                 if x < width:
                     run[m, LAST] = x - 1
                     m += 1
@@ -113,14 +116,14 @@ def cut_rows(image: U8, bright: RunForest, dark: RunForest) -> bool:
 
 
 @compiled_helper
-def grow_tree(image: U8, forest: RunForest, dark: bool) -> int:
+def grow_tree(image: U16, forest: RunForest, dark: bool) -> int:
     """Join runs by falling weight and number the labels, oldest first (0: the highest peak, or the outside); returns
     how many, or -1 where they are too many."""
     run, parent, base, label = forest.run, forest.parent, forest.base, forest.label
     death, tree = forest.death, forest.tree
     num_nodes = forest.row[image.shape[0]]
     if dark:
-        run[num_nodes, PEAK] = 256
+        run[num_nodes, PEAK] = forest.box.shape[2]
         num_nodes += 1
     num_edges = _sort_edges(forest, _collect_edges(image, forest, dark), num_nodes)
     num_deaths = 0
@@ -171,10 +174,10 @@ def _find(parent: I32, node: int) -> int:
 
 
 @compiled_helper
-def _collect_edges(image: U8, forest: RunForest, dark: bool) -> int:
+def _collect_edges(image: U16, forest: RunForest, dark: bool) -> int:
     """List the adjacent runs with the level below which they are one component; returns how many."""
     height, width = image.shape
-    flip = 255 if dark else 0
+    flip = forest.box.shape[2] - 1 if dark else 0
     reach = 0 if dark else 1  # 4-connected, or 8-connected
     run, edge = forest.run, forest.edge
     outside = forest.row[height]
@@ -246,17 +249,18 @@ def _sort_edges(forest: RunForest, num_edges: int, num_nodes: int) -> int:
         parent[low] = high if settled else parent[low]  # branch-free: a branch would be unpredictable
     for node in range(num_nodes):
         base[node] = _find(parent, node)
-    starts = np.zeros(LEVELS + 1, np.int32)
+    levels = forest.box.shape[2]
+    starts = np.zeros(levels + 1, np.int32)
     kept = 0
     for k in range(num_edges):
         a, b, weight = base[edge[k, A]], base[edge[k, B]], edge[k, LEVEL]
         edge[kept, A], edge[kept, B], edge[kept, LEVEL] = a, b, weight
-        starts[256 - weight] += a != b
+        starts[levels - weight] += a != b
         kept += a != b
-    for rank in range(LEVELS):
+    for rank in range(levels):
         starts[rank + 1] += starts[rank]
     for k in range(kept):
-        rank = 255 - edge[k, LEVEL]
+        rank = levels - 1 - edge[k, LEVEL]
         forest.order[starts[rank]] = k
         starts[rank] += 1
     return kept
@@ -264,7 +268,7 @@ def _sort_edges(forest: RunForest, num_edges: int, num_nodes: int) -> int:
 
 @compiled_helper
 def _crossing(
-    image: U8, y_left: int, y_right: int, run: I32, left: int, right: int, reach: int, flip: int
+    image: U16, y_left: int, y_right: int, run: I32, left: int, right: int, reach: int, flip: int
 ) -> int:
     """The largest min(p, q) over adjacent pixels of two runs in neighbouring rows, `left` peaking further left.
 

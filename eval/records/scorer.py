@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.boxes.best_iou import best_iou_per_level_batch
+from eval.boxes.best_iou import best_iou_of_versions
 from eval.boxes.frames import Frame, split_boxes
 from eval.maps.aligned import drawn
 from eval.maps.batch import RawBatch
@@ -143,9 +143,7 @@ class Scorer:
             arrays.update({channel_array(view, name): a for name, a in ranks._asdict().items()})
         for drawing in self._drawings:
             maps = self._drawn(batch, drawing)
-            for c in self.wanted.channels:
-                if maps.show(c):
-                    self._score_boxes(batch, maps, c, arrays)
+            self._score_boxes(batch, maps, arrays)
             if maps.frame.name == "resize":
                 self._score_pixels(batch, maps, arrays)
         return arrays
@@ -161,15 +159,22 @@ class Scorer:
                 large[i], given[i] = drawn(m, frame.size_hw, self.cells if aligned else None), True
         return _FrameMaps(frame, aligned, large, given, boxes, offsets)
 
-    def _score_boxes(self, batch: RawBatch, maps: _FrameMaps, c: Channel, arrays: Arrays) -> None:
-        levels, found = score_levels(maps.large, c.normalization, c.fraction)
-        best = best_iou_per_level_batch(levels, maps.boxes, maps.offsets, num_threads=1)
+    def _score_boxes(self, batch: RawBatch, maps: _FrameMaps, arrays: Arrays) -> None:
+        channels = [c for c in self.wanted.channels if maps.show(c)]
+        scored = [score_levels(maps.large, c.normalization, c.fraction) for c in channels]
+        versions = np.stack([levels for levels, _ in scored])
         several = bool((np.diff(maps.offsets) > 1).any())
-        for name in ("largest_any", "all_any", *(("largest_first", "all_first") if several else ())):
-            arrays[channel_array(c, name)] = getattr(best, name).astype(np.float32)
-        arrays[channel_array(c, "largest_box")] = best.largest_box.astype(np.int16)
-        arrays[channel_array(c, "max_level")] = levels.reshape(len(levels), -1).max(1)
-        arrays[channel_array(c, "status")] = batch.status | np.where(maps.given, found, 0).astype(np.uint8)
+        names = ("largest_any", "all_any", *(("largest_first", "all_first") if several else ()))
+        for c, (levels, found), best in zip(
+            channels, scored, best_iou_of_versions(versions, maps.boxes, maps.offsets)
+        ):
+            for name in names:
+                arrays[channel_array(c, name)] = getattr(best, name).astype(np.float32)
+            arrays[channel_array(c, "largest_box")] = best.largest_box.astype(np.int16)
+            arrays[channel_array(c, "max_level")] = levels.reshape(len(levels), -1).max(1)
+            arrays[channel_array(c, "status")] = batch.status | np.where(maps.given, found, 0).astype(
+                np.uint8
+            )
 
     def _score_pixels(self, batch: RawBatch, maps: _FrameMaps, arrays: Arrays) -> None:
         """What is measured on pixels: mask histograms, and in one frame the measures of the map as such."""

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from eval.boxes import best_iou as component_tree
-from eval.boxes.best_iou import LevelIoU, best_iou_per_level, best_iou_per_level_batch, boxes_at_level
+from eval.boxes.best_iou import (
+    LevelIoU,
+    best_iou_of_versions,
+    best_iou_per_level,
+    best_iou_per_level_batch,
+    boxes_at_level,
+)
 from tests.helpers.contour_oracle import oracle_boxes, oracle_levels, random_boxes, random_map, reference_loop
 
 KERNELS: tuple[component_tree.Kernel, ...] = ("runs", "pixels")
@@ -326,3 +332,21 @@ def test_bad_batches_are_refused(
 def test_boxes_at_level_refuses(level: int, rule: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         boxes_at_level(MAP, level, rule)  # type: ignore[arg-type]
+
+
+def test_versions_of_one_map_together_are_what_each_is_alone() -> None:
+    """Random maps and noise that the runs kernel refuses, under random rising functions; one image has no box."""
+    rng = np.random.default_rng(8)
+    noise = rng.integers(0, 256, (120, 120), np.uint8)
+    for maps in (noise[None], *(np.stack([random_map(rng, 16)] * 2) for _ in range(40))):
+        maps[-1] = np.sort(rng.integers(0, 256, 256)).astype(np.uint8)[maps[-1]]
+        count = int(rng.integers(1, 6))
+        rising = np.sort(rng.integers(0, 256, (count, 256)), axis=1).astype(np.uint8)
+        gt = random_boxes(rng, maps[0])
+        offsets = np.array([0, len(gt), len(gt)])[: len(maps) + 1]
+        together = best_iou_of_versions(rising[:, maps], gt, offsets)
+        assert len(together) == count
+        for found, version in zip(together, rising[:, maps]):
+            alone = best_iou_per_level_batch(version, gt, offsets, num_threads=1)
+            for name in (*IOUS, "largest_box"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(alone, name), err_msg=name)
