@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
     "protocols", "boxes", "maps", "records", "statistics", "metrics",
-    "analysis", "comparison", "pictures", "report", "study", "search",
+    "analysis", "pictures", "comparison", "report", "study", "search",
 )  # fmt: skip
 """The packages of eval/, lowest first: each may import those before it."""
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from eval.pictures.figures import BLUE, GREY, ORANGE, new_figure, save_figure
 from eval.statistics.components import Sampled, components_of
 from eval.statistics.counts import least_variance
 from eval.statistics.multiplicity import simultaneous_band
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from eval.comparison.build import Comparison
     from eval.metrics.outcomes import Summary
 
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#767676"
-"""Okabe and Ito's blue and vermilion: told apart in every common kind of colour blindness, and by lightness."""
 _WORD = {"higher": "▲ higher", "lower": "▼ lower"}
 
 
@@ -29,37 +27,19 @@ def write_figures(comparison: Comparison, folder: Path) -> list[Path]:
     files: list[Path] = []
     for i, entry in enumerate(comparison.content["comparisons"]):
         tail = "" if len(comparison.content["comparisons"]) == 1 else f"-{i + 1}"
-        files += _save(_differences(entry, comparison.content), folder / f"differences{tail}")
+        files += save_figure(_differences(entry, comparison.content), folder / f"differences{tail}")
         curves = _curves(comparison, i)
         if curves is not None:
-            files += _save(curves, folder / f"curves{tail}")
+            files += save_figure(curves, folder / f"curves{tail}")
         band = _difference_band(comparison, i)
         if band is not None:
-            files += _save(band, folder / f"curve-difference{tail}")
+            files += save_figure(band, folder / f"curve-difference{tail}")
     return files
-
-
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    files = []
-    for suffix in (".png", ".pdf"):
-        file = stem.with_suffix(suffix)
-        scratch = file.with_name(f".{file.name}.unfinished")
-        # a PDF without its date is the same file for the same numbers
-        metadata = {"CreationDate": None} if suffix == ".pdf" else None
-        figure.savefig(scratch, format=suffix[1:], metadata=metadata)
-        files.append(scratch.replace(file))
-    return files
-
-
-def _new_figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _differences(entry: dict[str, Any], content: dict[str, Any]) -> Figure:
     names = list(entry["protocols"])
-    figure = _new_figure(7.2, 1.3 + 0.34 * len(names))
+    figure = new_figure(7.2, 1.3 + 0.34 * len(names))
     ax = figure.subplots()
     for y, name in enumerate(names):
         p = entry["protocols"][name]
@@ -109,7 +89,7 @@ def _curves(comparison: Comparison, number: int) -> Figure | None:
     ]
     if not names:
         return None
-    figure = _new_figure(3.9 * len(names), 3.1)
+    figure = new_figure(3.9 * len(names), 3.1)
     axes = figure.subplots(1, len(names), squeeze=False)[0]
     for ax, name in zip(axes, names):
         for runs, colour, style in ((pairing.baseline, BLUE, "--"), (pairing.other, ORANGE, "-")):
@@ -190,7 +170,7 @@ def _difference_band(comparison: Comparison, number: int) -> Figure | None:
     ]
     variance, df = np.array([p.variance for p in parts]), np.array([p.df for p in parts])
     band = simultaneous_band(value, boot, variance, df)
-    figure = _new_figure(5.4, 2.9)
+    figure = new_figure(5.4, 2.9)
     ax = figure.subplots()
     ax.fill_between(taus, band.low, band.high, step="post", color=ORANGE, alpha=0.25, lw=0)
     ax.step(taus, band.value, where="post", color=ORANGE, lw=1.4)

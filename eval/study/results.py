@@ -24,9 +24,12 @@ from eval.comparison.terminal import interval, signed
 from eval.comparison.verdicts import judge, population, sentence
 from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, resampled_means
 from eval.metrics.outcomes import Summary
+from eval.report.embed import base64_of
 from eval.statistics.components import Sampled
 from eval.study.design import Design
+from eval.study.figures import write_figures
 from eval.study.jobs import EVAL, RANDOM, Job
+from eval.study.markdown import study_tables
 from eval.study.pooled import Cell, pool
 from eval.write_comparison import compare
 from wsol.files.atomic_write import write_durably
@@ -35,6 +38,7 @@ from wsol.machine.provenance import command_line, git_state, software_versions
 SCHEMA = 1
 STUDY = "study.json"
 PAGE = "study.html"
+TABLES = "study.md"
 COMPARISONS = "comparisons"
 ENERGY = "energy on "
 
@@ -78,7 +82,9 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
     pooled = [Outcome(n, m, tuple(cells), pool(cells)) for (n, m), cells in outcomes.items()]
     content = _content(design, jobs, pooled, sides, controls)
     write_durably(out / STUDY, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
-    write_durably(page, _page(content))
+    write_durably(out / TABLES, study_tables(content))
+    figures = write_figures(content, out / "figures")
+    write_durably(page, _page(content, figures))
     return page
 
 
@@ -223,11 +229,14 @@ def _content(
     }
 
 
-def _page(content: dict[str, Any]) -> str:
+def _page(content: dict[str, Any], figures: Sequence[Path]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(signed=signed, interval=interval)
     template = resources.files("eval.study").joinpath("study.html.j2").read_text(encoding="utf-8")
     style = resources.files("eval.report").joinpath("page.css").read_text(encoding="utf-8")
-    return environment.from_string(template).render(**content, style=Markup(style), comparisons=COMPARISONS)
+    pictures = {file.stem: "data:image/png;base64," + base64_of(file.read_bytes()) for file in figures}
+    return environment.from_string(template).render(
+        **content, style=Markup(style), comparisons=COMPARISONS, pictures=pictures
+    )

@@ -71,6 +71,10 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
         (method, control) for method in ("vanilla", "cutmix") for control in ("random", "center_gaussian")
     }
     assert "network with random weights" in page
+    assert page.count('src="data:image/png') == 3
+    primary = next(o for o in content["outcomes"] if o["role"] == "primary")
+    row = f"| all | all | cutmix | vanilla | {primary['baseline']:.1f} | {primary['other']:.1f} |"
+    assert row in (out / "study.md").read_text()
 
     stamp = (out / "study.html").stat().st_mtime_ns
     assert main([str(file), "--out", str(out)]) == 0

@@ -1,0 +1,102 @@
+"""The figures of a study, made from its study.json alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from eval.pictures.figures import BLUE, GREY, ORANGE, new_figure, save_figure
+
+
+def write_figures(content: Mapping[str, Any], folder: Path) -> list[Path]:
+    """`primary.png` (each dataset and network, and all together), `outcomes.png` (every pooled outcome) and
+    `controls.png` (methods and controls by the primary outcome; only where there are controls). Returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {"primary": _primary(content), "outcomes": _outcomes(content)}
+    if content["controls"]:
+        figures["controls"] = _controls(content)
+    return [file for name, f in figures.items() for file in save_figure(f, folder / name, [".png"])]
+
+
+def _primary(content: Mapping[str, Any]) -> Figure:
+    rows: list[tuple[str, Mapping[str, Any], bool]] = []
+    for outcome in content["outcomes"]:
+        if outcome["role"] == "primary":
+            name = f"{outcome['method']} minus {outcome['baseline_method']}"
+            rows += [(f"{c['dataset']}, {c['network']}", c, False) for c in outcome["cells"]]
+            rows.append((f"{name}: all", outcome, True))
+    return _intervals(rows, content["primary"], content["margin"])
+
+
+def _outcomes(content: Mapping[str, Any]) -> Figure:
+    methods = {o["method"] for o in content["outcomes"]}
+    rows = [
+        (o["outcome"] if len(methods) == 1 else f"{o['outcome']}, {o['method']}", o, o["role"] == "primary")
+        for o in content["outcomes"]
+    ]
+    return _intervals(rows, "every outcome, all datasets and networks together", None)
+
+
+def _intervals(
+    rows: Sequence[tuple[str, Mapping[str, Any], bool]], title: str, margin: float | None
+) -> Figure:
+    figure = new_figure(7.2, 1.1 + 0.27 * len(rows))
+    ax = figure.subplots()
+    if margin is not None:
+        ax.axvspan(-margin, margin, color="#eeeeee", lw=0, label=f"within the margin of {margin:g} points")
+        ax.legend(frameon=False, fontsize=7.5, loc="lower right")
+    for y, (_, values, strong) in enumerate(rows):
+        colour = "black" if strong else GREY
+        if values["ci95"]:
+            ax.plot(values["ci95"], [y, y], color=colour, lw=2.4 if strong else 1.6, solid_capstyle="butt")
+        ax.plot(
+            [values["difference"]], [y], "D" if strong else "o", color=colour, ms=5.5, mec="white", mew=0.8
+        )
+    ax.axvline(0, color="black", lw=0.8)
+    ax.set_xlabel("difference in percentage points, 95 % interval", fontsize=8.5)
+    _name_rows(ax, [name for name, *_ in rows], title)
+    return figure
+
+
+def _controls(content: Mapping[str, Any]) -> Figure:
+    """A row for each dataset and network, a mark for each method and control."""
+    values: dict[str, dict[str, float]] = {}
+    for c in content["controls"]:
+        cell = values.setdefault(f"{c['dataset']}, {c['network']}", {})
+        cell[c["said"]] = c["baseline"]
+        cell[c["method"]] = c["other"]
+    methods = list(dict.fromkeys(c["method"] for c in content["controls"]))
+    names = [*methods, *dict.fromkeys(c["said"] for c in content["controls"])]
+    figure = new_figure(7.2, 1.6 + 0.27 * len(values))
+    ax = figure.subplots()
+    for i, name in enumerate(names):
+        at = [(cell[name], y) for y, cell in enumerate(values.values()) if name in cell]
+        colour = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9")[i % 5] if name in methods else GREY
+        ax.plot(
+            *zip(*at),
+            "osD^v"[i % 5] if name in methods else "|x+1"[i % 4],
+            color=colour,
+            ms=7,
+            ls="",
+            label=name,
+        )
+    ax.set_xlabel(f"{content['primary']}, percent", fontsize=8.5)
+    _name_rows(ax, list(values), "methods and controls")
+    legend = ax.legend(frameon=False, fontsize=7.5, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return figure
+
+
+def _name_rows(ax: Any, names: Sequence[str], title: str) -> None:
+    ax.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+    ax.invert_yaxis()
+    ax.tick_params(axis="x", labelsize=8)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color="#dddddd", lw=0.6)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.set_title(title, fontsize=9.5, loc="left", parse_math=False)

@@ -1,0 +1,59 @@
+"""The tables of a study in Markdown, made from study.json alone, so that a page in docs/ can be checked against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eval.comparison.terminal import interval, signed
+
+
+def study_tables(content: Mapping[str, Any]) -> str:
+    """The primary outcome by dataset and network, every pooled outcome, and the controls, each under a heading."""
+    primary = [o for o in content["outcomes"] if o["role"] == "primary"]
+    parts = [f"**{content['primary']}, each dataset and network**"]
+    parts.append(
+        _table(
+            ["dataset", "network", "method", *_VALUES],
+            [
+                [*cell, o["method"], *_values(values, o["baseline_method"])]
+                for o in primary
+                for cell, values in (
+                    *(((c["dataset"], c["network"]), c) for c in o["cells"]),
+                    (("all", "all"), o),
+                )
+            ],
+        )
+    )
+    parts.append("**Every outcome, all datasets and networks together**")
+    parts.append(
+        _table(
+            ["outcome", "method", *_VALUES],
+            [[o["outcome"], o["method"], *_values(o, o["baseline_method"])] for o in content["outcomes"]],
+        )
+    )
+    if content["controls"]:
+        parts.append(f"**{content['primary']} against controls**")
+        parts.append(
+            _table(
+                ["dataset", "network", "method", *_VALUES],
+                [
+                    [c["dataset"], c["network"], c["method"], *_values(c, c["said"])]
+                    for c in content["controls"]
+                ],
+            )
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+_VALUES = ("compared with", "its value", "method's value", "difference")
+
+
+def _values(entry: Mapping[str, Any], baseline: str) -> list[str]:
+    difference = f"{signed(entry['difference'], 1)} {interval(entry['ci95'])}"
+    return [baseline, f"{entry['baseline']:.1f}", f"{entry['other']:.1f}", difference]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
