@@ -135,6 +135,13 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     lines += _without_threshold(results.get("measures", {}))
     for name, entry in results.get("displacement", {}).items():
         lines.append(f"boxes beside the objects, {name}: {displacement_text(entry)}")
+    costs = results.get("error_costs")
+    if costs:
+        gains = ", ".join(f"{k} {number({**v, 'value': v['gain']})}" for k, v in costs["repairs"].items())
+        lines.append(
+            f"points that a perfect repair of one error alone would give ({costs['protocol']}, class and box right "
+            f"{costs['right']:.1f}): {gains}"
+        )
     lines += _where_drawn(results)
     counts = results["counts"]
     lines += [f"note: {line}" for line in odd_maps(counts)]

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.analysis.error_costs import best_iou_of_images, costs_of_errors, repaired
+from eval.analysis.error_kinds import true_boxes
+from eval.analysis.per_image import main_protocol, per_image
 from eval.boxes.frames import Frame
 from eval.metrics.displacement import displacements
 from eval.metrics.outcomes import Summary
@@ -28,12 +31,13 @@ from wsol.files.atomic_write import remove_unfinished
 from wsol.machine.provenance import command_line, git_state, software_versions
 
 if TYPE_CHECKING:
+    from eval.metrics.bootstrap import Bootstrap
     from eval.metrics.outcomes import Outcome
     from eval.plan import Plan
     from eval.records.judged import JudgedRecords
     from eval.records.store import Records
     from eval.targets import Subject
-    from wsol.manifest import Manifest
+    from wsol.manifest import Manifest, Split
 
 
 def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -> tuple[Path, dict[str, Any]]:
@@ -66,6 +70,7 @@ def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -
         **({"energy": means} if means else {}),
         **({"measures": measures} if measures else {}),
         **({"displacement": beside} if beside else {}),
+        **_error_costs(records, split, outcomes, plan.bootstrap),
         "controls": _controls(plan, subject.manifest) if len(split.boxes_xyxy) else {},
         "curves": curves_json(outcomes),
         "provenance": _provenance(plan, subject, records),
@@ -77,6 +82,20 @@ def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -
         except UserError as error:  # maps need no images to be scored, and the numbers stand
             sys.stderr.write(f"note: no pictures: {error}\n")
     return path, content
+
+
+def _error_costs(
+    records: Records, split: Split, outcomes: Mapping[str, Outcome], bootstrap: Bootstrap
+) -> dict[str, Any]:
+    """The entry `error_costs`: what repairing each kind of error alone would give under the main protocol."""
+    computed = {name: o for name, o in outcomes.items() if isinstance(o, Summary)}
+    main = main_protocol([o.protocol for o in computed.values()])
+    if main is None:
+        return {}
+    image = per_image(records, main, computed[main.name].thresholds)
+    boxes, offsets = true_boxes(split, Frame.of_channel(main.channel))
+    found = repaired(image, best_iou_of_images(records, main), main, boxes, offsets)
+    return {"error_costs": {"protocol": main.name, **costs_of_errors(found, bootstrap)}}
 
 
 def _surplus(plan: Plan, found: Mapping[str, JudgedRecords]) -> set[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval.analysis.error_costs import best_iou_of_images, differences_of_costs, repaired
 from eval.analysis.error_kinds import (
     THRESHOLDS,
     classify,
@@ -36,6 +37,8 @@ from eval.metrics.outcomes import Summary
 from eval.protocols import Protocol
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from wsol.manifest import Manifest, Split
 
 
@@ -103,9 +106,29 @@ def analyse(
             by_seed=pairing.by_seed,
             bootstrap=bootstrap,
         ),
+        "costs": _costs(pairing, main, asked[: len(a)], asked[len(a) :], boxes, offsets, bootstrap),
     }
     _parts(analysis, pairing, main, a, b, data, split, bootstrap)
     return analysis
+
+
+def _costs(
+    pairing: Pairing,
+    protocol: Protocol,
+    a: Sequence[PerImage],
+    b: Sequence[PerImage],
+    boxes: npt.NDArray[np.int64],
+    offsets: npt.NDArray[np.int64],
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    sides = [
+        [
+            repaired(image, best_iou_of_images(run.store, protocol), protocol, boxes, offsets)
+            for run, image in zip(runs, images)
+        ]
+        for runs, images in ((pairing.baseline, a), (pairing.other, b))
+    ]
+    return differences_of_costs(*sides, by_seed=pairing.by_seed, bootstrap=bootstrap)
 
 
 def _input_size(run: Evaluated) -> int | None:

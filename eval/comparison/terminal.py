@@ -164,6 +164,10 @@ def driver_lines(entry: Mapping[str, Any]) -> list[str]:
             f"{k} {v['baseline']:.1f} -> {v['other']:.1f}" for k, v in drivers["errors"]["shares"].items()
         )
         lines.append(f"kinds of outcome, percent of images: {rows}")
+        rows = ", ".join(
+            f"{k} {v['baseline']:.1f} -> {v['other']:.1f}" for k, v in drivers["errors"]["costs"].items()
+        )
+        lines.append(f"points that a perfect repair of one error alone would give: {rows}")
     for key, label in (
         ("inside_box", "inside the box"),
         ("map_value", "map value, percent of the object's mean"),

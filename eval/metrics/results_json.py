@@ -205,6 +205,7 @@ _OPTIONAL = {
     "threshold_split": (str, None),
     "energy": dict,
     "measures": dict,
+    "error_costs": dict,
     "controls": dict,
     "curves": dict,
 }

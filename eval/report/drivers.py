@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from eval.analysis.error_costs import REPAIRED
 from eval.analysis.error_kinds import KINDS, THRESHOLDS
 from eval.comparison.decomposition import WORDS as TERM_WORDS
 from eval.comparison.terminal import interaction_text, multiverse_text, sign_words
@@ -30,6 +31,7 @@ def driver_sections(entry: Entry) -> list[Section]:
         *_normalizations(entry),
         *_groups(entry),
         *_errors(entry),
+        *_costs(entry),
         *_parts(entry),
     ]
 
@@ -196,6 +198,19 @@ def _errors(entry: Entry) -> Iterator[Section]:
         f"{100 * t['part_inside']:.0f} % of the predicted box lies in the true one; more: at least "
         f"{100 * t['more_covered']:.0f} % of the true box is covered (TS-CAM, ICCV 2021).",
     )
+
+
+def _costs(entry: Entry) -> Iterator[Section]:
+    costs = entry["drivers"].get("errors", {}).get("costs")
+    if costs:
+        yield difference_section(
+            "What each error costs",
+            [(name, d, REPAIRED[name]) for name, d in costs.items()],
+            entry["other"],
+            first="repair",
+            note=f"Points that a perfect repair of this alone would give under {entry['main_protocol']} (class and "
+            "box right). Repairs overlap, so they do not add up.",
+        )
 
 
 def _parts(entry: Entry) -> Iterator[Section]:

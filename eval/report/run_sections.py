@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eval.analysis.error_costs import REPAIRED
 from eval.analysis.error_kinds import KINDS, THRESHOLDS, UNSCORED
 from eval.analysis.evaluated import Evaluated
 from eval.analysis.per_image import PerImage, means_of_images
@@ -57,6 +58,9 @@ def run_sections(
         if len(found) > 1:
             sections.append(section(title, table=_value_table(found, "group")))
     sections.append(_classes(_means(image, image.label, manifest.classes, seed)))
+    costs = run.results.get("error_costs")
+    if costs:
+        sections.insert(1, _costs(costs))
     measures = run.results.get("measures")
     if measures:
         sections.append(measured_section(measures))
@@ -79,6 +83,26 @@ def _errors(run: Evaluated, kinds: npt.NDArray[np.int8], protocol: str) -> dict[
         f"more than one is covered by over {100 * t['multi_instance_covered']:.0f} %; part: over "
         f"{100 * t['part_inside']:.0f} % of the predicted box lies in the true one; more: at least "
         f"{100 * t['more_covered']:.0f} % of the true box is covered.",
+    )
+
+
+def _costs(costs: Mapping[str, Any]) -> dict[str, Any]:
+    rows = []
+    for name, e in costs["repairs"].items():
+        ci = e["ci95"]
+        strip = charts.interval_strip(e["gain"], ci, 100, low=0)
+        rows.append(
+            [name, f"+{e['gain']:.1f}", strip, f"[{ci[0]:.1f}, {ci[1]:.1f}]" if ci else "–", REPAIRED[name]]
+        )
+    return section(
+        "What each error costs",
+        lead=f"Points that a perfect repair of one error alone would give under {costs['protocol']}, to the "
+        f"{costs['right']:.1f} % of images whose class and box are right.",
+        table={
+            "columns": ["repair", "points", "0 to 100", "95 % interval", "what is repaired"],
+            "rows": rows,
+        },
+        note="Repairs overlap, so they do not add up; the kinds of error above are shares and do.",
     )
 
 
