@@ -30,7 +30,7 @@ CASES: list[tuple[str, list[int], list[list[int]], int, float, set[str]]] = [
     (
         "two objects in one box",
         [10, 10, 109, 49],
-        [TRUE, [60, 10, 109, 49]],
+        [TRUE, [70, 10, 109, 49]],
         1,
         0.3,
         {"too large", "several"},
