@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from wsol.cams.extract import extract_cams
 from wsol.errors import UserError
 from wsol.models import Classifier, ClassifierSpec, find_network, load_state
-from wsol.models.head import TailHead
+from wsol.models.head import PooledClassMaps, TailHead
 
 CLASSES = 5
 TIMM = (
@@ -47,7 +47,7 @@ def original(arch: str) -> nn.Module:
     else:
         net = getattr(torchvision.models, arch)(weights=None, num_classes=CLASSES)
     for name, value in net.state_dict().items():
-        if name.endswith("running_mean"):
+        if name.endswith(("running_mean", "classifier.1.bias")):
             value.normal_(0, 0.1)
     return net.eval()
 
@@ -72,7 +72,8 @@ def row(arch: str) -> str:
     with torch.inference_mode():
         logits = net(image)
         found = extract_cams(model, image, torch.arange(CLASSES)[None]).maps
-    return f"{head} {_error(found, model.head.bias, logits):.0e} |"
+    bias = torch.zeros(()) if isinstance(model.head, PooledClassMaps) else model.head.bias
+    return f"{head} {_error(found, bias, logits):.0e} |"
 
 
 def _short(values: tuple[float, ...]) -> str:

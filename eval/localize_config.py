@@ -25,7 +25,8 @@ class LocalizeConfig:
     """A run directory made by train_cutmix.py (default: the newest finished one)."""
 
     checkpoint: Path | None = None
-    """Weights trained elsewhere (.pth, .pt, .safetensors of a state_dict); needs --arch and --dataset."""
+    """Weights trained elsewhere (.pth, .pt, .safetensors of a state_dict), with --arch; or hf-hub:OWNER/NAME in timm's
+    form on the Hugging Face hub, which says its network. Needs --dataset."""
     arch: str | None = None
     """Network of --checkpoint: a name of docs/networks.md (resnet50, vgg16_gap, mobilenet_v2 ...), or timm:NAME."""
     size: Annotated[int | None, tyro.conf.arg(aliases=["--input-size"])] = None

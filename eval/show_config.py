@@ -28,7 +28,7 @@ class ShowConfig:
     arch: str | None = None
     """Network: a name such as resnet50 or vgg16_gap, or timm:NAME; needs --checkpoint or --pretrained."""
     checkpoint: Path | None = None
-    """Its weights (.pth, .pt or .safetensors of a state_dict)."""
+    """Its weights (.pth, .pt or .safetensors of a state_dict), or hf-hub:OWNER/NAME of the Hugging Face hub."""
     pretrained: bool = False
     """Its ImageNet weights, downloaded on first use."""
     run: Path | None = None

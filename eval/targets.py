@@ -28,7 +28,8 @@ from wsol.files.checked_safetensors import tensors_sha256
 from wsol.machine.cores import usable_cores
 from wsol.machine.device import use_full_float32
 from wsol.manifest import SPLIT_ROLES, split_hash
-from wsol.models import Classifier, find_network, load_external_classifier, untrained
+from wsol.models import Classifier, load_external_classifier, untrained
+from wsol.models.hub import network_of
 from wsol.models.pixels import IMAGENET
 from wsol.runs.find import newest_run
 from wsol.runs.network import load_classifier, untrained_classifier
@@ -221,17 +222,14 @@ def _network_of_run(config: LocalizeConfig, run: Run, world: World) -> FoundNetw
 
 def _network_of_checkpoint(config: LocalizeConfig, world: World) -> FoundNetwork:
     assert config.checkpoint is not None
-    if config.arch is None:
-        raise UserError("--checkpoint needs --arch (such as resnet50, or timm:resnet50)")
+    arch, own_input = network_of(config.checkpoint, config.arch)
     device = pick_device(config.device, world)
     model = load_external_classifier(
         config.checkpoint,
-        arch=config.arch,
+        arch=arch,
         input_size=config.size,
         output_stride=config.output_stride,
-        pixels=find_network(config.arch)
-        .input_pixels()
-        .changed(config.mean, config.std, config.interpolation),
+        pixels=own_input.changed(config.mean, config.std, config.interpolation),
         weights_key=config.weights_key,
         ignore=config.ignore_weights,
     ).to(device)
@@ -244,7 +242,7 @@ def _network_of_checkpoint(config: LocalizeConfig, world: World) -> FoundNetwork
         known,
         device,
         Path("runs") / f"eval-{config.checkpoint.stem}",
-        {"checkpoint": str(config.checkpoint), "arch": config.arch},
+        {"checkpoint": str(config.checkpoint), "arch": arch},
         config.checkpoint.name,
         lambda: untrained(model, config.seed).to(device),
     )

@@ -58,6 +58,11 @@ def unknown_name(kind: str, name: object, legal: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} '{name}'{hint} Legal: {', '.join(names) or '(none)'}")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, at most 200 characters, or its kind where it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def describe_os_error(error: OSError) -> str:
     """An operating-system failure in words that name the file and the remedy."""
     where = f" ({error.filename})" if error.filename else ""

@@ -14,6 +14,7 @@ from wsol.cams.extract import extract_maps
 from wsol.errors import UserError
 from wsol.loading import EvalView, normalize_images
 from wsol.models import ClassifierSpec, build_classifier, find_network, load_external_classifier
+from wsol.models.hub import network_of
 from wsol.runs.network import load_classifier
 from wsol.runs.record import load_run
 
@@ -63,15 +64,16 @@ def open_network(config: ShowConfig, device: torch.device) -> ShownNetwork:
     if config.run is not None:
         run = load_run(config.run)
         return _named(config, load_classifier(run, device), run.classes, str(config.run))
+    if config.checkpoint is not None:
+        arch, pixels = network_of(config.checkpoint, config.arch)
+        model = load_external_classifier(
+            config.checkpoint, arch, input_size=config.size, output_stride=config.output_stride, pixels=pixels
+        )
+        return _named(config, model.to(device), (), f"{arch}, {config.checkpoint.name}")
     if config.arch is None:
-        if config.checkpoint is not None or config.pretrained:
+        if config.pretrained:
             raise UserError("name the network of those weights with --arch (such as resnet50, or timm:NAME)")
         return _named(config, example_classifier().to(device), (), EXAMPLE_ARCH)
-    if config.checkpoint is not None:
-        model = load_external_classifier(
-            config.checkpoint, config.arch, input_size=config.size, output_stride=config.output_stride
-        )
-        return _named(config, model.to(device), (), f"{config.arch}, {config.checkpoint.name}")
     if not config.pretrained:
         raise UserError("--arch needs weights: --checkpoint FILE, or --pretrained for ImageNet's")
     return _named(config, _imagenet_classifier(config).to(device), (), f"{config.arch}, ImageNet weights")

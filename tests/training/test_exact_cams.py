@@ -16,7 +16,7 @@ from wsol.cams.map_method import LayerMap
 from wsol.cams.registry import MAP_METHODS
 from wsol.errors import UserError
 from wsol.models import Classifier, ClassifierSpec, find_network, load_state
-from wsol.models.head import PooledLinear, TailHead
+from wsol.models.head import PooledClassMaps, PooledLinear, TailHead
 from wsol.models.mode import evaluation_mode
 from wsol.models.taken_apart import with_pooled_statistics
 
@@ -31,7 +31,7 @@ def ours_and_theirs(arch: str, size: int) -> tuple[Classifier, nn.Module]:
     else:
         net = getattr(torchvision.models, arch)(weights=None, num_classes=CLASSES)
     for name, value in net.state_dict().items():
-        if name.endswith(("running_mean", "norm.bias")):
+        if name.endswith(("running_mean", "norm.bias", "classifier.1.bias")):
             value.normal_(0, 0.1)
     spec = ClassifierSpec(arch, CLASSES, None, size)
     model = Classifier(spec, find_network(arch).parts(spec)).eval()
@@ -48,6 +48,7 @@ def ours_and_theirs(arch: str, size: int) -> tuple[Classifier, nn.Module]:
         pytest.param("timm:dla46_c", 64, id="1x1 convolution as head"),
         pytest.param("timm:poolformer_s12", 64, id="LayerNorm head in a Sequential"),
         pytest.param("mobilenet_v2", 64, id="torchvision"),
+        pytest.param("squeezenet1_1", 64, id="1x1 convolution, ReLU, average"),
     ],
 )
 def test_maps_sum_up_to_the_logits_of_the_original_network(arch: str, size: int) -> None:
@@ -58,7 +59,8 @@ def test_maps_sum_up_to_the_logits_of_the_original_network(arch: str, size: int)
         found = extract_cams(model, image, torch.arange(CLASSES).expand(2, -1))
     scale = float(logits.abs().max())
     torch.testing.assert_close(found.logits, logits, rtol=1e-4, atol=1e-4 * scale)
-    pooled = found.maps.mean((2, 3)) + model.head.bias
+    bias = 0 if isinstance(model.head, PooledClassMaps) else model.head.bias  # then it is in the map
+    pooled = found.maps.mean((2, 3)) + bias
     torch.testing.assert_close(pooled, logits, rtol=1e-4, atol=1e-4 * scale)
 
 

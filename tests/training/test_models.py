@@ -334,6 +334,38 @@ def test_vgg16_gap_takes_torchvisions_convolutions(tmp_path):
         load_external_classifier(tmp_path / "vgg16.pth", "vgg16")
 
 
+def reference_vgg(stride: int) -> dict[str, torch.Tensor]:
+    """wsolevaluation's VGG16-GAP: dropped poolings leave no gap in the numbers of its layers."""
+    plan = list(torchvision.models.vgg.cfgs["D"][:-1])
+    if stride == 8:
+        del plan[13]  # pool4
+    features = torchvision.models.vgg.make_layers(plan)
+    parts = {"features": features, "conv6": nn.Conv2d(512, 1024, 3, padding=1), "fc": nn.Linear(1024, 3)}
+    return randomized(nn.ModuleDict(parts)).state_dict()
+
+
+@pytest.mark.parametrize("stride", [16, 8])
+def test_the_reference_numbers_vggs_layers_without_gaps(tmp_path, stride):
+    state = reference_vgg(stride)
+    torch.save({"state_dict": state}, tmp_path / "vgg.pth.tar")
+    model = load_external_classifier(
+        tmp_path / "vgg.pth.tar", "vgg16_gap", input_size=32, output_stride=stride
+    )
+    convs = [m for m in model.backbone.features if isinstance(m, nn.Conv2d)]
+    theirs = [v for n, v in state.items() if n.startswith("features.") and n.endswith("weight")]
+    assert len(convs) == len(theirs) == 13
+    assert all(torch.equal(ours.weight, value) for ours, value in zip(convs, theirs))
+    assert model.load_report.left_out == ()
+
+
+def test_the_references_numbers_say_their_output_stride(tmp_path):
+    torch.save(reference_vgg(8), tmp_path / "vgg.pth")
+    with pytest.raises(
+        UserError, match=r"holds features\.23\.weight: .* at output stride 8, not 16; pass --output-stride 8"
+    ):
+        load_external_classifier(tmp_path / "vgg.pth", "vgg16_gap", input_size=32)
+
+
 # ---- refusals ------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wsol.cams.map_method import MapMethod
 from wsol.errors import UserError
-from wsol.models.head import PooledLinear
+from wsol.models.head import PooledClassMaps, PooledLinear
 from wsol.models.mode import without_autocast
 
 
@@ -58,6 +58,8 @@ def checked_class_ids(class_ids: Tensor, num_images: int, num_classes: int) -> T
 
 
 def _cam(features: Tensor, gradient: Tensor, head: nn.Module, class_ids: Tensor) -> Tensor:
+    if isinstance(head, PooledClassMaps):
+        return head.finish(class_activation_maps(features, head.weight, class_ids), class_ids)
     if not isinstance(head, PooledLinear):
         raise UserError(
             f"a {type(head).__name__} head has no class activation map: its logits are not one linear layer over the "

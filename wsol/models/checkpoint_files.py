@@ -11,26 +11,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsol.errors import UserError
+from wsol.errors import UserError, first_line
 from wsol.files.regular import open_regular
 from wsol.files.torch_files import HoldsObjects, load_torch
+from wsol.models.hub import fetch_weights, is_hub
 
 # A zip archive, or the pickle stream of torch before 1.6.
 _TORCH_STARTS = (b"PK", b"\x80")
 _LARGEST_SET_BYTES = 64 << 30
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, at most 200 characters, or its kind where it has no text."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
 def read_checkpoint(path: str | PathLike[str]) -> Any:
     """What a checkpoint file (.pth, .pt, .ckpt ... of torch.save, or .safetensors) holds: tensors and plain values.
+    `hf-hub:OWNER/NAME` is the .safetensors of a repository of the Hugging Face hub.
 
     Raises UserError when the file is missing, damaged, or holds objects that could run code when they are loaded.
     """
-    file = Path(path)
+    file = fetch_weights(Path(path).as_posix()) if is_hub(path) else Path(path)
     if file.is_dir():
         raise UserError(f"{file} is a folder; expected a checkpoint file (.pth, .pt or .safetensors)")
     if not file.is_file():

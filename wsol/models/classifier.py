@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from wsol.errors import UserError
-from wsol.models.head import Outputs, PooledLinear, TailHead
+from wsol.models.head import Outputs, PooledClassMaps, PooledLinear, TailHead
 from wsol.models.networks import find_network
 from wsol.models.spec import ClassifierSpec
 
@@ -30,7 +30,7 @@ class Parts:
     """
 
     backbone: nn.Module
-    head: PooledLinear | TailHead
+    head: PooledLinear | PooledClassMaps | TailHead
     stride: int
     stride_changes: tuple[str, ...] = ()
 

@@ -38,6 +38,23 @@ class PooledLinear(nn.Linear):
             return Outputs(super().forward(pooled), features, {})
 
 
+class PooledClassMaps(nn.Linear):
+    """A 1x1 convolution that gives a map a class, ReLU, then the average over the cells (SqueezeNet, arXiv 1602.07360).
+
+    The class's map is the network's own: what is averaged into its logit. `weight` [K, C] and `bias` [K] are the
+    convolution's.
+    """
+
+    def forward(self, features: Tensor, class_ids: Tensor | None = None) -> Outputs:  # type: ignore[override]
+        with without_autocast(features.device):
+            maps = linear(features.movedim(1, -1).to(self.weight.dtype), self.weight, self.bias).relu()
+            return Outputs(maps.mean((1, 2)), features, {})
+
+    def finish(self, maps: Tensor, class_ids: Tensor) -> Tensor:
+        """Weighted sums of the final map [N, h, w] or [N, M, h, w] as the maps that are averaged: bias and ReLU."""
+        return (maps + self.bias[class_ids][..., None, None]).relu()
+
+
 class TailHead(nn.Module):
     """A last linear layer behind further layers of the network, which `tail` runs: [N, C, h, w] to [N, D].
 

@@ -6,7 +6,7 @@ changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,7 @@ class Network:
     `weights`        tensors of its ImageNet weights, by their own names, downloaded on first use; None: there are none
     `heads`          names under which checkpoint files hold the classifier's last layer, besides `head`
     `body`           where the file's names lie inside our `backbone.`
+    `numbering`      other names of its tensors in files to its own, at an output stride
     `left_out`       beginnings of names in other people's files that belong to parts which this network has not
     `fresh`          beginnings of our names that no file of ImageNet weights has: random when fine-tuning
     `pooled_stem`    whether the stem ends in a max pooling whose stride can be turned to 1
@@ -53,6 +54,7 @@ class Network:
     weights: str | Callable[[str], dict[str, Tensor]] | None = None
     heads: tuple[str, ...] | str | Callable[[str], tuple[str, ...]] = ("fc", "head.fc", "classifier")
     body: str = ""
+    numbering: str | Callable[[int], Mapping[str, str]] | None = None
     left_out: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
     pooled_stem: bool = False
@@ -65,6 +67,10 @@ class Network:
         """The names under which checkpoints hold its head, ours first."""
         names = self.heads if isinstance(self.heads, tuple) else _function(self.heads)(self.name)
         return ("head", *names)
+
+    def other_names(self, stride: int) -> Mapping[str, str]:
+        """Other names of its tensors in files, to its own, at an output stride."""
+        return {} if self.numbering is None else _function(self.numbering)(stride)
 
     def parts(self, spec: ClassifierSpec) -> Parts:
         """The network of a spec, with random weights."""
@@ -131,6 +137,7 @@ NETWORKS: dict[str, Network] = {
             strides=(4, 8, 16),
             weights="wsol.models.torchvision_network:vgg16_weights",
             heads=("fc", "classifier"),
+            numbering="wsol.models.vgg:numbered_without_gaps",
             left_out=("backbone.classifier.", "backbone.pre_logits.", "backbone.head."),
             fresh=("backbone.conv6.",),
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -85,3 +85,17 @@ def _is_number(value: object) -> bool:
 
 IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 224, "bilinear", 0.875)
 """Mean and standard deviation of ImageNet's training pixels, as torchvision's first weights expect them."""
+
+
+def pixels_of(
+    mean: Sequence[float],
+    std: Sequence[float],
+    input_size: Sequence[int],
+    interpolation: str,
+    crop_pct: float,
+) -> Pixels:
+    """The input as timm's configs state it; ImageNet's for networks that do not take three channels."""
+    if len(mean) != 3:
+        return IMAGENET
+    way: Interpolation = "bilinear" if interpolation == "bilinear" else "bicubic"
+    return Pixels((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]), input_size[-1], way, crop_pct)

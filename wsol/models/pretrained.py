@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from typing import Any
 
 from torch import Tensor
 
-from wsol.errors import UserError
-from wsol.models.checkpoint_files import check_tensors, first_line, read_checkpoint
+from wsol.errors import UserError, first_line
+from wsol.models.checkpoint_files import check_tensors, read_checkpoint
 from wsol.models.classifier import Classifier
 from wsol.models.file_heads import FileHead, find_head
 from wsol.models.networks import Network, find_network, is_timm
@@ -128,7 +128,7 @@ def find_weights(
     sets = weight_sets(content, frozenset(body), source)
     if not sets:
         raise UserError(_of_another_network(content, body, model.spec.arch, source))
-    chosen = choose(sets, weights_key, source)
+    chosen = _respelt(choose(sets, weights_key, source), network, model.spec.stride, source)
     check_tensors({n: v for n, v in chosen.state.items() if not is_beside(n)}, source)
     try:
         head = find_head(chosen.state, chosen.prefix, network.head_names(), frozenset(body), source)
@@ -137,6 +137,22 @@ def find_weights(
             raise
         head = None
     return FoundWeights(chosen, head, tuple(one.name for one in sets if one is not chosen))
+
+
+def _respelt(chosen: WeightSet, network: Network, stride: int, source: str) -> WeightSet:
+    """The set under the network's own names, where the file has others; UserError where these are of another stride."""
+    for other in (stride, *(s for s in network.strides if s != stride)):
+        names = {chosen.prefix + a: chosen.prefix + b for a, b in network.other_names(other).items()}
+        odd = next((a for a in names if a in chosen.state and a not in names.values()), None)
+        if odd is None or not set(names) <= set(chosen.state):
+            continue
+        if other != stride:
+            raise UserError(
+                f"{source} holds {odd}: so {network.name} numbers its layers at output stride {other}, not {stride}; "
+                f"pass --output-stride {other}"
+            )
+        return replace(chosen, state={names.get(name, name): value for name, value in chosen.state.items()})
+    return chosen
 
 
 def _load(

@@ -1,8 +1,9 @@
 """Somebody's whole network as a final map and what lies behind it, with the class activation map exact where one is.
 
-Three kinds of heads have an exact class activation map, one whose mean over the cells plus the bias is the logit:
+Four kinds of heads have an exact class activation map, one whose mean over the cells plus the bias is the logit:
 
 - average pooling and one linear layer, or the same layer as a 1x1 convolution (Zhou et al., CVPR 2016);
+- a 1x1 convolution to one map a class, ReLU and average pooling (SqueezeNet): what is averaged, bias included;
 - average pooling, a LayerNorm, and one linear layer (ConvNeXt and others): exact when the LayerNorm's mean and variance
   are those of the pooled vector at every cell (`with_pooled_statistics`);
 - neither: the network is kept whole behind its final map (`TailHead`), for map methods that use gradients.
@@ -19,10 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from wsol.errors import UserError
-from wsol.models.checkpoint_files import first_line
+from wsol.errors import UserError, first_line
 from wsol.models.classifier import Parts
-from wsol.models.head import PooledLinear, TailHead
+from wsol.models.head import PooledClassMaps, PooledLinear, TailHead
 from wsol.models.mode import evaluation_mode
 
 
@@ -98,6 +98,9 @@ def take_apart(whole: Whole, body: nn.Module, last: str, arch: str, input_size: 
             f"{arch} ends in {last}, a {type(layer).__name__}, and not in one linear layer; its maps can be scored "
             "with --score-maps if you make them yourself"
         )
+    if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+        with torch.no_grad():
+            layer.bias[0] = -100.0  # so that a ReLU behind it shows in the trial
     features, logits = _trial(whole, body, arch, input_size)
     if not isinstance(features, Tensor) or features.ndim != 4 or min(features.shape[1:]) < 1:
         shape = (
@@ -117,6 +120,14 @@ def take_apart(whole: Whole, body: nn.Module, last: str, arch: str, input_size: 
     stride = round(input_size / features.shape[-1])
     norm = None
     exact = _agrees(features.mean((2, 3)), matrix, bias, logits)
+    if not exact and isinstance(layer, nn.Conv2d) and layer.bias is not None:
+        head = PooledClassMaps(width, matrix.shape[0])
+        head.load_state_dict({"weight": matrix, "bias": layer.bias.detach()})
+        with torch.inference_mode():
+            own = head(features).logits
+        if _close(own, logits):
+            _replace(body, last)
+            return Parts(WholeBackbone(whole, body, nhwc, None), head, stride)
     if not exact:
         fitting = (
             n for n in _layer_norms(body, features) if _is_between(n, body, features, matrix, bias, logits)
@@ -154,9 +165,14 @@ def _agrees(vector: Tensor, matrix: Tensor, bias: Tensor | None, logits: Any) ->
     """Whether a linear layer makes these logits of a vector [1, D]."""
     if not isinstance(logits, Tensor) or vector.shape[1] != matrix.shape[1]:
         return False
-    found = nn.functional.linear(vector, matrix, None if bias is None else bias.detach())
-    scale = float(logits.abs().max())
-    return found.shape == logits.shape and bool(torch.allclose(found, logits, rtol=1e-4, atol=1e-4 * scale))
+    return _close(nn.functional.linear(vector, matrix, None if bias is None else bias.detach()), logits)
+
+
+def _close(found: Tensor, logits: Any) -> bool:
+    """Whether two tensors of logits [1, K] are equal but for rounding."""
+    if not isinstance(logits, Tensor) or found.shape != logits.shape:
+        return False
+    return bool(torch.allclose(found, logits, rtol=1e-4, atol=1e-4 * float(logits.abs().max())))
 
 
 def _layer_norms(body: nn.Module, features: Tensor) -> Iterator[str]:

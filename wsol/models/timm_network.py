@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsol.errors import UserError, unknown_name
-from wsol.models.checkpoint_files import first_line
+from wsol.errors import UserError, first_line, unknown_name
 from wsol.models.classifier import Parts, StrideError
 from wsol.models.networks import TIMM_PREFIX
-from wsol.models.pixels import IMAGENET, Interpolation, Pixels
+from wsol.models.pixels import Pixels, pixels_of
 from wsol.models.spec import ClassifierSpec
 from wsol.models.taken_apart import take_apart
 
@@ -56,10 +55,7 @@ def _config(arch: str) -> Any:
 def pixels(arch: str) -> Pixels:
     """The input of a network's own weights. timm resizes by Pillow with the named interpolation."""
     found = _config(arch)
-    interpolation: Interpolation = "bilinear" if found.interpolation == "bilinear" else "bicubic"
-    if len(found.mean) != 3:
-        return IMAGENET
-    return Pixels(tuple(found.mean), tuple(found.std), found.input_size[-1], interpolation, found.crop_pct)
+    return pixels_of(found.mean, found.std, found.input_size, found.interpolation, found.crop_pct)
 
 
 def head_names(arch: str) -> tuple[str, ...]:

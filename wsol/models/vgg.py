@@ -21,6 +21,22 @@ def build_vgg16_gap(spec: ClassifierSpec) -> Parts:
     return Parts(backbone, head, spec.stride, backbone.stride_changes)
 
 
+def numbered_without_gaps(stride: int) -> dict[str, str]:
+    """Names of convolutions in files whose dropped poolings left no gap in the numbering, to the network's own names.
+
+    So are those of wsolevaluation (Choe et al., CVPR 2020) at 28x28 maps. Empty where the numbers are the same.
+    """
+    dropped = [_POOLINGS[name] for name in _DROPPED[stride]]
+    at = [i for i, layer in enumerate(make_layers(cfgs["D"])) if isinstance(layer, nn.Conv2d)]
+    shifted = {i - sum(place < i for place in dropped): i for i in at}
+    return {
+        f"features.{theirs}.{kind}": f"features.{ours}.{kind}"
+        for theirs, ours in shifted.items()
+        if theirs != ours
+        for kind in ("weight", "bias")
+    }
+
+
 class Vgg16GapBackbone(nn.Module):
     """VGG16's convolutions and conv6: [N, 3, H, W] -> [N, 1024, h, w], h = floor(H / stride).
 

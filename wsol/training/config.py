@@ -104,7 +104,8 @@ class TrainConfig:
     stride_plan: Literal["auto", "late", "stem"] = "auto"
     """Which strides give way to reach it: late stages, or a ResNet's first pooling (small images)."""
     pretrained: str | None = None
-    """Start from 'imagenet' weights, or from a .safetensors or .pth FILE (its head may differ)."""
+    """Start from 'imagenet' weights, or from a .safetensors or .pth FILE (its head may differ), or from
+    hf-hub:OWNER/NAME of the Hugging Face hub."""
     weights_key: str | None = None
     """Which of several sets of weights in --pretrained FILE is taken, such as state_dict_ema."""
     fresh_head: bool = False
