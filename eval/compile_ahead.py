@@ -20,12 +20,15 @@ def compile_ahead() -> None:
     """Begin to compile where no earlier process has left the code in the cache, and say so."""
     if is_kept(runs_batch) or os.environ.get("LOCAL_RANK", "0") != "0":
         return
-    sys.stderr.write("compiling the box kernel, once for all later runs (about 10 s of processor time)\n")
-    _underway.append(
-        subprocess.Popen(
-            [sys.executable, "-m", __name__], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    try:
+        _underway.append(
+            subprocess.Popen(
+                [sys.executable, "-m", __name__], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
         )
-    )
+    except OSError:  # an interpreter that this user may not start again: this process compiles on first use
+        return
+    sys.stderr.write("compiling the box kernel, once for all later runs (about 10 s of processor time)\n")
 
 
 def wait_until_compiled() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from eval import compile_ahead
+
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = """
 import resource, sys
@@ -62,3 +64,14 @@ def test_compiled_code_is_kept_in_the_users_cache_and_never_beside_the_source(tm
     private = folder(str(tmp_path / "file"))
     assert Path(private).name.startswith("wsol-eval-")
     assert not Path(private).exists(), "kept although only this process may use it"
+
+
+def test_compiling_ahead_is_left_out_where_no_process_can_be_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A read-only installation of another user: the interpreter runs, but may not be started by its path."""
+    monkeypatch.setattr(compile_ahead, "is_kept", lambda kernel: False)
+    monkeypatch.setattr(sys, "executable", str(tmp_path))
+    compile_ahead.compile_ahead()
+    compile_ahead.wait_until_compiled()
+    assert capfd.readouterr().err == ""
