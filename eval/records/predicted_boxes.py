@@ -55,13 +55,14 @@ def read_boxes(file: Path, classes: Sequence[str]) -> dict[str, list[PredictedBo
 
     A CSV has the columns image_id, x0, y0, x1, y1 and perhaps score and class (a name, or its number from 0). COCO
     results are a list of image_id or file_name, bbox (x, y, width, height), and perhaps score and category_id, which is
-    the class's number from 1, as `eval.export` writes it.
+    the class's number from 1, as `eval.export` writes it. A .txt is the reference's localization.txt, `id,x0,y0,x1,y1`.
 
     Raises:
         UserError: a file that is neither, a box that is none, or a class that the dataset lacks, with its line.
     """
     text = read_text(file)
-    rows = _coco_rows(text, file) if file.suffix == ".json" else _csv_rows(text, file)
+    readers = {".json": _coco_rows, ".txt": _localization_rows}
+    rows = readers.get(file.suffix, _csv_rows)(text, file)
     found: dict[str, list[PredictedBox]] = {}
     numbers = {name: k for k, name in enumerate(classes)}
     for where, image_id, corners, score, said in rows:
@@ -98,6 +99,15 @@ def _csv_rows(text: str, file: Path) -> Iterator[Row]:
             yield where, row["image_id"], [row[c] for c in COLUMNS[1:]], row.get("score") or 1.0, named
     except csv.Error as error:
         raise UserError(f"{file}:{reader.line_num + 1}: not readable as CSV: {error}") from error
+
+
+def _localization_rows(text: str, file: Path) -> Iterator[Row]:
+    for number, line in enumerate(text.splitlines(), 1):
+        image_id, *corners = line.rsplit(",", 4)
+        if line.strip():
+            if len(corners) != 4:
+                raise UserError(f"{file}:{number}: expected id,x0,y0,x1,y1, got {line!r:.60}")
+            yield f"{file}:{number}", image_id, corners, 1.0, None
 
 
 def _coco_rows(text: str, file: Path) -> Iterator[Row]:
@@ -192,7 +202,7 @@ class JudgedBoxes:
             iou = {f"{r}_{g}": np.zeros(len(rows)) for r in ("largest", "all") for g in ("any", "first")}
             first = np.zeros((len(rows), 4), np.int16)
             for i, row in enumerate(rows.tolist()):
-                own = _in_frame(predicted[i], split, row, frame)
+                own = boxes_in_frame(predicted[i], split, row, frame)
                 first[i] = own[0]
                 true = truth[offsets[i] : offsets[i + 1]]
                 if len(true):
@@ -224,7 +234,9 @@ def _why_unusable(channel: Channel) -> str | None:
     return None if channel.normalization == "minmax" else "boxes have no values to normalise"
 
 
-def _in_frame(boxes: Sequence[PredictedBox], split: Split, row: int, frame: Frame) -> npt.NDArray[np.int64]:
+def boxes_in_frame(
+    boxes: Sequence[PredictedBox], split: Split, row: int, frame: Frame
+) -> npt.NDArray[np.int64]:
     """An image's boxes in the frame [K, 4]; the one box of an empty map where it has none."""
     if not boxes:
         return empty_prediction()

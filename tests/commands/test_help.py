@@ -45,6 +45,8 @@ def test_options_stand_in_the_sections_of_the_source() -> None:
         "eval.localize",
         "eval.compare",
         "eval.grid_game",
+        "eval.realistic",
+        "eval.propose",
         "eval.overview",
         "eval.export",
         "eval.protocols.__main__",
