@@ -13,7 +13,7 @@ from eval.metrics.displacement import displacement_text
 
 def number(entry: Mapping[str, Any] | None) -> str:
     """`value [low, high]`, or a dash where it could not be computed."""
-    if not entry:
+    if not entry or entry["value"] is None:
         return "–"
     interval = entry.get("ci95")
     return f"{entry['value']:.2f}" + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")

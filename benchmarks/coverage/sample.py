@@ -102,7 +102,7 @@ def truth(name: str, protocol: str, choosing: int | None = None, draw: int = 0) 
 
 def sampled(found: AtChosen) -> Sampled:
     """One run's number."""
-    return Sampled.of([found.value], [found.resampled], [found.optimism])
+    return Sampled.of([found.value], [found.resampled], [found.optimism or 0.0])
 
 
 def law_and_member(

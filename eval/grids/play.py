@@ -77,7 +77,7 @@ def play_and_print(config: GridConfig) -> None:
     )
     table = table_of(title, "", ["energy in its tile", "maximum in its tile", "chance"])
     for name, row in results["rows"].items():
-        cells = (number(row[what] if row[what]["value"] is not None else None) for what in WHAT)
+        cells = (number(row[what]) for what in WHAT)
         table.add_row(name, *cells, f"{results['chance']:.2f}")
     print_table(console, [table])
     for name, entry in results.get("differences", {}).items():

@@ -191,7 +191,7 @@ def finish_curves(protocol: Protocol, sums: Curves, given: Chosen | None, bootst
         taus=grid.taus,
         curves=curves,
         resampled=None if found is None else found.resampled,
-        optimism=found.optimism if found is not None and free else None,
+        optimism=None if found is None else found.optimism,
         resampled_curves=tuple(b.astype(np.float32) for b in boot) if whole and found is not None else (),
     )
 

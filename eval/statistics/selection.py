@@ -39,12 +39,12 @@ class AtChosen:
     """A number at chosen thresholds, in percent.
 
     `value` is that on the images at hand; `resampled` [B] are its bootstrap values; `optimism` is by how much the value
-    is expected to lie above the best that any threshold gives on new images.
+    is expected to lie above the best that any threshold gives on new images; None where it is not estimated.
     """
 
     value: float
     resampled: npt.NDArray[np.float64]
-    optimism: float = 0.0
+    optimism: float | None = None
 
     @property
     def variance(self) -> float:
@@ -53,7 +53,7 @@ class AtChosen:
 
     @property
     def centre(self) -> float:
-        return self.value - self.optimism
+        return self.value - (self.optimism or 0.0)
 
 
 def oracle(
@@ -65,7 +65,7 @@ def oracle(
         curves: for each IoU threshold the accuracy in percent at every threshold, [T].
         resampled: the same in each resample, [B, T]. NaN rows (no image drawn) are ignored.
         out_of_bag: the same over the images that resample b left out, for the first B' <= B resamples, [B', T].
-            Without it no optimism is estimated.
+            Without it, or where no resample left out an image, no optimism is estimated.
 
     The bootstrap values are those at the value's own thresholds: to first order they vary as the maximum does (the
     curve is flat there), while the maxima of the resamples vary less than the value does; two runs of one method would
@@ -73,10 +73,11 @@ def oracle(
     """
     value = float(np.mean([c.max() for c in curves]))
     own = np.mean([r[:, c.argmax()] for c, r in zip(curves, resampled)], axis=0)
-    optimism = 0.0
+    optimism = None
     if out_of_bag is not None and len(out_of_bag[0]):
         read = [o[np.arange(len(o)), r[: len(o)].argmax(1)] for r, o in zip(resampled, out_of_bag)]
-        optimism = (value - float(np.nanmean(read))) / 2
+        if np.isfinite(read).any():
+            optimism = (value - float(np.nanmean(read))) / 2
     return AtChosen(value, np.asarray(own, np.float64), optimism)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,18 +31,18 @@ def mask(size_wh: tuple[int, int], box: tuple[int, int, int, int], value: int = 
 TINY_WNIDS = ("n03000000", "n01000000")
 
 
-def tiny_files(per_class: int = 6) -> dict[str, bytes]:
-    """Tiny ImageNet with two classes."""
+def tiny_files(per_class: int = 6, wnids: Sequence[str] = TINY_WNIDS) -> dict[str, bytes]:
+    """Tiny ImageNet with a few classes, its annotated images of the first two."""
     files = {
-        "wnids.txt": "".join(f"{w}\n" for w in TINY_WNIDS).encode(),
+        "wnids.txt": "".join(f"{w}\n" for w in wnids).encode(),
         "words.txt": b"n01000000\tbird, fowl\nn09999999\tnot here\n",
-        "val/val_annotations.txt": b"val_0.JPEG\tn03000000\t1\t2\t63\t40\n"
-        b"val_1.JPEG\tn01000000\t0\t0\t5\t5\n",
+        "val/val_annotations.txt": b"val_0.JPEG\t%s\t1\t2\t63\t40\nval_1.JPEG\t%s\t0\t0\t5\t5\n"
+        % (wnids[0].encode(), wnids[1].encode()),
         "val/images/val_0.JPEG": picture(seed=900),
         "val/images/val_1.JPEG": picture(seed=901),
         "test/images/test_0.JPEG": picture(seed=902),
     }
-    for k, wnid in enumerate(TINY_WNIDS):
+    for k, wnid in enumerate(wnids):
         rows = []
         for i in range(per_class):
             rows.append(f"{wnid}_{i}.JPEG\t{i}\t{i + 1}\t{i + 20}\t{i + 30}\n")

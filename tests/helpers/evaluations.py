@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from tests.helpers.moments import Fuse, lay
-from wsol.manifest import Manifest, Sample, Split, write_manifest
+from wsol.manifest import Manifest, Sample, Split, load_manifest, write_manifest
 from wsol.runs.record import Run, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,25 +58,26 @@ def make_pictures(folder: Path, *, test: int, fullsup: int) -> Path:
     return write_manifest(Manifest("pictures", ("a", "b", "c"), splits, str(folder)), folder / "manifest")
 
 
-def make_run(folder: Path, manifest: Path, seed: int = 0) -> Path:
+def make_run(folder: Path, manifest: Path, seed: int = 0, method: str = "cutmix") -> Path:
     """A finished run of an untrained `resnet_small`: its maps are as good as any to be scored."""
     from wsol.files.checked_safetensors import save_tensors
     from wsol.models import ClassifierSpec, build_classifier
     from wsol.training.config import TrainConfig
 
-    spec = ClassifierSpec("resnet_small", 3, 8, SIDE)
+    data = load_manifest(manifest)
+    spec = ClassifierSpec("resnet_small", len(data.classes), 8, SIDE)
     folder.mkdir(parents=True)
     save_tensors(folder / "model.safetensors", build_classifier(spec, seed=seed).state_dict(), {})
     record = {
         "status": "finished",
-        "config": TrainConfig().to_dict(),
+        "config": TrainConfig(method=method, seed=seed).to_dict(),
         "classifier": spec.to_dict(),
         "dataset": {
-            "name": "pictures",
+            "name": data.dataset,
             "manifest": str(manifest),
             "manifest_hash": "",
-            "root": str(manifest.parent),
-            "classes": ["a", "b", "c"],
+            "root": data.root,
+            "classes": list(data.classes),
         },
     }
     write_run(Run(folder, record))

@@ -21,7 +21,10 @@ def test_oracle_by_hand() -> None:
     # read out of bag: 30 at the first's best, 20 at the second's; (40 - 25) / 2
     assert found.optimism == 7.5
     assert found.variance == np.var([50, 30])
-    assert oracle([curve], [resampled]).optimism == 0
+    assert oracle([curve], [resampled]).optimism is None
+    nothing_left_out = np.full_like(resampled, np.nan)
+    found = oracle([curve], [resampled], [nothing_left_out])
+    assert (found.optimism, found.centre) == (None, found.value)
 
 
 def test_a_curve_of_one_threshold_has_no_optimism_to_speak_of() -> None:
