@@ -60,8 +60,9 @@ def throughput(num_images: int, arch: str, size: int, stride: int, repeats: int)
     from eval.records.scorer import Scorer
     from eval.records.store import RecordIndex, RecordStore
     from eval.records.wanted import Wanted
-    from wsol.loading import EvalView, evaluation_batches, normalize_images
+    from wsol.loading import evaluation_batches, normalize_images
     from wsol.models import ClassifierSpec, build_classifier
+    from wsol.views import EvalView
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build_classifier(ClassifierSpec(arch, 1000, stride, size), seed=0).to(device).eval()

@@ -22,9 +22,10 @@ from eval.pictures.overlay import overlay
 from eval.showing.example_network import example_classifier
 from wsol.cams.extract import extract_maps
 from wsol.cams.registry import MAP_METHODS, layer_maps
-from wsol.loading import normalize_images, resize_rgb
+from wsol.loading import normalize_images
 from wsol.methods import Method, method_named
 from wsol.training.look import Look
+from wsol.views import resize_rgb
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -19,7 +19,7 @@ from eval.maps.function import MapFunction, about_function, function_source
 from eval.maps.network import NetworkMaps
 from eval.metrics.objects import BoxAccuracy, MaxBoxAcc, MaxBoxAccV2, PixelMetric, PxAP
 from eval.plan import resolve
-from eval.records.judged import JudgedMaps
+from eval.records.judged_maps import JudgedMaps
 from eval.results_view import Results, Value
 from eval.targets import Subject, pick_device
 from wsol.cams.extract import extract_maps

@@ -17,7 +17,8 @@ from eval.metrics.results_json import RESULTS
 from eval.owner import claim, subject_facts
 from eval.plan import Plan, resolve
 from eval.progress import progress
-from eval.records.judged import JudgedMaps, JudgedRecords, Work
+from eval.records.judged import JudgedRecords, Work
+from eval.records.judged_maps import JudgedMaps
 from eval.records.scorer import require_boxes_or_masks
 from eval.targets import Subject, find_subject, pick_device
 from eval.terminal import print_place, print_table, print_text, terminal

@@ -28,7 +28,7 @@ from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.files.roots import open_root
-from wsol.loading import EvalView, evaluation_batches, normalize_images
+from wsol.loading import evaluation_batches, normalize_images
 from wsol.machine.distributed import World
 from wsol.machine.provenance import command_line, software_versions
 from wsol.models import build_classifier
@@ -38,6 +38,7 @@ from wsol.runs.record import RECORD, load_run
 from wsol.training.config import config_from_record
 from wsol.training.optim import build_optimizer, learning_rate, set_learning_rate
 from wsol.training.rng import network_seed
+from wsol.views import EvalView
 
 if TYPE_CHECKING:
     from eval.fsl import FslConfig

@@ -17,7 +17,8 @@ from eval.maps.network import NetworkMaps
 from eval.maps.predictions import Predictions
 from eval.maps.stored import INDEX, StoredMaps
 from eval.records.controls import JudgedControl
-from eval.records.judged import Judged, JudgedMaps
+from eval.records.judged import Judged
+from eval.records.judged_maps import JudgedMaps
 from eval.records.predicted_boxes import JudgedBoxes, read_boxes
 from wsol.cams.cell_centers import cell_centers
 from wsol.cams.registry import CAM_OF_FINAL, layer_maps

@@ -19,8 +19,9 @@ from eval.maps.normalization import score_levels, upsample
 from eval.metrics.objects import MaxBoxAcc, MaxBoxAccV2
 from eval.protocols import PROTOCOLS
 from wsol.errors import UserError
-from wsol.loading import ImageReader, resize_rgb
+from wsol.loading import ImageReader
 from wsol.training.session import train
+from wsol.views import resize_rgb
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -145,3 +145,9 @@ def test_optional_packages_are_optional() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
+
+
+def test_comparing_needs_no_torch() -> None:
+    """It takes 0.5 GB and two seconds; only maps kept as .pt files need it."""
+    code = "import sys, eval.write_comparison; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

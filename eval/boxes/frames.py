@@ -11,7 +11,7 @@ import numpy as np
 from eval.boxes.geometry import rescaled
 from eval.protocols import Channel
 from wsol.errors import UserError
-from wsol.loading import EvalView
+from wsol.views import EvalView
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -27,11 +27,12 @@ from wsol.cams.registry import layer_maps
 from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
-from wsol.loading import EvalView, ImageReader, normalize_images
+from wsol.loading import ImageReader, normalize_images
 from wsol.machine.distributed import World
 from wsol.machine.provenance import command_line, git_state, software_versions
 from wsol.manifest import split_hash
 from wsol.models.pixels import IMAGENET
+from wsol.views import EvalView
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eval.maps.normalization import upsample
-from wsol.cams.cell_centers import Axis, CellCenters
+from wsol.cams.cells import Axis, CellCenters
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from eval.maps.predictions import Predictions
-    from wsol.cams.cell_centers import CellCenters
+    from wsol.cams.cells import CellCenters
     from wsol.manifest import Split
 
 SizePolicy = Literal["resize", "refuse"]

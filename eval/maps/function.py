@@ -16,14 +16,15 @@ from eval.maps.blocks import BLOCK
 from eval.maps.normalization import MapStatus
 from wsol.errors import UserError
 from wsol.files.regular import file_sha256
-from wsol.loading import EvalView, evaluation_batches, images_state, normalize_images
+from wsol.loading import evaluation_batches, images_state, normalize_images
 from wsol.models.pixels import Pixels
+from wsol.views import EvalView
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from eval.boxes.frames import Frame
-    from wsol.cams.cell_centers import CellCenters
+    from wsol.cams.cells import CellCenters
     from wsol.manifest import Manifest, Split
 
 MapFunction = Callable[..., Any]

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 
 from eval.maps.coco_masks import drawn_masks, read_coco_masks
 from wsol.errors import UserError
 from wsol.files.arrays import DAMAGE, NpzArrays, read_array, require_size
 from wsol.files.regular import file_stamp, open_regular, read_bytes
 from wsol.files.roots import open_root
-from wsol.files.torch_files import HoldsObjects, load_torch
+from wsol.files.torch_files import HoldsObjects, is_tensor, load_torch
 from wsol.images import decode_levels, image_size_wh
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from torch import Tensor
 
 _DAMAGE = (*DAMAGE, tokenize.TokenError, UserError)
 """What the libraries raise on damaged maps; numpy reads a header with Python's own tokenizer."""
@@ -82,16 +82,16 @@ def _png(data: bytes) -> npt.NDArray[Any]:
 
 def _pt(data: bytes) -> npt.NDArray[Any]:
     found = load_torch(io.BytesIO(data))
-    if not isinstance(found, torch.Tensor):
+    if not is_tensor(found):
         raise ValueError(f"holds a {type(found).__name__}, expected one tensor")
     return _array(found)
 
 
-def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+def _array(tensor: Tensor) -> npt.NDArray[Any]:
     require_size(
         tuple(tensor.shape), max(4, tensor.element_size())
     )  # an expanded tensor announces more than it holds
-    return tensor.detach().to(torch.float32 if tensor.is_floating_point() else tensor.dtype).numpy()
+    return np.asarray((tensor.detach().float() if tensor.is_floating_point() else tensor.detach()).numpy())
 
 
 _DECODERS: dict[str, Callable[[bytes], npt.NDArray[Any]]] = {".npy": _npy, ".png": _png, ".pt": _pt}
@@ -206,7 +206,7 @@ def _tensors(path: Path) -> MapStore:
         raise UserError(
             f"'{path}' cannot be read as tensors: {' '.join(str(error).split())[:200]}"
         ) from error
-    if not isinstance(found, dict) or not all(isinstance(t, torch.Tensor) for t in found.values()):
+    if not isinstance(found, dict) or not all(map(is_tensor, found.values())):
         raise UserError(f"'{path}' holds a {type(found).__name__}, expected a dict of one tensor by image id")
     state = file_stamp(path)
     return MapStore(

@@ -17,12 +17,14 @@ import torch
 from eval.maps.batch import Ranks, RawBatch, ranks_from_logits
 from eval.maps.blocks import BLOCK
 from eval.maps.normalization import MapStatus
-from wsol.cams.cell_centers import CellCenters, cell_centers
+from wsol.cams.cell_centers import cell_centers
+from wsol.cams.cells import CellCenters
 from wsol.cams.extract import extract_maps
 from wsol.cams.registry import CAM_OF_FINAL
 from wsol.errors import UserError
 from wsol.files.roots import open_root
-from wsol.loading import EvalBatch, EvalView, evaluation_batches, images_state, normalize_images
+from wsol.loading import EvalBatch, evaluation_batches, images_state, normalize_images
+from wsol.views import EvalView
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from eval.maps.batch import RawBatch
-    from wsol.cams.cell_centers import CellCenters
+    from wsol.cams.cells import CellCenters
 
 
 class MapSource(Protocol):

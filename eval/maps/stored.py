@@ -17,7 +17,7 @@ import numpy as np
 
 from eval.maps.batch import Ranks, RawBatch
 from eval.maps.blocks import BLOCK, block_path
-from wsol.cams.cell_centers import CellCenters
+from wsol.cams.cells import CellCenters
 from wsol.errors import UserError
 from wsol.files.arrays import DAMAGE, SealedArrays, intact, sealed_bytes
 from wsol.files.atomic_write import write_durably

@@ -16,7 +16,7 @@ from eval.pictures.montage import Panel, write_montage
 from wsol.errors import UserError
 from wsol.files.roots import open_root
 from wsol.images import decode_rgb
-from wsol.loading import EvalView
+from wsol.views import EvalView
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -27,7 +27,7 @@ from wsol.files.roots import open_root
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from wsol.cams.cell_centers import CellCenters
+    from wsol.cams.cells import CellCenters
     from wsol.files.roots import FileRoot
     from wsol.manifest import Manifest, Split
 

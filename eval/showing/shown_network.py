@@ -12,11 +12,12 @@ from eval.showing.class_names import imagenet_names, names_from_file, numbered_n
 from eval.showing.example_network import EXAMPLE_ARCH, example_classifier
 from wsol.cams.extract import extract_maps
 from wsol.errors import UserError
-from wsol.loading import EvalView, normalize_images
+from wsol.loading import normalize_images
 from wsol.models import ClassifierSpec, build_classifier, find_network, load_external_classifier
 from wsol.models.hub import network_of
 from wsol.runs.network import load_classifier
 from wsol.runs.record import load_run
+from wsol.views import EvalView
 
 if TYPE_CHECKING:
     import numpy as np

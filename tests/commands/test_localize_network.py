@@ -111,8 +111,9 @@ def test_maps_are_those_of_the_forward_pass(scored: Path, checkpoint: Path, pict
     """The stored map is the head's weights times the final features, of the true class, at native resolution."""
     from wsol.files.roots import open_root
     from wsol.images import decode_rgb
-    from wsol.loading import EvalView, normalize_images
+    from wsol.loading import normalize_images
     from wsol.models import load_external_classifier
+    from wsol.views import EvalView
 
     manifest = load_manifest(pictures)
     model = load_external_classifier(checkpoint, "resnet18", input_size=64)
@@ -358,8 +359,9 @@ def test_the_class_of_cutmix2019_comes_from_the_crop_that_it_scores(
     """Ranks of both views against logits by hand; the crop's decide under cutmix2019, the whole image's elsewhere."""
     from wsol.files.roots import open_root
     from wsol.images import decode_rgb
-    from wsol.loading import EvalView, normalize_images
+    from wsol.loading import normalize_images
     from wsol.models import load_external_classifier
+    from wsol.views import EvalView
 
     manifest = load_manifest(pictures)
     split, files = manifest.splits["test"], open_root(manifest.root or "")

@@ -16,9 +16,9 @@ from tests.helpers.builders_eval import build_dataset
 from tests.helpers.map_folders import write_maps
 from wsol.errors import UserError
 from wsol.images import decode_rgb
-from wsol.loading import resize_rgb
 from wsol.manifest import Manifest
 from wsol.models.pixels import Pixels
+from wsol.views import resize_rgb
 
 FEW = ("maxboxacc", "cam2016", "top1_loc")
 UNIT = Pixels((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 32, "bilinear", 1.0)

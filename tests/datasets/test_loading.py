@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from wsol.errors import UserError
-from wsol.loading import EvalView, evaluation_batches, normalize_images, ordered_map
+from wsol.loading import evaluation_batches, normalize_images, ordered_map
 from wsol.machine import shared_memory
 from wsol.manifest import Sample, Split
+from wsol.views import EvalView
 
 
 def _png(rgb: np.ndarray) -> bytes:

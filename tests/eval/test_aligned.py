@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from eval.maps.aligned import upsample_aligned
 from eval.maps.normalization import upsample
 from eval.protocols import PROTOCOLS, differences, protocol_named, select
-from wsol.cams.cell_centers import Axis, CellCenters, cell_centers
+from wsol.cams.cell_centers import cell_centers
+from wsol.cams.cells import Axis, CellCenters
 from wsol.models import Classifier, ClassifierSpec
 from wsol.models.classifier import Parts
 from wsol.models.head import PooledLinear

@@ -15,7 +15,7 @@ from eval.localize_config import LocalizeConfig
 from eval.maps.batch import Ranks, RawBatch
 from eval.maps.blocks import BLOCK
 from eval.plan import resolve
-from eval.records.judged import JudgedMaps
+from eval.records.judged_maps import JudgedMaps
 from eval.targets import Subject
 from wsol.manifest import Manifest, Sample, Split, load_manifest, write_manifest
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from wsol.cams.cell_centers import CellCenters, cell_centers
+from wsol.cams.cell_centers import cell_centers
+from wsol.cams.cells import CellCenters
 from wsol.models import Classifier, ClassifierSpec, build_classifier
 from wsol.models.classifier import Parts
 from wsol.models.head import PooledLinear

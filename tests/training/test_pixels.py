@@ -10,8 +10,9 @@ from PIL import Image
 
 from tests.helpers.oracles import oracle
 from wsol.errors import UserError
-from wsol.loading import EvalView, normalize_images
+from wsol.loading import normalize_images
 from wsol.models import IMAGENET, ClassifierSpec, Pixels, find_network
+from wsol.views import EvalView
 
 
 def picture(width: int, height: int) -> np.ndarray:

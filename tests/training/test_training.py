@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from tests.helpers.tiny_dataset import make_tiny_dataset, tiny_config
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors
-from wsol.loading import EvalView, evaluation_batches, normalize_images
+from wsol.loading import evaluation_batches, normalize_images
 from wsol.machine.distributed import World
 from wsol.manifest import load_manifest, write_manifest
 from wsol.methods import METHODS, CutMix, MixedBatch
@@ -36,6 +36,7 @@ from wsol.training.rng import Crops, epoch_crops, epoch_order, method_generator,
 from wsol.training.session import train
 from wsol.training.step import mixed_hits
 from wsol.training.validation import accuracy, count_correct
+from wsol.views import EvalView
 
 
 @pytest.fixture(scope="module")

@@ -8,55 +8,17 @@ Resizing a map of n cells to S pixels draws cell i at (i + 1/2) * S / n - 1/2. T
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from wsol.cams.cells import Axis, CellCenters
 from wsol.cams.layers import outputs_of
 from wsol.cams.map_method import FINAL
 from wsol.models.classifier import Classifier
 from wsol.models.mode import evaluation_mode
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Cell i of `cells` looks at pixel `start` + `step` * i of `pixels`, whole numbers being the pixels' centres."""
-
-    start: float
-    step: float
-    cells: int
-    pixels: int
-
-    @property
-    def offset(self) -> float:
-        """By how many input pixels the middle of the map is drawn right of (below) where it looks."""
-        return (self.pixels - 1) / 2 - (self.start + self.step * (self.cells - 1) / 2)
-
-
-@dataclass(frozen=True)
-class CellCenters:
-    """Where the cells of a map look."""
-
-    x: Axis
-    y: Axis
-
-    @property
-    def offset_xy(self) -> tuple[float, float]:
-        """By how many input pixels maps are drawn (right of, below) where they look."""
-        return self.x.offset, self.y.offset
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for records."""
-        return {"offset_xy": list(self.offset_xy), "x": asdict(self.x), "y": asdict(self.y)}
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> CellCenters:
-        """What `to_dict` described."""
-        names = [f.name for f in fields(Axis)]
-        return cls(*(Axis(**{name: record[axis][name] for name in names}) for axis in "xy"))
 
 
 def cell_centers(model: Classifier, layer: str = FINAL) -> CellCenters | None:

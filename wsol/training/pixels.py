@@ -22,9 +22,10 @@ import numpy as np
 from wsol.errors import UserError
 from wsol.files.atomic_write import remove_unfinished, write_durably
 from wsol.files.regular import open_regular
-from wsol.loading import ImageReader, images_state, ordered_map, resize_rgb
+from wsol.loading import ImageReader, images_state, ordered_map
 from wsol.manifest import split_hash
 from wsol.models.pixels import Interpolation
+from wsol.views import resize_rgb
 
 if TYPE_CHECKING:
     import numpy.typing as npt
