@@ -148,6 +148,16 @@ def read_maps(name: str, file: Path) -> object:
         raise UserError(str(error)) from error
 
 
+def plain_hdf5(version: str, compression: str | None) -> bytes:
+    """Maps as people keep them: in groups, perhaps in compressed chunks."""
+    stream = io.BytesIO()
+    with h5py.File(stream, "w", libver=version) as file:
+        for name in ("a", "b/c", "b/d"):
+            chunks = (3, 5) if compression else None
+            file.create_dataset(name, data=np.ones((6, 5), "f4"), compression=compression, chunks=chunks)
+    return stream.getvalue()
+
+
 def odd_hdf5(draw: random.Random) -> bytes:
     """An HDF5 file of what the format allows: types, shapes, filters, links, other files' values."""
     stream = io.BytesIO()
@@ -508,7 +518,7 @@ def arrays_and_weights() -> list[Door]:
     stream = io.BytesIO()
     np.save(stream, a)
     npy = stream.getvalue()
-    hdf5 = [odd_hdf5(random.Random(k)) for k in range(40)]
+    hdf5 = [plain_hdf5(v, c) for v in ("earliest", "latest") for c in (None, "gzip")]
     one, many = io.BytesIO(), io.BytesIO()
     torch.save(tensors["a"], one)
     torch.save(tensors, many)
