@@ -19,6 +19,7 @@ from eval.study.conduct import keep_design, slurm_parameters
 from eval.study.run import executor, prepare_datasets
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
+from wsol.files.strict_json import read_json
 from wsol.machine.provenance import command_line, git_state, software_versions
 
 if TYPE_CHECKING:
@@ -96,7 +97,8 @@ def _write(search: Search, trials: Mapping[str, Sequence[FrozenTrial]], out: Pat
     record = {"schema": SCHEMA, "name": search.name, "score": search.score, "split": SPLIT}
     record |= {"seed": search.seed, "notes": search.notes.strip(), "methods": methods}
     file = out / RECORD
-    if not file.is_file() or json.loads(file.read_text(encoding="utf-8")).get("methods") != methods:
+    kept = read_json(file) if file.is_file() else None
+    if not isinstance(kept, dict) or kept.get("methods") != methods:
         record["provenance"] = {
             "command": command_line(),
             "versions": software_versions(),
