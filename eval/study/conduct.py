@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from eval.overview_table import print_overview
 from eval.study.design import read_design
 from eval.study.jobs import jobs_of
 from eval.study.plan import print_plan
@@ -31,7 +32,7 @@ def conduct(
     slurm: Sequence[str],
     only: Sequence[str],
 ) -> None:
-    """Bring a study to its end, or say what that would take.
+    """Bring a study to its end and print every run in a table a dataset and network, or say what that would take.
 
     The design is copied into the folder first; a folder that holds another design is refused, because the question was
     to be stated before the results. Raises `UserError` where a run fails, after all others were run.
@@ -73,6 +74,8 @@ def conduct(
             f"{len(unfinished)} runs are still running elsewhere, such as {unfinished[0]}; call again"
         )
     page = write_results(design, jobs, out)
+    for cell in dict.fromkeys((j.dataset, j.network) for j in jobs):
+        print_overview([j.folder for j in jobs if (j.dataset, j.network) == cell])
     sys.stdout.write(f"study: {page}\n")
 
 

@@ -60,6 +60,7 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
     assert not (out / "study.html").exists()
 
     assert main([str(file), "--out", str(out), "--workers", "2"]) == 0
+    assert "centre Gaussian" in capsys.readouterr().out
     first = numbers(out)
     page = (out / "study.html").read_text()
     assert "cutmix" in page

@@ -1,4 +1,4 @@
-"""ADL, ACoL and SPG: logits, losses and maps against a plain transcription of the papers' formulas."""
+"""ADL, ACoL, SPG and TS-CAM: logits, losses and maps against a plain transcription of the papers' formulas."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, cross_entropy, max_pool2d
 
+from tests.helpers.oracles import oracle
 from tests.helpers.tiny_dataset import make_tiny_dataset, tiny_config
 from tests.training.test_methods import seeded
+from wsol.cams.cell_centers import cell_centers
 from wsol.cams.extract import extract_cams
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors
@@ -24,6 +26,7 @@ from wsol.methods.acol import ACoL
 from wsol.methods.adl import ADL
 from wsol.methods.spg import SPG
 from wsol.methods.spg_head import guided_loss
+from wsol.methods.ts_cam import TsCam
 from wsol.models import ClassifierSpec, build_classifier
 from wsol.runs.network import load_classifier
 from wsol.training.loop import Trainer
@@ -224,12 +227,70 @@ def test_spg_masks_by_hand() -> None:
     assert guided_loss(logits, torch.zeros(2, 2, 2), 0.7, 0.0).item() == 0
 
 
+# --- TS-CAM -------------------------------------------------------------------------------------------------
+
+
+def test_ts_cam_equals_its_formulas() -> None:
+    """Section 3 of the paper and the authors' code, with the attention that timm's own blocks compute."""
+    timm = oracle("timm")
+    images = torch.rand((2, 3, 48, 48), generator=seeded(1)) - 0.5
+    spec = ClassifierSpec("deit_tiny", 3, 16, 48)
+    model = build_classifier(spec, seed=0, method=TsCam()).eval()
+    plain = timm.create_model("deit_tiny_patch16_224", num_classes=0, img_size=48).eval()
+    plain.load_state_dict(model.backbone.body.state_dict())  # type: ignore[union-attr]
+    attentions: list[torch.Tensor] = []
+    for block in plain.blocks:
+        block.attn.fused_attn = False
+        block.attn.attn_drop.register_forward_hook(lambda module, inputs, output: attentions.append(output))
+    tokens = plain.forward_features(images)  # [2, 1 + 9, C]
+    patches = tokens[:, 1:].transpose(1, 2).reshape(2, -1, 3, 3)
+    state = dict(model.head.named_parameters())
+    maps = nn.functional.conv2d(patches, state["conv.weight"], state["conv.bias"], padding=1)
+    attention = torch.stack(attentions).mean(2).sum(0)[:, 0, 1:].reshape(2, 3, 3)
+    found = extract_cams(model, images, torch.tensor([2, 0]))
+    torch.testing.assert_close(found.logits, maps.mean((2, 3)))
+    torch.testing.assert_close(found.maps, maps[[0, 1], [2, 0]] * attention)
+    outputs = model.train()(images)
+    torch.testing.assert_close(outputs.logits, maps.mean((2, 3)))
+    outputs.logits.sum().backward()
+    unread = {name for name, p in model.named_parameters() if p.grad is None}
+    assert not unread  # several processes need every weight in every pass
+
+
+def test_ts_cam_starts_from_timms_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a network that classifies by its class token: all but its head are taken."""
+    theirs = oracle("timm").create_model("deit_tiny_patch16_224", num_classes=1000, img_size=32).state_dict()
+    own = {name: value for name, value in theirs.items() if not name.startswith("head.")}
+    monkeypatch.setattr("wsol.models.patch_tokens.weights", lambda arch: own)
+    spec = ClassifierSpec("deit_tiny", 3, 16, 32)
+    model = build_classifier(spec, pretrained="imagenet", seed=0, method=TsCam())
+    assert model.load_report is not None
+    assert model.load_report.head_reinitialised
+    loaded = model.backbone.body.state_dict()  # type: ignore[union-attr]
+    assert all(torch.equal(loaded[name], value) for name, value in own.items())
+
+
+def test_patch_tokens_without_ts_cam_have_an_exact_map() -> None:
+    oracle("timm")
+    model = build_classifier(ClassifierSpec("deit_tiny", 3, 16, 32), seed=0).eval()
+    found = extract_cams(model, IMAGES, LABELS)
+    own = found.logits[range(3), LABELS]
+    torch.testing.assert_close(found.maps.mean((1, 2)) + model.head.bias[LABELS], own)
+    cells = cell_centers(model, "final")
+    assert cells is None or cells.offset_xy == (0, 0)  # patches do not overlap
+    with pytest.raises(UserError, match="multiple"):
+        build_classifier(ClassifierSpec("deit_tiny", 3, 16, 40))
+    with pytest.raises(UserError, match="ts_cam is defined for transformers"):
+        build_classifier(ClassifierSpec("resnet_small", 3, 8, 32), method=TsCam())
+
+
 # --- whole runs ---------------------------------------------------------------------------------------------
 
 RUNS: list[dict[str, Any]] = [
     {"method": "acol", "output_stride": 8},
     {"method": "adl", "adl_sites": ("layer2", "layer3")},
     {"method": "spg", "output_stride": 8},
+    {"method": "ts_cam", "arch": "deit_tiny"},
 ]
 
 

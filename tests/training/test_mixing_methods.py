@@ -39,7 +39,7 @@ EXAMPLES = [
     *(
         cls()
         for name, cls in METHODS.items()
-        if name not in ("feature_cutmix", "dropblock", "adl", "acol", "spg", "vanilla")
+        if name not in ("feature_cutmix", "dropblock", "adl", "acol", "spg", "ts_cam", "vanilla")
     ),
     FeatureCutMix("layer2"),
     DropBlock(block=2, sites=("layer2", "layer3")),

@@ -29,6 +29,7 @@ from wsol.methods.resizemix import ResizeMix
 from wsol.methods.saliencymix import SaliencyMix
 from wsol.methods.snapmix import SnapMix
 from wsol.methods.spg import SPG
+from wsol.methods.ts_cam import TsCam
 from wsol.methods.vanilla import Vanilla
 
 METHODS: dict[str, type[Method]] = {
@@ -51,6 +52,7 @@ METHODS: dict[str, type[Method]] = {
         ADL,
         ACoL,
         SPG,
+        TsCam,
     )
 }
 

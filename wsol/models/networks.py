@@ -117,6 +117,27 @@ def _torchvision(name: str) -> Network:
     )
 
 
+PATCH_TOKENS = {
+    "deit_tiny": "deit_tiny_patch16_224",
+    "deit_small": "deit_small_patch16_224",
+    "deit_base": "deit_base_patch16_224",
+}
+"""Transformers whose patch tokens are the final map, by timm's names (`wsol.models.patch_tokens`)."""
+
+
+def _patch_tokens(name: str) -> Network:
+    return Network(
+        name,
+        f"timm {PATCH_TOKENS[name]}, read at its patch tokens",
+        "wsol.models.patch_tokens:build",
+        strides=(16,),
+        pixels="wsol.models.patch_tokens:pixels",
+        weights="wsol.models.patch_tokens:weights",
+        heads=(),
+        body="body.",
+    )
+
+
 NETWORKS: dict[str, Network] = {
     network.name: network
     for network in (
@@ -141,6 +162,7 @@ NETWORKS: dict[str, Network] = {
             left_out=("backbone.classifier.", "backbone.pre_logits.", "backbone.head."),
             fresh=("backbone.conv6.",),
         ),
+        *map(_patch_tokens, PATCH_TOKENS),
         *(
             _torchvision(name)
             for name in (

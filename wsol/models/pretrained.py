@@ -13,7 +13,7 @@ from wsol.errors import UserError, first_line
 from wsol.models.checkpoint_files import check_tensors, read_checkpoint
 from wsol.models.classifier import Classifier
 from wsol.models.file_heads import FileHead, find_head
-from wsol.models.networks import Network, find_network, is_timm
+from wsol.models.networks import PATCH_TOKENS, Network, find_network, is_timm
 from wsol.models.weight_sets import WeightSet, choose, is_beside, weight_sets
 
 
@@ -97,7 +97,7 @@ def load_imagenet(model: Classifier) -> LoadReport:
             f"the ImageNet weights of {arch} could not be downloaded ({first_line(error)}). Without network, "
             f"download the file elsewhere and give its path instead of 'imagenet'"
         ) from error
-    source = "timm default weights" if is_timm(arch) else "torchvision IMAGENET1K_V1"
+    source = "timm default weights" if is_timm(arch) or arch in PATCH_TOKENS else "torchvision IMAGENET1K_V1"
     return load_state(model, state, source, allow_new_head=True)
 
 
