@@ -230,6 +230,13 @@ def pickled(opcodes: bytes) -> bytes:
     return stream.getvalue()
 
 
+def path_of_another_python() -> bytes:
+    """A path beside weights as Python 3.13 spells it (up to 3.12 and from 3.14 on it is pathlib.PosixPath)."""
+    return pickled(
+        b"\x80\x02}q\x00X\x03\x00\x00\x00outq\x01cpathlib._local\nPosixPath\nX\x01\x00\x00\x00x\x85Rs."
+    )
+
+
 def instances(**changed: object) -> bytes:
     data = coco()
     data["annotations"][0] |= changed
@@ -346,6 +353,7 @@ def test_what_fuzzing_found_is_refused(
     ("name", "data", "read"),
     [
         ("a.json", lambda: root_category({"a": [1]}), coco_text),
+        ("a.pth", path_of_another_python, read_checkpoint),
         ("a.parquet", lambda: parquet("[" * 100_000, label=[1]), unpack),
     ],
 )

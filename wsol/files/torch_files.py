@@ -31,8 +31,11 @@ _HARMLESS: list[Any] = [
         datetime.date,
         datetime.timedelta,
     ),
-    (pathlib.PurePosixPath, "pathlib.PosixPath"),
-    (pathlib.PureWindowsPath, "pathlib.WindowsPath"),
+    *(  # Python 3.13 spells them with _local
+        (kind, f"{module}.{name}")
+        for module in ("pathlib", "pathlib._local")
+        for kind, name in ((pathlib.PurePosixPath, "PosixPath"), (pathlib.PureWindowsPath, "WindowsPath"))
+    ),
     *(np.dtype, np.ndarray),
     *(
         type(np.dtype(kind))
