@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 from eval.maps.map_stores import UnreadableMapError, open_store
 from eval.maps.stored import StoredMaps
 from eval.records.predicted_boxes import read_boxes
+from eval.records.store import RecordIndex, RecordStore
 from tests.datasets.test_read_coco import coco
 from tests.helpers.dataset_trees import picture
 from wsol.datasets.coco_json import parse_coco
@@ -304,6 +306,12 @@ def kept_maps(file: Path) -> object:
     return StoredMaps.open(file.parent, "", 1)
 
 
+def endless_index() -> bytes:
+    """Records of 2^31 images, of which no block is there: opening them took more than 20 s."""
+    index = RecordIndex("d", "s", "", 1 << 31, (), False, ())
+    return json.dumps(sealed({"schema": 1, **asdict(index)})).encode()
+
+
 def coco_text(file: Path) -> object:
     return parse_coco(file.read_text(), file.name)
 
@@ -336,6 +344,12 @@ BOX_CSV = b"image_id,x0,y0,x1,y1,class\n"
         ),
         ("a.parquet", lambda: parquet(label=[[1]]), unpack, "'label' must be a number or a text"),
         ("x.json", lambda: b'{"y": {}}', kept_maps, r"entry 'cells\.x\.start' is missing"),
+        (
+            "index.json",
+            endless_index,
+            lambda f: RecordStore.open(f.parent),
+            "4194304 of 4194304 blocks of records are",
+        ),
         ("masks.sha256", lambda: b"\xff", lambda f: changed_masks(f.parent), "not UTF-8"),
     ],
 )
