@@ -46,6 +46,7 @@ def test_options_stand_in_the_sections_of_the_source() -> None:
         "eval.compare",
         "eval.grid_game",
         "eval.realistic",
+        "eval.results_table",
         "eval.propose",
         "eval.overview",
         "eval.export",

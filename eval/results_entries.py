@@ -1,0 +1,140 @@
+"""An entry of a results table: one method on one dataset, numbers by protocol, and where all of it comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eval.protocols import PROTOCOLS, short_hash
+from wsol.errors import UserError
+from wsol.files.atomic_write import write_durably
+from wsol.files.strict_json import read_json
+from wsol.files.typed import check_types
+
+if TYPE_CHECKING:
+    from eval.analysis.evaluated import Evaluated
+
+SCHEMA = 1
+KINDS = ("measured", "published")
+_TEXTS = ("kind", "method", "network", "dataset", "split", "source")
+_MEASURED = ("num_images", "maps_sha256", "command")
+"""What a measured entry has beside; in a published one it may be null, for papers seldom say."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`numbers` by protocol: value and ci95 in percent (ci95 null where the source has none), protocol_hash."""
+
+    kind: str
+    method: str
+    network: str
+    dataset: str
+    split: str
+    source: str
+    num_images: int | None
+    maps_sha256: str | None
+    command: str | None
+    numbers: dict[str, dict[str, Any]]
+    schema: int = SCHEMA
+
+
+def read_entry(file: Path) -> Entry:
+    """Read and check one entry.
+
+    Raises:
+        UserError: a field that is missing or of another kind, a measured number without interval, command or checksum,
+            a value that is no percentage, or a protocol that is unknown or has another definition now.
+    """
+    data, where = read_json(file), f"'{file}'"
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise UserError(f"{where} is not a result of schema {SCHEMA}")
+    check_types(data, {**dict.fromkeys(_TEXTS, str), "numbers": dict}, where, "see docs/results.md")
+    missing = [k for k in _MEASURED if k not in data]
+    if missing:
+        raise UserError(
+            f"{where}: '{missing[0]}' is missing; null says that a published source does not state it"
+        )
+    if data["kind"] not in KINDS:
+        raise UserError(f"{where}: kind is {data['kind']!r:.20}, expected one of {', '.join(KINDS)}")
+    unknown = set(data) - {"schema", *_TEXTS, *_MEASURED, "numbers"}
+    if unknown:
+        raise UserError(f"{where}: '{sorted(unknown)[0]}' is no field of a result")
+    measured = data["kind"] == "measured"
+    for name in ("method", "network", "dataset", "split", "source"):
+        if not data[name].strip():
+            raise UserError(f"{where}: '{name}' is empty")
+    if measured and any(not data[k] for k in _MEASURED):
+        lacking = next(k for k in _MEASURED if not data[k])
+        raise UserError(f"{where}: a measured result needs '{lacking}'")
+    if not data["numbers"]:
+        raise UserError(f"{where}: it holds no number")
+    for name, number in data["numbers"].items():
+        _check_number(name, number, measured, where)
+    return Entry(**data)
+
+
+def _check_number(name: str, number: Any, measured: bool, where: str) -> None:
+    at = f"{where}: {name}"
+    if name not in PROTOCOLS:
+        raise UserError(f"{at} is no protocol; python -m eval.protocols lists them")
+    if not isinstance(number, dict) or set(number) != {"value", "ci95", "protocol_hash"}:
+        raise UserError(f"{at}: expected value, ci95 and protocol_hash")
+    if number["protocol_hash"] != short_hash(PROTOCOLS[name]):
+        raise UserError(
+            f"{at}: its protocol_hash is {number['protocol_hash']!r:.20}, but {name} is {short_hash(PROTOCOLS[name])} "
+            "now: the protocol was defined otherwise; score it again"
+        )
+    ci = number["ci95"]
+    listed = [number["value"], *(ci if isinstance(ci, list) else [])]
+    fine = all(isinstance(v, (int, float)) and math.isfinite(v) and 0 <= v <= 100 for v in listed)
+    if not fine or (ci is not None and (not isinstance(ci, list) or len(ci) != 2)):
+        raise UserError(f"{at}: expected a percentage and an interval of two, got {number!r:.80}")
+    if measured and ci is None:
+        raise UserError(f"{at}: a measured number needs its interval (ci95)")
+
+
+def entry_of(run: Evaluated, network: str, source: str) -> Entry:
+    """The entry of an evaluated run: every published protocol that it was scored under, with its interval."""
+    results = run.results
+    maps = json.dumps(results["provenance"].get("maps"), sort_keys=True, default=str)
+    numbers = {
+        name: {"value": e["value"], "ci95": e["ci95"], "protocol_hash": short_hash(PROTOCOLS[name])}
+        for name, e in results["protocols"].items()
+        if name in PROTOCOLS and short_hash(PROTOCOLS[name]) == short_hash(run.protocols[name]) and e["ci95"]
+    }
+    return Entry(
+        "measured",
+        run.method,
+        network or run.arch or "none",
+        run.dataset,
+        run.split,
+        source,
+        int(results["counts"]["scored"]),
+        hashlib.sha256(maps.encode()).hexdigest(),
+        _typed(results["provenance"].get("command") or ()),
+        numbers,
+    )
+
+
+def _typed(command: Sequence[str]) -> str:
+    """A recorded command as it is typed.
+
+    >>> _typed(["localize.py", "runs/cutmix-0"])
+    'python -m eval.localize runs/cutmix-0'
+    """
+    program, *rest = (str(a) for a in command) if command else ("",)
+    shown = f"python -m eval.{Path(program).stem}" if program.endswith(".py") else program
+    return shlex.join([*shown.split(), *rest])
+
+
+def write_entry(entry: Entry, file: Path) -> Path:
+    """Write an entry, and read it back so that nothing unreadable is kept."""
+    write_durably(file, json.dumps(asdict(entry), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    read_entry(file)
+    return file

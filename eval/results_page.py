@@ -1,0 +1,92 @@
+"""The page of a folder of result entries: a table a dataset, measured rows with intervals, published ones marked."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from eval.analysis.evaluated import open_evaluated
+from eval.protocols import PROTOCOLS
+from eval.results_entries import Entry, entry_of, read_entry, write_entry
+from eval.terminal import print_place, print_text, terminal
+from wsol.errors import UserError
+from wsol.files.atomic_write import write_durably
+
+RULES = {
+    "oracle": "best on the scored images",
+    "fixed": "fixed",
+    "transferred": "chosen on train-fullsup",
+    "none": "",
+}
+
+
+def check_and_write(folder: Path, add: Sequence[str], network: str, source: str, page: Path | None) -> None:
+    """Add evaluated runs, check every entry and write the page; says where it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for location in add:
+        run = open_evaluated(location)
+        name = re.sub(r"[^\w.-]+", "-", f"{run.dataset}-{run.method}").strip("-")
+        write_entry(entry_of(run, network, source), folder / f"{name}.json")
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise UserError(f"'{folder}' holds no result (*.json); --add RUN makes one")
+    entries = [read_entry(f) for f in files]
+    out = page or folder / "index.html"
+    write_durably(out, results_page(entries))
+    measured = sum(e.kind == "measured" for e in entries)
+    console = terminal()
+    print_text(
+        console, f"{measured} measured and {len(entries) - measured} published results, all fields there"
+    )
+    print_place(console, "page", out)
+
+
+def results_page(entries: Sequence[Entry]) -> str:
+    """One HTML page that needs no script and no network."""
+    style = resources.files("eval.report").joinpath("page.css").read_text(encoding="utf-8")
+    groups = dict.fromkeys((e.dataset, e.split) for e in entries)
+    body = "\n".join(_table(d, s, [e for e in entries if (e.dataset, e.split) == (d, s)]) for d, s in groups)
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    return (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>Localization results</title><style>{style}</style></head><body><main>"
+        "<h1>Localization results</h1><p class='lead'>Percent, with 95 % intervals over the scored images. Rules for "
+        "the threshold stand in columns of their own. Published numbers are as printed: single runs without "
+        f"intervals, of the protocol that comes closest.</p>{body}</main></body></html>\n"
+    )
+
+
+def _table(dataset: str, split: str, entries: Sequence[Entry]) -> str:
+    names = [p for p in PROTOCOLS if any(p in e.numbers for e in entries)]
+    head = "".join(
+        f"<th scope='col'>{_text(n)}<span class='how'>{RULES[PROTOCOLS[n].threshold]}</span></th>"
+        for n in names
+    )
+    rows = []
+    for e in sorted(entries, key=lambda e: (e.kind, e.method)):
+        cells = []
+        for name in names:
+            number = e.numbers.get(name)
+            shown = "–" if number is None else f"{number['value']:.1f}"
+            if number and number["ci95"]:
+                low, high = number["ci95"]
+                shown += f"<span class='range'>[{low:.1f}, {high:.1f}]</span>"
+            cells.append(f"<td>{shown}</td>")
+        about = f"{e.network}; {e.kind}: {e.source}"
+        rows.append(
+            f"<tr><th scope='row'>{_text(e.method)}<span class='how'>{_text(about)}</span></th>{''.join(cells)}</tr>"
+        )
+    return (
+        f"<section><h2>{_text(dataset)}, {_text(split)}</h2><div class='scroll'><table class='numbers'>"
+        f"<thead><tr><th scope='col'>method</th>{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
+    )
+
+
+def _text(text: str) -> str:
+    return html.escape(text, quote=True)

@@ -1,0 +1,104 @@
+"""`eval.results_table`: entries with all their fields, and the page; the entries of this repository among them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.protocols import PROTOCOLS, short_hash
+from eval.results_entries import read_entry
+from eval.results_table import main
+from tests.helpers.builders_eval import EVIL, Planted, build_dataset, evaluated_run
+from wsol.errors import UserError
+
+SEEDED = sorted((Path(__file__).parents[2] / "results").glob("*.json"))
+GOOD: dict[str, Any] = {
+    "schema": 1,
+    "kind": "measured",
+    "method": "cam",
+    "network": "resnet50",
+    "dataset": "CUB",
+    "split": "test",
+    "source": "here",
+    "num_images": 5794,
+    "maps_sha256": "0" * 64,
+    "command": "python -m eval.localize RUN",
+    "numbers": {
+        "maxboxacc": {
+            "value": 60.0,
+            "ci95": [58.0, 62.0],
+            "protocol_hash": short_hash(PROTOCOLS["maxboxacc"]),
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("file", SEEDED, ids=lambda f: f.stem)
+def test_every_entry_of_this_repository_has_all_its_fields(file: Path) -> None:
+    entry = read_entry(file)
+    assert entry.kind == "measured" or "arXiv" in entry.source
+    assert not any(place in file.read_text() for place in ("/tmp/", "/work/", "/home/"))
+
+
+def test_there_are_measured_and_published_entries() -> None:
+    assert {read_entry(f).kind for f in SEEDED} == {"measured", "published"}
+
+
+@pytest.mark.parametrize("field", [k for k in GOOD if k != "schema"])
+def test_an_entry_without_a_field_is_refused(field: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(GOOD))
+    assert read_entry(file).method == "cam"
+    file.write_text(json.dumps({k: v for k, v in GOOD.items() if k != field}))
+    with pytest.raises(UserError, match=field):
+        read_entry(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kind": "guessed"}, "expected one of measured, published"),
+        ({"command": None}, "a measured result needs 'command'"),
+        ({"maps_sha256": ""}, "needs 'maps_sha256'"),
+        ({"extra": 1}, "'extra' is no field"),
+        ({"numbers": {}}, "holds no number"),
+        ({"numbers": {"nonsense": {}}}, "nonsense is no protocol"),
+        ({"number": {"ci95": None}}, "needs its interval"),
+        ({"number": {"value": 160.0}}, "expected a percentage"),
+        ({"number": {"protocol_hash": "00000000"}}, "was defined otherwise"),
+    ],
+)
+def test_what_is_no_result_is_refused(change: dict[str, Any], words: str, tmp_path: Path) -> None:
+    data = json.loads(json.dumps(GOOD))
+    data["numbers"]["maxboxacc"].update(change.pop("number", {}))
+    (tmp_path / "a.json").write_text(json.dumps({**data, **change}))
+    with pytest.raises(UserError, match=words):
+        read_entry(tmp_path / "a.json")
+
+
+def test_published_numbers_may_lack_what_papers_do_not_say(tmp_path: Path) -> None:
+    data = {**GOOD, "kind": "published", "num_images": None, "maps_sha256": None, "command": None}
+    data["numbers"] = {"maxboxacc": {**GOOD["numbers"]["maxboxacc"], "ci95": None}}
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    assert read_entry(tmp_path / "a.json").numbers["maxboxacc"]["ci95"] is None
+
+
+def test_runs_become_entries_and_a_page(tmp_path: Path) -> None:
+    manifest = build_dataset(tmp_path, test=12, fullsup=4)
+    run = evaluated_run(
+        tmp_path / "run", manifest, Planted(), method=EVIL, bootstrap=20, protocols=("maxboxacc",)
+    )
+    folder = tmp_path / "results"
+    assert main([str(folder), "--add", str(run), "--network", "none"]) == 0
+    (file,) = folder.glob("*.json")
+    entry = read_entry(file)
+    stated = json.loads((run / "eval" / "results.json").read_text())["protocols"]["maxboxacc"]
+    assert entry.numbers["maxboxacc"]["value"] == stated["value"]
+    page = (folder / "index.html").read_text()
+    assert EVIL not in page
+    assert f"{stated['value']:.1f}" in page
+    (folder / "b.json").write_text("{}")
+    assert main([str(folder)]) == 2
