@@ -15,6 +15,7 @@ from eval.metrics.displacement import displacements
 from eval.metrics.outcomes import Summary
 from eval.metrics.results_json import (
     counts,
+    curve_bands_json,
     curves_json,
     means_with_intervals,
     measures_json,
@@ -73,6 +74,7 @@ def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -
         **_error_costs(records, split, outcomes, plan.bootstrap),
         "controls": _controls(plan, subject.manifest) if len(split.boxes_xyxy) else {},
         "curves": curves_json(outcomes),
+        "curve_bands": curve_bands_json(outcomes, plan.bootstrap),
         "provenance": _provenance(plan, subject, records),
     }
     path = write_results(subject.out, content)

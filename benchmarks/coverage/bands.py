@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.coverage.populations import METHODS, POPULATION, planted_hits
 from benchmarks.coverage.sample import Curves, Rng, Row, weights
+from eval.statistics.bands import Band
 from eval.statistics.counts import least_variance
-from eval.statistics.multiplicity import simultaneous_band
 
 
 def bands(images: int) -> Callable[[Rng, int], Row]:
@@ -31,7 +31,7 @@ def bands(images: int) -> Callable[[Rng, int], Row]:
             ),
         ):
             variance = boot.var(0, ddof=1) + least_variance(images)
-            band = simultaneous_band(value, boot, variance, np.inf)
+            band = Band.simultaneous(value, boot, variance, np.inf)
             found[name] = 100.0 * bool(((band.low <= real) & (real <= band.high)).all())
         return found
 

@@ -12,6 +12,7 @@ from eval.analysis.evaluated import Evaluated, Unavailable, open_manifest
 from eval.analysis.paired_statistics import Correction, Difference, adjusted, mcnemar_exact
 from eval.analysis.per_image import PerImage, per_image
 from eval.comparison.analyses import Analysis, analyse
+from eval.comparison.bands import curve_bands
 from eval.comparison.caveats import caveats
 from eval.comparison.controls import against_controls, gaussian, given
 from eval.comparison.multiverse import multiverse
@@ -138,6 +139,7 @@ def compare_runs(
                 "measures": measures,
                 "planning": planning(mine[primary], primary, question.margin),
                 "multiverse": multiverse(pairing, protocols, summaries, bootstrap),
+                "curve_bands": curve_bands(pairing, summaries, bootstrap),
                 **_analysis_json(analysis),
             }
         )

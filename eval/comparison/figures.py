@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from eval.pictures.figures import BLUE, GREY, ORANGE, new_figure, save_figure
-from eval.statistics.components import Sampled, components_of
-from eval.statistics.counts import least_variance
-from eval.statistics.multiplicity import simultaneous_band
 
 if TYPE_CHECKING:
     from eval.comparison.build import Comparison
@@ -31,7 +27,7 @@ def write_figures(comparison: Comparison, folder: Path) -> list[Path]:
         curves = _curves(comparison, i)
         if curves is not None:
             files += save_figure(curves, folder / f"curves{tail}")
-        band = _difference_band(comparison, i)
+        band = _difference_band(entry)
         if band is not None:
             files += save_figure(band, folder / f"curve-difference{tail}")
     return files
@@ -137,43 +133,16 @@ def _label_ious(ax: Any, summaries: Sequence[Summary]) -> None:
         )
 
 
-def _difference_band(comparison: Comparison, number: int) -> Figure | None:
-    """The difference of the accuracy curves over all thresholds with a simultaneous 95 % band: where the band misses 0,
-    the methods differ whatever threshold is chosen there. MaxBoxAcc alone; None without resamples."""
-    pairing = comparison.pairings[number]
-    name = "maxboxacc"
-    sides = []
-    for runs in (pairing.baseline, pairing.other):
-        found = [comparison.summaries[str(r.folder)].get(name) for r in runs]
-        kept = [s for s in found if s is not None and s.resampled_curves and s.taus is not None]
-        if len(kept) < len(runs):
-            return None
-        sides.append(kept)
-    taus = sides[0][0].taus
-    assert taus is not None
-    if any(s.taus is None or not np.array_equal(s.taus, taus) for side in sides for s in side):
-        return None  # other largest levels: the curves stand on different grids
-    images = sides[0][0].num_scored
-    curves = [np.stack([s.curves[0] for s in side if s.curves is not None]) for side in sides]
-    moved = [np.stack([s.resampled_curves[0] for s in side]).astype(np.float64) for side in sides]
-    value = curves[1].mean(0) - curves[0].mean(0)
-    boot = moved[1].mean(0) - moved[0].mean(0)
-    parts = [
-        components_of(
-            Sampled.of(list(curves[0][:, t]), list(moved[0][:, :, t])),
-            Sampled.of(list(curves[1][:, t]), list(moved[1][:, :, t])),
-            paired=pairing.by_seed,
-            units=images,
-            least=least_variance(images),
-        )
-        for t in range(len(taus))
-    ]
-    variance, df = np.array([p.variance for p in parts]), np.array([p.df for p in parts])
-    band = simultaneous_band(value, boot, variance, df)
+def _difference_band(entry: Mapping[str, Any]) -> Figure | None:
+    """The difference of MaxBoxAcc's curves over all thresholds with its simultaneous band; None without resamples."""
+    found = next((c for c in entry["curve_bands"] if c["protocol"] == "maxboxacc"), None)
+    if found is None:
+        return None
+    taus, band = found["taus"], found["difference"]
     figure = new_figure(5.4, 2.9)
     ax = figure.subplots()
-    ax.fill_between(taus, band.low, band.high, step="post", color=ORANGE, alpha=0.25, lw=0)
-    ax.step(taus, band.value, where="post", color=ORANGE, lw=1.4)
+    ax.fill_between(taus, band["low"], band["high"], step="post", color=ORANGE, alpha=0.25, lw=0)
+    ax.step(taus, band["value"], where="post", color=ORANGE, lw=1.4)
     ax.axhline(0, color="black", lw=0.8)
     ax.set_xlim(0, 1)
     ax.set_xlabel("threshold", fontsize=8.5)
@@ -182,7 +151,7 @@ def _difference_band(comparison: Comparison, number: int) -> Figure | None:
     ax.grid(color="#e4e4e4", lw=0.6)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_title(
-        f"{pairing.other_method} minus {pairing.baseline_method}, {name}: simultaneous 95 % band",
+        f"{entry['other']} minus {entry['baseline']}, maxboxacc: simultaneous 95 % band",
         fontsize=9,
         loc="left",
         parse_math=False,

@@ -19,7 +19,8 @@ from eval.metrics.outcomes import NotComputed, Outcome, Summary
 from eval.protocols import Channel
 from eval.records.block import RecordBlock
 from eval.records.store import Records
-from eval.statistics.counts import score_interval
+from eval.statistics.bands import RunCurves, curve_band
+from eval.statistics.counts import least_variance, score_interval
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.files.seal import sealed, unsealed
@@ -170,6 +171,22 @@ def curves_json(outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
     return found
 
 
+def curve_bands_json(outcomes: Mapping[str, Outcome], bootstrap: Bootstrap) -> dict[str, Any]:
+    """Of every curve that was resampled, a 95 % band that holds at all thresholds at once, on new images: taus, and low
+    and high by IoU threshold. Empty without resamples."""
+    found: dict[str, Any] = {}
+    for name, o in outcomes.items():
+        if not isinstance(o, Summary) or not o.resampled_curves or o.curves is None or o.taus is None:
+            continue
+        found[name] = {"taus": o.taus.tolist()}
+        for key, curve, moved in zip(o.per_iou, o.curves, o.resampled_curves):
+            runs = RunCurves(curve[None], moved[None].astype(np.float64))
+            units, least = bootstrap.units(o.num_scored), least_variance(o.num_scored)
+            band = curve_band(runs, units=units, least=least).within(0, 100)
+            found[name][key] = {end: np.round(getattr(band, end), 3).tolist() for end in ("low", "high")}
+    return found
+
+
 def write_results(folder: str | os.PathLike[str], content: Mapping[str, Any]) -> Path:
     """Write `folder/results.json` in one step; NaN and infinity are refused, for they are not numbers in JSON."""
     path = Path(folder)
@@ -208,6 +225,7 @@ _OPTIONAL = {
     "error_costs": dict,
     "controls": dict,
     "curves": dict,
+    "curve_bands": dict,
 }
 _NUMBER = {"value": float, "ci95": ([float], None)}
 

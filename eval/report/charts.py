@@ -7,85 +7,27 @@ dash, verdicts in words.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup, escape
 
-
-@dataclass(frozen=True)
-class Plot:
-    """Where a chart's axes lie in its own coordinates."""
-
-    width: float = 720
-    height: float = 300
-    left: float = 42
-    right: float = 18
-    top: float = 18
-    bottom: float = 44
-
-    @property
-    def inner(self) -> tuple[float, float]:
-        return self.width - self.left - self.right, self.height - self.top - self.bottom
-
-    def x(self, fraction: float) -> float:
-        return round(self.left + fraction * self.inner[0], 2)
-
-    def y(self, percent: float, top: float = 100) -> float:
-        return round(self.top + (1 - percent / top) * self.inner[1], 2)
-
-
-def _text(x: float, y: float, words: object, css: str = "", anchor: str = "middle") -> Markup:
-    return Markup('<text x="{}" y="{}" class="{}" text-anchor="{}">{}</text>').format(
-        x, y, css, anchor, words
-    )
-
-
-def _axes(plot: Plot, x_label: str, y_label: str, y_top: float = 100, y_ticks: int = 4) -> list[Markup]:
-    parts = []
-    for i in range(y_ticks + 1):
-        value = y_top * i / y_ticks
-        y = plot.y(value, y_top)
-        parts.append(
-            Markup('<line x1="{}" x2="{}" y1="{}" y2="{}" class="grid"/>').format(
-                plot.left, plot.width - plot.right, y, y
-            )
-        )
-        parts.append(_text(plot.left - 7, y + 4, f"{value:g}", "tick", "end"))
-    for i in range(6):
-        parts.append(_text(plot.x(i / 5), plot.height - plot.bottom + 17, f"{i / 5:g}", "tick"))
-    parts.append(_text(plot.width - plot.right, plot.height - 2, x_label, "axis", "end"))
-    parts.append(_text(plot.left, plot.top - 6, y_label, "axis", "start"))
-    return parts
-
-
-def _svg(plot: Plot, parts: Sequence[Markup], label: str, css: str, extra: str = "") -> Markup:
-    # `extra` holds attributes made of numbers by this module
-    return Markup('<svg viewBox="0 0 {} {}" class="{}" role="img" aria-label="{}" {}>{}</svg>').format(
-        f"{plot.width:g}", f"{plot.height:g}", css, label, Markup(extra), Markup("").join(parts)
-    )
-
-
-def step_path(plot: Plot, taus: Sequence[float], curve: Sequence[float], top: float = 100) -> str:
-    """A curve that holds its value from each tau to the next."""
-    pieces = [f"M{plot.x(taus[0])},{plot.y(curve[0], top)}"]
-    last = curve[0]
-    for tau, value in zip(taus[1:], curve[1:]):
-        if value != last:
-            pieces.append(f"H{plot.x(tau)}V{plot.y(value, top)}")
-            last = value
-    return "".join(pieces) + f"H{plot.x(1)}"
+from eval.report.band_charts import behind_curves
+from eval.report.svg import Plot, axes, drawing, step_path, text
 
 
 def threshold_chart(
-    curves: Sequence[Mapping[str, Sequence[float]]], iou_keys: Sequence[str], names: Sequence[str], label: str
+    curves: Sequence[Mapping[str, Sequence[float]]],
+    iou_keys: Sequence[str],
+    label: str,
+    bands: Mapping[str, Any] | None = None,
 ) -> Markup:
     """Accuracy over the threshold: one line per method and IoU threshold, a cursor, and a marker on every line.
 
-    Each of `curves` has "taus" and one list per IoU key.
+    Each of `curves` has "taus" and one list per IoU key; `bands` are those of the first, drawn behind it.
     """
     plot = Plot()
-    parts = _axes(plot, "threshold on the score map", "% localised")
+    parts = axes(plot, "threshold on the score map", "% localised")
+    parts += behind_curves(plot, bands, iou_keys)
     parts.append(
         Markup('<line class="cursor" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
             plot.x(0), plot.top, plot.height - plot.bottom
@@ -106,13 +48,13 @@ def threshold_chart(
         if len(iou_keys) > 1:
             best = max(range(len(curves[0][key])), key=lambda i: curves[0][key][i])
             parts.append(
-                _text(
+                text(
                     plot.x(curves[0]["taus"][best]), plot.y(curves[0][key][best]) - 9, f"IoU {key} %", "tick"
                 )
             )
     width, height = plot.inner
     geometry = f'data-left="{plot.left}" data-width="{width}" data-top="{plot.top}" data-height="{height}"'
-    return _svg(plot, parts, label, "chart curves", geometry)
+    return drawing(plot, parts, label, "chart curves", geometry)
 
 
 def spark_line(curves: Sequence[Mapping[str, Sequence[float]]], key: str) -> Markup:
@@ -138,14 +80,14 @@ def histogram(
     plot = Plot(width=520, height=250)
     top = max(5.0, *(v for s in shares for v in s))
     top = 5 * -(-top // 5)
-    parts = _axes(plot, x_label, "% of images", top, 5)
+    parts = axes(plot, x_label, "% of images", top, 5)
     if mark is not None:
         parts.append(
             Markup('<line class="limit" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
                 plot.x(mark), plot.top, plot.height - plot.bottom
             )
         )
-        parts.append(_text(plot.x(mark) + 5, plot.top + 10, "counts as localised", "tick", "start"))
+        parts.append(text(plot.x(mark) + 5, plot.top + 10, "counts as localised", "tick", "start"))
     for m, share in enumerate(shares):
         count = len(share)
         path = f"M{plot.x(0)},{plot.y(0, top)}"
@@ -154,17 +96,17 @@ def histogram(
         path += f"V{plot.y(0, top)}"
         parts.append(Markup('<path class="area s{}" d="{}"/>').format(m, path))
         parts.append(Markup('<path class="line s{}" d="{}"/>').format(m, path))
-    return _svg(plot, parts, label, "chart")
+    return drawing(plot, parts, label, "chart")
 
 
 def precision_recall(series: Sequence[Sequence[tuple[float, float]]], label: str) -> Markup:
     """Precision over recall of the pixels; points are (recall, precision) in [0, 1], recall rising."""
     plot = Plot(width=520, height=250)
-    parts = _axes(plot, "recall of object pixels", "% precision")
+    parts = axes(plot, "recall of object pixels", "% precision")
     for m, points in enumerate(series):
         path = "M" + "L".join(f"{plot.x(r)},{plot.y(100 * p)}" for r, p in points)
         parts.append(Markup('<path class="line s{}" d="{}"/>').format(m, path))
-    return _svg(plot, parts, label, "chart")
+    return drawing(plot, parts, label, "chart")
 
 
 def interval_strip(
@@ -213,7 +155,7 @@ def stacked_bar(shares: Mapping[str, float], label: str) -> Markup:
                 ).format(k, start, max(w - 1, 0.5), height, f"{name}: {share:.1f} %")
             )
             if w > 34:
-                parts.append(_text(round(start + w / 2, 1), 17, f"{share:.0f}", "in"))
+                parts.append(text(round(start + w / 2, 1), 17, f"{share:.0f}", "in"))
             parts.append(Markup("</g>"))
         start += w
     return Markup('<svg viewBox="0 0 {} {}" class="stack" role="img" aria-label="{}">{}</svg>').format(
@@ -250,9 +192,9 @@ def specification_chart(analyses: Sequence[Mapping[str, Any]], label: str) -> Ma
                 left, width - 8, y(tick), y(tick), "zero" if tick == 0 else "grid"
             )
         )
-        parts.append(_text(left - 6, y(tick) + 4, f"{tick:+.1f}", "tick", "end"))
+        parts.append(text(left - 6, y(tick) + 4, f"{tick:+.1f}", "tick", "end"))
     for k, (kind, value) in enumerate(choices):
-        parts.append(_text(left - 6, top + height + 16 + k * row + 4, f"{kind} {value}", "tick", "end"))
+        parts.append(text(left - 6, top + height + 16 + k * row + 4, f"{kind} {value}", "tick", "end"))
     for i, a in enumerate(analyses):
         x = round(left + (i + 0.5) * step, 1)
         css = {"higher": "up", "lower": "down"}.get(str(a["verdict"]), "flat")
@@ -276,4 +218,4 @@ def specification_chart(analyses: Sequence[Mapping[str, Any]], label: str) -> Ma
                     )
                 )
     plot = Plot(width=width, height=top + height + 24 + len(choices) * row)
-    return _svg(plot, parts, label, "chart")
+    return drawing(plot, parts, label, "chart")

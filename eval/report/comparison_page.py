@@ -17,6 +17,7 @@ from eval.comparison.build import Comparison
 from eval.comparison.terminal import answer_lines
 from eval.records.store import RecordStore
 from eval.report import charts
+from eval.report.band_charts import band_figures
 from eval.report.comparison_table import comparison_table
 from eval.report.drivers import driver_sections
 from eval.report.first_screen import first_screen, sentences
@@ -80,6 +81,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
             "A fixed threshold reads each method's curve at one place, an oracle at each one's own best."
         )
         + (_one_of_many(shown) if any(len(runs) > 1 for e in entries for runs in e["runs"].values()) else ""),
+        "bands": [b for e in entries for b in band_figures(e)],
         "gallery": gallery_content(gallery, classes, shown, content["num_images"]) if gallery else None,
         "drivers_title": "What drives the difference",
         "sections": [_named(s, e, several) for e in entries for s in driver_sections(e)],

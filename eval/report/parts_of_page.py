@@ -72,6 +72,7 @@ def curve_block(
     names = [r.method for r in runs]
     for p in protocols:
         curves = [r.results["curves"][p.name] for r in runs]
+        bands = runs[0].results.get("curve_bands", {}).get(p.name) if len(runs) == 1 else None
         keys = [k for k in curves[0] if k != "taus"]
         middle = keys[len(keys) // 2]
         label = f"{p.name}: percent of images localised over the threshold, for {', '.join(names)}"
@@ -82,10 +83,14 @@ def curve_block(
             caption += (
                 " The gallery draws the largest contour's box; the IoU is that of the best of all contours."
             )
+        if bands:
+            caption += (
+                " Shaded: a 95 % band that holds for all thresholds at once, on new images of these classes."
+            )
         drawn.append(
             {
                 "name": p.name,
-                "svg": charts.threshold_chart(curves, keys, names, label),
+                "svg": charts.threshold_chart(curves, keys, label, bands),
                 "spark": charts.spark_line(curves, middle),
                 "caption": caption,
             }

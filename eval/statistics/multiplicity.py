@@ -1,4 +1,4 @@
-"""Several differences looked at together: adjusted p-values (max-T, Holm) and simultaneous bands."""
+"""Several differences looked at together: adjusted p-values (max-T, Holm)."""
 
 from __future__ import annotations
 
@@ -91,36 +91,3 @@ def family_alpha(family: Sequence[Member], alpha: float = ALPHA) -> float:
         return alpha
     critical = float(np.quantile(_null_draws(family).max(1), 1 - alpha))
     return float(np.clip(2 * stats.norm.sf(critical), alpha / len(family), alpha))
-
-
-@dataclass(frozen=True)
-class Band:
-    """A curve over thresholds with limits that hold at all of them at once."""
-
-    value: npt.NDArray[np.float64]
-    low: npt.NDArray[np.float64]
-    high: npt.NDArray[np.float64]
-
-
-def simultaneous_band(
-    value: npt.NDArray[np.float64],
-    resampled: npt.NDArray[np.float64],
-    variance: npt.NDArray[np.float64],
-    df: npt.NDArray[np.float64] | float,
-    confidence: float = 1 - ALPHA,
-) -> Band:
-    """The sup-t band (Montiel Olea and Plagborg-Moller, Journal of Applied Econometrics 2019) of a curve.
-
-    Args:
-        value: the curve, [T].
-        resampled: its bootstrap values, [B, T].
-        variance, df: of each point's law, [T]; runs included where there are several.
-        confidence: that the whole true curve lies inside.
-    """
-    moved = resampled - resampled.mean(0)
-    spread = moved.std(0, ddof=1)
-    seen = spread > 1e-9
-    largest = np.max(np.abs(moved[:, seen]) / spread[seen], axis=1) if seen.any() else np.zeros(len(moved))
-    critical = max(float(np.quantile(largest, confidence)), float(stats.norm.isf((1 - confidence) / 2)))
-    half = stats.t.isf(stats.norm.sf(critical), df) * np.sqrt(variance)
-    return Band(value, value - half, value + half)

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from eval.statistics.components import Components, RunPart, Sampled
+from eval.statistics.bands import Band, RunCurves, curve_band
+from eval.statistics.components import Components, RunPart, Sampled, components_of
 from eval.statistics.heterogeneity import against_the_rest, shrink
-from eval.statistics.multiplicity import Member, family_alpha, holm, max_t, simultaneous_band
+from eval.statistics.multiplicity import Member, family_alpha, holm, max_t
 from eval.statistics.planning import Pilot, Side, detectable, images_needed, power, runs_needed
 from eval.statistics.prediction import new_pair
 
@@ -68,11 +69,43 @@ def test_what_runs_add_is_taken_as_unrelated() -> None:
 def test_the_band_of_one_point_is_its_interval_and_of_many_is_wider() -> None:
     rng = np.random.default_rng(0)
     boot = rng.normal(50, 2, (20_000, 1))
-    band = simultaneous_band(np.array([50.0]), boot, boot.var(0), np.inf)
+    band = Band.simultaneous(np.array([50.0]), boot, boot.var(0), np.inf)
     assert band.high[0] - 50 == pytest.approx(1.96 * 2, rel=0.03)
     many = rng.normal(50, 2, (20_000, 10))
-    wider = simultaneous_band(np.full(10, 50.0), many, many.var(0), np.inf)
+    wider = Band.simultaneous(np.full(10, 50.0), many, many.var(0), np.inf)
     assert wider.high[0] - 50 == pytest.approx(stats.norm.isf((1 - 0.95**0.1) / 2) * 2, rel=0.05)
+
+
+def test_the_band_of_a_curve_of_two_runs_has_each_points_own_law() -> None:
+    rng = np.random.default_rng(1)
+    runs = [RunCurves(rng.normal(50, 1, (3, 4)), rng.normal(50, 2, (3, 400, 4))) for _ in range(2)]
+    found = curve_band(runs[1], runs[0], paired=True, units=500, least=0.01)
+    assert found.value == pytest.approx(runs[1].values.mean(0) - runs[0].values.mean(0))
+    for t in range(4):
+        parts = components_of(runs[0].at(t), runs[1].at(t), paired=True, units=500, least=0.01)
+        half = parts.law(0).interval()[1]
+        assert found.high[t] - found.value[t] > half
+        assert found.value[t] - found.low[t] == pytest.approx(found.high[t] - found.value[t])
+    alone = curve_band(runs[0], units=500, least=0.01)
+    assert alone.value == pytest.approx(runs[0].values.mean(0))
+    single = [RunCurves(r.values[:1], r.resampled[:1]) for r in runs]
+    quick = curve_band(single[1], single[0], units=500, least=0.01)  # all points at once
+    laws = [
+        components_of(single[0].at(t), single[1].at(t), paired=False, units=500, least=0.01).law(0)
+        for t in range(4)
+    ]
+    slow = Band.simultaneous(
+        quick.value,
+        single[1].resampled[0] - single[0].resampled[0],
+        np.array([w.variance for w in laws]),
+        np.array([w.df for w in laws]),
+    )
+    assert quick.high == pytest.approx(slow.high)
+    flat = curve_band(RunCurves(np.zeros((1, 2)), np.zeros((1, 50, 2))), units=100, least=0.25).within(0, 100)
+    assert flat.low.tolist() == [0, 0]
+    assert flat.high == pytest.approx(
+        stats.t.isf(0.025, 99) * 0.5
+    )  # nothing was seen to vary: never of width 0
 
 
 def test_groups_against_the_rest_are_zero_where_all_are_alike() -> None:
