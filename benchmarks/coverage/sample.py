@@ -15,7 +15,7 @@ from eval.statistics.law import Law
 from eval.statistics.multiplicity import Member
 from eval.statistics.selection import CHOOSING_DRAWS, AtChosen, oracle, transferred
 
-RESAMPLES = 500
+RESAMPLES = 250
 CHOOSING = (20, 100, 1000)
 """Images of train-fullsup that choose a threshold."""
 PARTS = (("V1", slice(0, 1)), ("V2", slice(1, 4)))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating]
 
 
-CHOOSING_DRAWS = 1.25
+CHOOSING_DRAWS = 1.1
 _BESIDE = 200
 """Resamples of the scored images from which the interaction with the choice is estimated; their mean is all that is
 used."""
