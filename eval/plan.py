@@ -34,6 +34,8 @@ class Plan:
     settings: Mapping[str, Any]
     protocols_named: bool = False
     """Whether the user named the protocols, rather than taking all."""
+    why_no_threshold: str = ""
+    """Why transferred protocols are not computed, where `threshold_split` is None."""
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -63,35 +65,46 @@ def resolve(config: LocalizeConfig, subject: Subject) -> Plan:
     )
     if config.protocols:
         protocols = (*protocols, *(p for p in extra.values() if p.name not in {q.name for q in protocols}))
+    threshold_split, why_none = _threshold_split(config, subject, protocols)
     return Plan(
         protocols,
         config.split,
-        _threshold_split(config, subject, protocols),
+        threshold_split,
         Bootstrap(config.bootstrap, config.seed),
         config.pictures,
         config.threads,
         dataclasses.asdict(config),
         bool(config.protocols),
+        why_none,
     )
 
 
-def _threshold_split(config: LocalizeConfig, subject: Subject, protocols: tuple[Protocol, ...]) -> str | None:
+def _threshold_split(
+    config: LocalizeConfig, subject: Subject, protocols: tuple[Protocol, ...]
+) -> tuple[str | None, str]:
+    """The split that thresholds are chosen on, or None and why there is none."""
     role = config.threshold_split
-    if role is None or not any(p.threshold == "transferred" for p in protocols):
-        return None
+    if not any(p.threshold == "transferred" for p in protocols):
+        return None, ""
+    if role is None:
+        return None, "no split to choose thresholds on was asked for (--threshold-split)"
     if role not in SPLIT_ROLES:
         raise unknown_name("split", role, SPLIT_ROLES)
     if role == config.split:
-        return None
+        return None, f"{role} is scored itself, and thresholds are chosen on other images"
     there = subject.manifest.splits.get(role)
-    if there is None or not len(there) or not len(there.boxes_xyxy):
-        return None
+    if there is None or not len(there):
+        return None, f"the dataset has no {role} to choose thresholds on"
+    if not len(there.boxes_xyxy):
+        return None, f"{role} has no boxes, and thresholds are chosen by them"
     if (both := _in_both(there, subject.manifest.split(config.split))) is not None:
         sys.stderr.write(
             f"note: {both}, so no threshold is chosen on it: it would be chosen on images that are scored\n"
         )
-        return None
-    return role if subject.judged.covers(there, role) else None
+        return None, f"{both}, so no threshold is chosen on it"
+    if not subject.judged.covers(there, role):
+        return None, f"not all images of {role} have a map (--threshold-maps names a folder of its own)"
+    return role, ""
 
 
 def _in_both(chosen_on: Split, scored: Split) -> str | None:

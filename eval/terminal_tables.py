@@ -148,6 +148,9 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     lines += [f"note: {counts[key]} {words}" for key, words in _OTHERS.items() if counts.get(key)]
     for channel, n in results["counts"].get("zero_divisor", {}).items():
         lines.append(f"note: {n} maps cannot be normalised for {channel} and were scored as all zeros there")
+    for name, entry in results["protocols"].items():
+        if entry["definition"]["threshold"] == "transferred" and entry.get("threshold_note"):
+            lines.append(f"note: {name}, chosen on {results['threshold_split']}: {entry['threshold_note']}")
     for name, reason in results["not_computed"].items():
         lines.append(f"not computed: {name}: {reason}")
     return lines

@@ -46,7 +46,13 @@ def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -
     split, role = subject.manifest.split(plan.split), plan.threshold_split
     records = found[plan.split].records
     taus = chosen_thresholds(found[role].records, plan.protocols, plan.bootstrap) if role else {}
-    outcomes = summarize(records, plan.protocols, thresholds=taus, bootstrap=plan.bootstrap)
+    outcomes = summarize(
+        records,
+        plan.protocols,
+        thresholds=taus,
+        why_no_threshold=plan.why_no_threshold,
+        bootstrap=plan.bootstrap,
+    )
     computed, absent = protocol_entries(outcomes)
     if role:
         for line in odd_maps(counts(found[role].records, plan.wanted(role).channels)):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from eval.analysis.paired_statistics import Difference
 from eval.statistics.components import METHODS_FROM
-from eval.statistics.planning import POWER, Pilot, detectable, images_needed, runs_needed
+from eval.statistics.planning import POWER, Pilot, Side, detectable, images_needed, runs_needed
 
 RUNS = (3, 5, 8)
 
@@ -40,3 +41,10 @@ def planning(difference: Difference, protocol: str, margin: float | None) -> dic
         "images_needed": {str(r): images_needed(pilot, effect, r) for r in RUNS},
         "detectable": {str(r): detectable(pilot, r, parts.units) for r in RUNS},
     }
+
+
+def pilot_of(plan: Mapping[str, Any]) -> Pilot:
+    """The pilot that an entry of `planning` was made from."""
+    found = plan["standard_deviations"]
+    sides = tuple(Side(r**2, i**2) for r, i in zip(found["runs"], found["run_by_image"], strict=True))
+    return Pilot(found["method_by_image"] ** 2, sides)

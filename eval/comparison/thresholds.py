@@ -24,7 +24,7 @@ def families(protocols: Sequence[Protocol]) -> list[list[Protocol]]:
             continue
         for group in groups:
             unlike = {d.split(":")[0] for d in differences(group[0].definition(), p.definition())}
-            if unlike <= {"threshold", "fixed_threshold"}:
+            if unlike <= {"threshold", "fixed_threshold", "plateau"}:
                 group.append(p)
                 break
         else:

@@ -72,10 +72,12 @@ def sentence(
     if verdict == "not tested":
         said = f"{b} against {a}: {how}; nothing was tested"
     elif verdict == "no verdict":
-        fewest = min(p.runs for p in (baseline, other) if p.trained)
+        trained = [p for p in (baseline, other) if p.trained]
+        fewest = min(trained, key=lambda p: p.runs)
+        of = "a side" if len(trained) == 2 else f"of {fewest.name}"
         said = (
-            f"{other.name} minus {baseline.name} is {how}, over {fewest} training runs a side: an interval, no verdict "
-            "(a verdict on methods needs three)"
+            f"{other.name} minus {baseline.name} is {how}, over {fewest.runs} training runs {of}: an interval, no "
+            "verdict (a verdict on methods needs three)"
         )
     elif verdict == "equivalent":
         said = f"{b} and {a} are equivalent within {margin:g} points: {how}"

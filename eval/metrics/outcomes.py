@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 class Summary:
     """A protocol's number with what it was computed from.
 
-    `value` and `curves` are percentages. `thresholds` is one tau per IoU threshold (the smallest of equally good
-    ones; `ties` counts them). `curves` [K, T] over `taus` [T] is absent for metrics of masks without thresholds.
-    `resampled` [B] are the bootstrap values (`eval.statistics.selection`); `resampled_curves` [B, T], one per IoU
-    threshold, are those of an oracle protocol's curves. `optimism` is by how much the best threshold on the scored
-    images is expected to flatter `value`; the interval is centred below it by as much. None for other thresholds.
+    `value` and `curves` are percentages. `thresholds` is one tau per IoU threshold (of equally good ones that of the
+    protocol's `plateau`; `ties` counts them). `curves` [K, T] over `taus` [T] is absent for metrics of masks without
+    thresholds. `resampled` [B] are the bootstrap values (`eval.statistics.selection`); `resampled_curves` [B, T], one
+    per IoU threshold, are those of an oracle protocol's curves. `optimism` is by how much the best threshold on the
+    scored images is expected to flatter `value`; the interval is centred below it by as much. None for other
+    thresholds.
     """
 
     protocol: Protocol
@@ -48,9 +49,14 @@ class Summary:
         notes = []
         if any(t > 1 for t in self.ties):
             entry["threshold_ties"] = list(self.ties)
-            notes.append("several thresholds are equally good; the smallest is given")
+            which = "the smallest" if self.protocol.plateau == "smallest" else "the middle one"
+            notes.append(f"up to {max(self.ties)} thresholds are equally good; {which} is taken")
         if self.protocol.threshold in ("oracle", "transferred") and 0.0 in self.thresholds:
             notes.append("a chosen threshold is 0, the end of the grid")
+        elif (
+            self.protocol.threshold == "oracle" and self.taus is not None and self.taus[-1] in self.thresholds
+        ):
+            notes.append("a chosen threshold is the largest of the grid")
         if notes:
             entry["threshold_note"] = "; ".join(notes)
         if self.optimism is not None:

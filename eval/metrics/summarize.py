@@ -25,7 +25,7 @@ from eval.protocols import Channel, Protocol, channels_of
 from eval.records.store import Records
 from eval.statistics.counts import score_interval
 from eval.statistics.law import CONFIDENCE, Law
-from eval.statistics.selection import AtChosen, oracle, transferred
+from eval.statistics.selection import AtChosen, best_column, oracle, transferred
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -53,13 +53,14 @@ def summarize(
     protocols: Sequence[Protocol],
     *,
     thresholds: Mapping[str, Chosen | Sequence[float]] | None = None,
+    why_no_threshold: str = "",
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> dict[str, Outcome]:
     """Every protocol that these records can answer, in one pass over the blocks.
 
-    `thresholds` gives, for protocols with threshold "transferred", the taus chosen elsewhere (one per IoU threshold).
-    Where these come with resamples, the intervals cover the choice of the threshold too, else they are conditional on
-    it.
+    `thresholds` gives, for protocols with threshold "transferred", the taus chosen elsewhere (one per IoU threshold);
+    `why_no_threshold` is said of those that have none. Where they come with resamples, the intervals cover the choice
+    of the threshold too, else they are conditional on it.
     """
     chosen = {
         name: found if isinstance(found, Chosen) else Chosen(tuple(found))
@@ -68,7 +69,7 @@ def summarize(
     outcomes: dict[str, Outcome] = {}
     wanted: list[Protocol] = []
     for protocol in protocols:
-        reason = _why_not(store, protocol, chosen)
+        reason = _why_not(store, protocol, chosen, why_no_threshold)
         if reason:
             outcomes[protocol.name] = NotComputed(protocol, reason)
         else:
@@ -134,17 +135,16 @@ def summarize(
     return {p.name: outcomes[p.name] for p in protocols}
 
 
-def _why_not(store: Records, protocol: Protocol, chosen: Mapping[str, Chosen]) -> str | None:
+def _why_not(
+    store: Records, protocol: Protocol, chosen: Mapping[str, Chosen], no_threshold: str
+) -> str | None:
     if not store.index.holds(protocol.channel):
         why = store.index.maps.get("not_computed", {}).get(str(protocol.channel))
         return str(why or f"these records hold no '{protocol.channel}' score maps")
     if protocol.metric != "box_accuracy" and not store.index.masks:
         return str(store.index.maps.get("pixels", "the dataset has no masks"))
     if protocol.threshold == "transferred" and protocol.name not in chosen:
-        return (
-            "no threshold was chosen on another split (train-fullsup): it has no boxes, or not all of its images have "
-            "a map (--threshold-maps names a folder of its own)"
-        )
+        return no_threshold or "no threshold was chosen on other images (train-fullsup)"
     return None
 
 
@@ -157,7 +157,7 @@ def finish_curves(protocol: Protocol, sums: Curves, given: Chosen | None, bootst
     boot = [share[1:] for share in shares]
     free = protocol.threshold == "oracle" and given is None
     if free:
-        columns = [int(np.argmax(curve)) for curve in curves]
+        columns = [int(c) for c in best_column(curves, protocol.plateau)]
         taus = tuple(float(grid.taus[c]) for c in columns)
         ties = tuple(int((curve == curve.max()).sum()) for curve in curves)
     else:
@@ -208,8 +208,8 @@ def _interval(found: AtChosen, images: int, bootstrap: Bootstrap) -> tuple[float
 def chosen_thresholds(
     store: Records, protocols: Sequence[Protocol], bootstrap: Bootstrap = NO_BOOTSTRAP
 ) -> dict[str, Chosen]:
-    """The best taus on these records (train-fullsup) for every protocol whose threshold is transferred: the smallest of
-    equally good ones, of the whole set and of every resample."""
+    """The best taus on these records (train-fullsup) for every protocol whose threshold is transferred: of the whole
+    set and of every resample, by the protocol's rule for equally good ones."""
     asked = [p for p in protocols if p.threshold == "transferred"]
     best = [dataclasses.replace(p, threshold="oracle") for p in asked]
     found: dict[str, Chosen] = {}
@@ -217,6 +217,8 @@ def chosen_thresholds(
         if isinstance(o, Summary):
             assert o.taus is not None
             taus = o.taus
-            moved = tuple(taus[np.nan_to_num(c, nan=-1.0).argmax(1)] for c in o.resampled_curves)
+            moved = tuple(
+                taus[best_column(np.nan_to_num(c, nan=-1.0), p.plateau)] for c in o.resampled_curves
+            )
             found[p.name] = Chosen(o.thresholds, o.ties, moved)
     return found

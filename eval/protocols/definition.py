@@ -17,6 +17,7 @@ Frame = Literal["resize", "center-crop"]
 NormalizationName = Literal["minmax", "max", "pas", "ivr"]
 Drawing = Literal["resized", "aligned"]
 ThresholdRule = Literal["oracle", "fixed", "transferred", "none"]
+Plateau = Literal["smallest", "middle"]
 
 
 _NOT_DEFINING = ("other_normalizations", "pictured", "on_request")
@@ -30,7 +31,8 @@ class Protocol:
     `frame`: "resize" scores in a `frame_size` square that the whole image is resized to, aspect ignored;
     "center-crop" scores in the centre crop of an image resized to 256/224 of it. `threshold`: "oracle" takes the best
     threshold on the split being scored (an upper bound), "fixed" uses `fixed_threshold`, "transferred" takes the
-    best one on train-fullsup, one per IoU threshold. `contours`: "largest" keeps the contour of largest polygon area,
+    best one on train-fullsup, one per IoU threshold. `plateau`: of equally good thresholds the smallest, as published,
+    or the middle of their longest row. `contours`: "largest" keeps the contour of largest polygon area,
     "all" every contour. `gt_boxes`: "any" takes the best over an image's boxes, "first" only the first listed.
     `class_gate`: additionally requires the true class among the top 1 or top 5 predictions. `class_view`: whether that
     class is predicted from the whole image, or from the view that is scored. `drawing`: "resized" resizes the map to
@@ -56,6 +58,7 @@ class Protocol:
     class_gate: Literal["none", "top1", "top5"] = "none"
     class_view: Literal["whole-image", "scored"] = "whole-image"
     drawing: Drawing = "resized"
+    plateau: Plateau = "smallest"
     source: str = ""
     other_normalizations: bool = True
     """Whether `--normalizations` also scores it otherwise: not where normalisation is what the paper is cited for."""
@@ -78,6 +81,11 @@ class Protocol:
             self.normalization_fraction is None or 0 <= self.normalization_fraction < 1,
             "normalization_fraction",
             "a share in [0, 1)",
+        )
+        check(
+            self.plateau == "smallest" or self.threshold in ("oracle", "transferred"),
+            "plateau",
+            "'smallest' where no threshold is searched",
         )
         check(bool(self.iou_thresholds), "iou_thresholds", "at least one")
         check(all(0 < t <= 1 for t in self.iou_thresholds), "iou_thresholds", "values in (0, 1]")

@@ -45,6 +45,7 @@ def described(protocol: Protocol) -> str:
     fixed = f"fixed {protocol.fixed_threshold:g}" if protocol.fixed_threshold is not None else ""
     rules = {"oracle": "best threshold on the split", "transferred": "threshold from train-fullsup"}
     words.append(fixed or rules.get(protocol.threshold, ""))
+    words.append("" if protocol.plateau == "smallest" else "the middle of equally good thresholds")
     words.append("" if protocol.class_gate == "none" else f"{protocol.class_gate} class right")
     words.append("" if protocol.normalization == "minmax" else f"{protocol.normalization} maps")
     words.append("" if protocol.frame == "resize" else protocol.frame)

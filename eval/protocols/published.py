@@ -30,6 +30,22 @@ _BASE: tuple[Protocol, ...] = (
         source=_CHOE_V2 + ", thresholds from train-fullsup",
     ),
     Protocol(
+        "maxboxacc_transferred_middle",
+        threshold="transferred",
+        plateau="middle",
+        source=_CHOE + ", threshold from train-fullsup, the middle of equally good ones",
+        on_request=True,
+    ),
+    Protocol(
+        "maxboxacc_v2_transferred_middle",
+        contours="all",
+        iou_thresholds=_V2,
+        threshold="transferred",
+        plateau="middle",
+        source=_CHOE_V2 + ", thresholds from train-fullsup, the middle of equally good ones",
+        on_request=True,
+    ),
+    Protocol(
         "gt_known_fixed",
         threshold="fixed",
         fixed_threshold=CONVENTIONAL_THRESHOLD,

@@ -30,6 +30,8 @@ def how(definition: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     words = [
         f"threshold from {results.get('threshold_split')}" if rule == "transferred" else _RULES[rule],
     ]
+    if definition.get("plateau", "smallest") != "smallest":
+        words.append("the middle of equally good ones")
     if definition["metric"] == "pixel_average_precision":
         words = ["pixels, over all thresholds"]
     elif definition["metric"] == "mask_iou":

@@ -34,6 +34,23 @@ _BESIDE = 200
 used."""
 
 
+def best_column(curves: Array, plateau: str = "smallest") -> npt.NDArray[np.intp]:
+    """The place of the best of T thresholds, [..., T] to [...]: the first of equally good ones or, with `plateau`
+    "middle", the middle of the longest row of them (the first of equally long rows).
+
+    >>> best_column(np.array([0, 5, 5, 1, 5, 5, 5, 5.0]), "middle")
+    5
+    """
+    if plateau == "smallest":
+        return np.asarray(curves.argmax(-1))
+    best = curves == curves.max(-1, keepdims=True)
+    place = np.arange(curves.shape[-1])
+    before = np.maximum.accumulate(np.where(best, -1, place), axis=-1)  # the last worse threshold so far
+    length = np.where(best, place - before, 0)
+    last = length.argmax(-1)
+    return np.asarray(last - (length.max(-1) // 2))
+
+
 @dataclass(frozen=True)
 class AtChosen:
     """A number at chosen thresholds, in percent.

@@ -12,9 +12,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from eval.comparison.planning import pilot_of
+from eval.power_table import COMPARE, pilots
+from eval.statistics.components import METHODS_FROM
+from eval.statistics.planning import POWER, detectable
 from eval.study.design import Design
 from eval.study.jobs import Job
+from eval.study.results import COMPARISONS
 from eval.study.run import must_run
+from wsol.errors import UserError
 from wsol.files.regular import read_text
 from wsol.files.strict_json import load_json
 from wsol.runs.record import LOG
@@ -92,4 +98,30 @@ def print_plan(design: Design, jobs: Sequence[Job], out: Path, *, workers: int) 
     console.print(
         f"left: {left:.1f} hours of work, {left / workers:.1f} hours with {workers} at a time (measured one at a time; "
         "jobs that share memory or a disk slow each other down)"
+    )
+    for dataset, network in cells:
+        console.print(
+            f"{dataset}, {network}: {_could_show(design, out / COMPARISONS / f'{dataset}-{network}')}"
+        )
+
+
+def _could_show(design: Design, comparison: Path) -> str:
+    """The difference that the study could detect with its seeds, from a comparison that is there."""
+    if not (comparison / COMPARE).is_file():
+        return "what difference it could detect is known from two runs of each method on (eval.power)"
+    try:
+        plans = pilots(comparison / COMPARE)
+    except UserError as error:
+        return str(error)
+    seeds = design.seeds if isinstance(design.seeds, int) else len(design.seeds)
+    if seeds < METHODS_FROM:
+        return f"{seeds} seeds a side give no verdict on methods"
+    said = [
+        f"{name}: {detectable(pilot_of(plan), seeds, int(plan['images'])):.1f} points"
+        for name, plan in plans.items()
+    ]
+    images, protocol = next((int(p["images"]), p["protocol"]) for p in plans.values())
+    return (
+        f"{seeds} seeds a side on {images:,} images would find, with a power of {100 * POWER:.0f} % by {protocol}, "
+        + "; ".join(said)
     )

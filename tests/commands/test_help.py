@@ -49,6 +49,7 @@ def test_options_stand_in_the_sections_of_the_source() -> None:
         "eval.results_table",
         "eval.propose",
         "eval.overview",
+        "eval.power",
         "eval.export",
         "eval.protocols.__main__",
         "wsol.prepare",

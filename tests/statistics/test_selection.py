@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from eval.statistics.clusters import cluster_weights
 from eval.statistics.counts import least_variance, score_interval
-from eval.statistics.selection import oracle, transferred
+from eval.statistics.selection import best_column, oracle, transferred
 
 
 def test_oracle_by_hand() -> None:
@@ -53,6 +55,22 @@ def test_the_optimism_of_a_noisy_peak_is_about_what_is_said() -> None:
         said.append(found.optimism)
         real.append(found.value - 60)
     assert 0.5 * np.mean(real) < np.mean(said) < 1.5 * np.mean(real)
+
+
+def test_of_equally_good_thresholds_the_smallest_or_the_middle_one() -> None:
+    curves = np.array([[1.0, 9, 9, 9, 2, 9], [9, 9, 9, 9, 9, 9], [0, 1, 2, 3, 4, 5], [9, 9, 0, 9, 9, 0]])
+    assert best_column(curves).tolist() == [1, 0, 5, 0]
+    assert best_column(curves, "middle").tolist() == [
+        2,
+        2,
+        5,
+        0,
+    ]  # of four the lower middle; of two rows the first
+    rng = np.random.default_rng(0)
+    for curve in rng.integers(0, 3, (200, 12)).astype(float):
+        rows = [list(g) for _, g in itertools.groupby(range(12), key=lambda k: curve[k] == curve.max())]
+        longest = max((r for r in rows if curve[r[0]] == curve.max()), key=len)
+        assert best_column(curve, "middle") == longest[(len(longest) - 1) // 2]
 
 
 def test_transferred_by_hand() -> None:
