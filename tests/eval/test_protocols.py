@@ -24,6 +24,8 @@ HASHES = {
     "maxboxacc_v2": "ce39a6c1",
     "maxboxacc_transferred": "52bd18f7",
     "maxboxacc_v2_transferred": "05655225",
+    "maxboxacc_transferred_middle": "960dc6d6",
+    "maxboxacc_v2_transferred_middle": "97e9b97e",
     "gt_known_fixed": "df8d54a6",
     "top1_loc": "8365ec25",
     "top5_loc": "18b1db6b",
