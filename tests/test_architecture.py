@@ -27,7 +27,7 @@ OPTIONAL = (
 INSIDE_FUNCTIONS = {
     "a command's main imports its implementing module after parsing": {
         "eval.compare", "eval.export", "eval.fsl", "eval.grid_game", "eval.localize", "eval.overview", "eval.power",
-        "eval.protocols.__main__", "eval.propose", "eval.realistic", "eval.report.__main__",
+        "eval.protocols.__main__", "eval.propose", "eval.realistic", "eval.report.__main__", "eval.results_table",
         "eval.search.__main__", "eval.show", "eval.study.__main__",
         "train_cutmix", "wsol.export", "wsol.prepare",
     },
