@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.special import bdtr
 
 from eval.statistics.components import METHODS_FROM, Components, Sampled, components_of
 from eval.statistics.law import ALPHA, Law
@@ -154,5 +154,5 @@ def mcnemar_exact(hit_a: npt.NDArray[np.bool_], hit_b: npt.NDArray[np.bool_]) ->
     only_b = int((hit_b & ~hit_a).sum())
     p = 1.0
     if only_a + only_b:
-        p = float(binomtest(min(only_a, only_b), only_a + only_b).pvalue)
+        p = min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
     return {"only_baseline": only_a, "only_other": only_b, "p_value": p}

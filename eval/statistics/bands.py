@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from eval.statistics.components import Sampled, components_of
+from eval.statistics.distributions import normal_isf, normal_sf, t_isf
 from eval.statistics.law import CONFIDENCE
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ class Band:
         largest = (
             np.max(np.abs(moved[:, seen]) / spread[seen], axis=1) if seen.any() else np.zeros(len(moved))
         )
-        least = float(stats.norm.isf((1 - confidence) / 2))
+        least = float(normal_isf((1 - confidence) / 2))
         critical = max(float(np.quantile(largest, confidence)), least)
-        half = stats.t.isf(stats.norm.sf(critical), df) * np.sqrt(variance)
+        half = t_isf(normal_sf(critical), df) * np.sqrt(variance)
         return cls(value, value - half, value + half)
 
     def within(self, low: float, high: float) -> Band:

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
+from eval.statistics.distributions import chi2_ppf
 from eval.statistics.law import Law
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class RunPart:
     def upper_spread(self) -> float:
         """Upper confidence bound of the spread."""
         df = self.runs - 1
-        return float(self.spread * df / stats.chi2.ppf(1 - UPPER, df))
+        return float(self.spread * df / chi2_ppf(1 - UPPER, df))
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ of a paired difference."""
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
+from eval.statistics.distributions import normal_isf
 from eval.statistics.law import CONFIDENCE
 
 
@@ -24,7 +24,7 @@ def score_interval(
     """
     if count < 1:
         raise ValueError("an interval needs at least one image")
-    z = float(stats.norm.isf((1 - confidence) / 2))
+    z = float(normal_isf((1 - confidence) / 2))
     share = min(max(percent, 0.0), 100.0)
     effective = max(float(count), share * (100 - share) / variance) if variance > 0 else float(count)
     weight = z * z / effective

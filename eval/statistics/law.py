@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+
+from eval.statistics.distributions import t_isf, t_sf
 
 CONFIDENCE = 0.95
 ALPHA = 0.05
@@ -28,7 +29,7 @@ class Law:
 
     def critical(self, alpha: float = ALPHA) -> float:
         """The two-sided critical value of |t| at a level."""
-        return float(stats.t.isf(alpha / 2, self.df))
+        return float(t_isf(alpha / 2, self.df))
 
     def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
         """The central interval; it holds a truth exactly where `p_value(truth)` is at least 1 - confidence.
@@ -43,7 +44,7 @@ class Law:
         """Two-sided p of the hypothesis that the truth is `null`."""
         if self.variance <= 0:
             return 1.0 if self.value == null else 0.0
-        return float(2 * stats.t.sf(abs(self.value - null) / self.standard_error, self.df))
+        return float(2 * t_sf(abs(self.value - null) / self.standard_error, self.df))
 
     def p_not_equivalent(self, margin: float) -> float:
         """p of the hypothesis that the truth lies outside (-margin, margin): the larger of two one-sided tests
@@ -56,4 +57,4 @@ class Law:
             raise ValueError(f"the margin must be positive, got {margin}")
         if self.variance <= 0:
             return 0.0 if abs(self.value) < margin else 1.0
-        return float(stats.t.sf((margin - abs(self.value)) / self.standard_error, self.df))
+        return float(t_sf((margin - abs(self.value)) / self.standard_error, self.df))

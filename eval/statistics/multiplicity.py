@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
 
 from eval.statistics.components import Components
+from eval.statistics.distributions import normal_isf, normal_sf
 from eval.statistics.law import ALPHA
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def max_t(family: Sequence[Member]) -> list[float]:
     if not family:
         return []
     raw = np.array([t.p_value for t in family])
-    z = stats.norm.isf(np.clip(raw, 1e-300, 1.0) / 2)
+    z = normal_isf(np.clip(raw, 1e-300, 1.0) / 2)
     draws = _null_draws(family)
     order = np.argsort(-z, kind="stable")
     largest = np.maximum.accumulate(draws[:, order][:, ::-1], axis=1)[:, ::-1]
@@ -90,4 +90,4 @@ def family_alpha(family: Sequence[Member], alpha: float = ALPHA) -> float:
     if len(family) <= 1:
         return alpha
     critical = float(np.quantile(_null_draws(family).max(1), 1 - alpha))
-    return float(np.clip(2 * stats.norm.sf(critical), alpha / len(family), alpha))
+    return float(np.clip(2 * normal_sf(critical), alpha / len(family), alpha))

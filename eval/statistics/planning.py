@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize
 
 from eval.statistics.components import METHODS_FROM, UPPER, Components
+from eval.statistics.distributions import chi2_ppf, normal_sf, t_isf
 from eval.statistics.law import ALPHA
 
 POWER = 0.8
@@ -62,8 +63,8 @@ def power(pilot: Pilot, effect: float, runs: int, images: int, alpha: float = AL
         estimated, df = np.array([image]), np.array([np.inf])
     else:
         nodes = _NODES if len(pilot.sides) == 1 else 41
-        chi = stats.chi2.ppf((np.arange(nodes) + 0.5) / nodes, runs - 1) / (runs - 1)
-        bound = (runs - 1) / stats.chi2.ppf(1 - UPPER, runs - 1)
+        chi = chi2_ppf((np.arange(nodes) + 0.5) / nodes, runs - 1) / (runs - 1)
+        bound = (runs - 1) / chi2_ppf(1 - UPPER, runs - 1)
         grids = []
         for s in pilot.sides:
             noise = s.interaction / images / runs
@@ -74,9 +75,9 @@ def power(pilot: Pilot, effect: float, runs: int, images: int, alpha: float = AL
         cells = np.array([np.sum(cell, axis=0) for cell in product(*grids)])
         estimated = image + cells[:, 0]
         df = (image + cells[:, 1]) ** 2 / (cells[:, 2] / (runs - 1) + image**2 / max(images - 1, 1))
-    cut = stats.t.isf(alpha / 2, np.maximum(1.0, df)) * np.sqrt(estimated)
-    above = stats.norm.sf((cut - effect) / deviation)
-    below = stats.norm.cdf((-cut - effect) / deviation)
+    cut = t_isf(alpha / 2, np.maximum(1.0, df)) * np.sqrt(estimated)
+    above = normal_sf((cut - effect) / deviation)
+    below = normal_sf((cut + effect) / deviation)
     return float(np.mean(above + below))
 
 

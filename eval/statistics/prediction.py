@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from eval.statistics.components import METHODS_FROM, Sampled
+from eval.statistics.distributions import t_isf, t_sf
 from eval.statistics.law import CONFIDENCE
 
 
@@ -42,5 +42,5 @@ def new_pair(
     df = variance**2 / sum(v * v / k for v, k in parts)
     error = np.sqrt(variance)
     difference = other.mean - baseline.mean
-    half = float(stats.t.isf((1 - confidence) / 2, df) * error)
-    return NewPair(difference - half, difference + half, float(stats.t.cdf(difference / error, df)))
+    half = float(t_isf((1 - confidence) / 2, df) * error)
+    return NewPair(difference - half, difference + half, float(t_sf(-difference / error, df)))
