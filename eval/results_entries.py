@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.measures import MEASURES
 from eval.protocols import PROTOCOLS, short_hash
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from eval.analysis.evaluated import Evaluated
 
 SCHEMA = 1
+_HASHES = {n: short_hash(p) for n, p in PROTOCOLS.items()} | {n: m.short_hash for n, m in MEASURES.items()}
+"""What numbers may be called, and what each means today."""
 KINDS = ("measured", "published")
 _TEXTS = ("kind", "method", "network", "dataset", "split", "source")
 _MEASURED = ("num_images", "maps_sha256", "command")
@@ -81,14 +84,15 @@ def read_entry(file: Path) -> Entry:
 
 def _check_number(name: str, number: Any, measured: bool, where: str) -> None:
     at = f"{where}: {name}"
-    if name not in PROTOCOLS:
-        raise UserError(f"{at} is no protocol; python -m eval.protocols lists them")
+    if name not in _HASHES:
+        raise UserError(f"{at} is no protocol or measure; python -m eval.protocols lists the protocols")
     if not isinstance(number, dict) or set(number) != {"value", "ci95", "protocol_hash"}:
         raise UserError(f"{at}: expected value, ci95 and protocol_hash")
-    if number["protocol_hash"] != short_hash(PROTOCOLS[name]):
+    said, today = number["protocol_hash"], _HASHES[name]
+    if said != today:
         raise UserError(
-            f"{at}: its protocol_hash is {number['protocol_hash']!r:.20}, but {name} is {short_hash(PROTOCOLS[name])} "
-            "now: the protocol was defined otherwise; score it again"
+            f"{at}: its protocol_hash is {said!r:.20}, but {name} is {today} now: it was defined otherwise; score it "
+            "again"
         )
     ci = number["ci95"]
     listed = [number["value"], *(ci if isinstance(ci, list) else [])]
@@ -100,13 +104,15 @@ def _check_number(name: str, number: Any, measured: bool, where: str) -> None:
 
 
 def entry_of(run: Evaluated, network: str, source: str) -> Entry:
-    """The entry of an evaluated run: every published protocol that it was scored under, with its interval."""
+    """The entry of an evaluated run: every published protocol and every measure without a threshold, with intervals."""
     results = run.results
     maps = json.dumps(results["provenance"].get("maps"), sort_keys=True, default=str)
+    hashes = {name: short_hash(p) for name, p in run.protocols.items()}
+    hashes |= {name: e["measure_hash"] for name, e in results.get("measures", {}).items()}
     numbers = {
-        name: {"value": e["value"], "ci95": e["ci95"], "protocol_hash": short_hash(PROTOCOLS[name])}
-        for name, e in results["protocols"].items()
-        if name in PROTOCOLS and short_hash(PROTOCOLS[name]) == short_hash(run.protocols[name]) and e["ci95"]
+        name: {"value": e["value"], "ci95": e["ci95"], "protocol_hash": hashes[name]}
+        for name, e in {**results["protocols"], **results.get("measures", {})}.items()
+        if _HASHES.get(name) == hashes[name] and e["ci95"]
     }
     return Entry(
         "measured",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
 from eval.analysis.evaluated import open_evaluated
+from eval.measures import MEASURES
 from eval.protocols import PROTOCOLS
 from eval.results_entries import Entry, entry_of, read_entry, write_entry
 from eval.terminal import print_place, print_text, terminal
@@ -48,7 +49,9 @@ def results_page(entries: Sequence[Entry]) -> str:
     """One HTML page that needs no script and no network."""
     style = resources.files("eval.report").joinpath("page.css").read_text(encoding="utf-8")
     groups = dict.fromkeys((e.dataset, e.split) for e in entries)
-    body = "\n".join(_table(d, s, [e for e in entries if (e.dataset, e.split) == (d, s)]) for d, s in groups)
+    body = "\n".join(
+        _section(d, s, [e for e in entries if (e.dataset, e.split) == (d, s)]) for d, s in groups
+    )
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
@@ -61,11 +64,21 @@ def results_page(entries: Sequence[Entry]) -> str:
     )
 
 
-def _table(dataset: str, split: str, entries: Sequence[Entry]) -> str:
-    names = [p for p in PROTOCOLS if any(p in e.numbers for e in entries)]
+def _section(dataset: str, split: str, entries: Sequence[Entry]) -> str:
+    rules = {name: RULES[p.threshold] for name, p in PROTOCOLS.items()}
+    measures = {name: m.what for name, m in MEASURES.items()}
+    tables = [f"<h2>{_text(dataset)}, {_text(split)}</h2>", _table(rules, entries)]
+    measured = [e for e in entries if set(e.numbers) & set(measures)]
+    if measured:
+        tables += ["<h3>Without a threshold</h3>", _table(measures, measured)]
+    return f"<section>{''.join(tables)}</section>"
+
+
+def _table(columns: Mapping[str, str], entries: Sequence[Entry]) -> str:
+    """A row an entry, and of the columns (name and what is said below it) those that any entry has."""
+    names = [c for c in columns if any(c in e.numbers for e in entries)]
     head = "".join(
-        f"<th scope='col'>{_text(n)}<span class='how'>{RULES[PROTOCOLS[n].threshold]}</span></th>"
-        for n in names
+        f"<th scope='col'>{_text(n)}<span class='how'>{_text(columns[n])}</span></th>" for n in names
     )
     rows = []
     for e in sorted(entries, key=lambda e: (e.kind, e.method)):
@@ -78,13 +91,11 @@ def _table(dataset: str, split: str, entries: Sequence[Entry]) -> str:
                 shown += f"<span class='range'>[{low:.1f}, {high:.1f}]</span>"
             cells.append(f"<td>{shown}</td>")
         about = f"{e.network}; {e.kind}: {e.source}"
-        rows.append(
-            f"<tr><th scope='row'>{_text(e.method)}<span class='how'>{_text(about)}</span></th>{''.join(cells)}</tr>"
-        )
+        head_cell = f"<th scope='row'>{_text(e.method)}<span class='how'>{_text(about)}</span></th>"
+        rows.append(f"<tr>{head_cell}{''.join(cells)}</tr>")
     return (
-        f"<section><h2>{_text(dataset)}, {_text(split)}</h2><div class='scroll'><table class='numbers'>"
-        f"<thead><tr><th scope='col'>method</th>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
+        f"<div class='scroll'><table class='numbers'><thead><tr><th scope='col'>method</th>{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

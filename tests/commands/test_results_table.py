@@ -65,7 +65,7 @@ def test_an_entry_without_a_field_is_refused(field: str, tmp_path: Path) -> None
         ({"maps_sha256": ""}, "needs 'maps_sha256'"),
         ({"extra": 1}, "'extra' is no field"),
         ({"numbers": {}}, "holds no number"),
-        ({"numbers": {"nonsense": {}}}, "nonsense is no protocol"),
+        ({"numbers": {"nonsense": {}}}, "nonsense is no protocol or measure"),
         ({"number": {"ci95": None}}, "needs its interval"),
         ({"number": {"value": 160.0}}, "expected a percentage"),
         ({"number": {"protocol_hash": "00000000"}}, "was defined otherwise"),
