@@ -239,6 +239,14 @@ def path_of_another_python() -> bytes:
     )
 
 
+def on_two_disks() -> bytes:
+    """An archive that says that it goes on on another disk, for which zipfile's own test raises."""
+    data = bytearray(torch_file())
+    end = data.rindex(b"PK\x05\x06")
+    locator = b"PK\x06\x07" + bytes(12) + (2).to_bytes(4, "little")
+    return bytes(data[:end] + locator + data[end:])
+
+
 def instances(**changed: object) -> bytes:
     data = coco()
     data["annotations"][0] |= changed
@@ -327,6 +335,7 @@ BOX_CSV = b"image_id,x0,y0,x1,y1,class\n"
         ("a.webp", wide_webp, lambda f: decode_rgb(f.read_bytes(), "a"), f"more than .* {MAX_SIDE} a side"),
         ("a.pt", lambda: pickled(b"\x80\x02R."), maps, "cannot be read as tensors"),
         ("a.pth", lambda: compressed(torch_file()), read_checkpoint, "its members announce"),
+        ("a.pth", on_two_disks, read_checkpoint, "cannot be read"),
         ("a.pth", lambda: torch_file(legacy=True)[:-90], read_checkpoint, "cannot be read"),
         ("a.pth", lambda: torch_file(legacy=True)[:-2], read_checkpoint, "cannot be read"),
         ("a.json", lambda: instances(bbox=[1, 1, 10**400, 1]), coco_text, "must not be endless"),

@@ -61,9 +61,8 @@ def load_torch(stream: IO[bytes], path: pathlib.Path | None = None) -> Any:
     """
     import torch
 
-    zipped = zipfile.is_zipfile(stream)
     try:
-        if zipped:
+        if zipped := zipfile.is_zipfile(stream):
             _require_stored(stream)
         stream.seek(0)
         with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
