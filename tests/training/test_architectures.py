@@ -99,7 +99,9 @@ def test_adl_by_hand() -> None:
 # --- ACoL ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("arch", "stride"), [("resnet18", 8), ("vgg16_gap", 16), ("vgg16_gap", 8)])
+@pytest.mark.parametrize(
+    ("arch", "stride"), [("resnet18", 8), ("resnet50", 16), ("vgg16_gap", 16), ("vgg16_gap", 8)]
+)
 def test_acol_equals_its_formulas(arch: str, stride: int) -> None:
     model = build_classifier(ClassifierSpec(arch, 3, stride, 32, "late"), seed=0, method=ACoL(0.6)).eval()
     state = dict(model.named_parameters())
@@ -176,16 +178,16 @@ def plain_guided_loss(logits: torch.Tensor, guide: torch.Tensor, high: float, lo
     return nn.functional.binary_cross_entropy_with_logits(logits[taught], masks[taught])
 
 
-@pytest.mark.parametrize(("arch", "stride"), [("resnet18", 8), ("vgg16_gap", 16)])
+@pytest.mark.parametrize(("arch", "stride"), [("resnet18", 8), ("resnet50", 16), ("vgg16_gap", 16)])
 def test_spg_equals_its_formulas(arch: str, stride: int) -> None:
     method = SPG()
     model = build_classifier(ClassifierSpec(arch, 3, stride, 32, "late"), seed=0, method=method).train()
     plain, head = copy.deepcopy(model), model.head
     x, network = IMAGES, plain.backbone
-    if arch == "resnet18":
+    if arch != "vgg16_gap":
         x = network.layer2(network.layer1(network.maxpool(network.relu(network.bn1(network.conv1(x))))))
         early = network.layer3[0](x)
-        late = network.layer3[1](early)
+        late = network.layer3[1:](early)
         final = network.layer4(late)
     else:
         early = max_pool2d(network.features[:23](x), 3, 2, 1)

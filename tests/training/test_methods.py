@@ -25,7 +25,8 @@ from wsol.methods import (
     mixed_cross_entropy,
     soft_targets,
 )
-from wsol.methods.cutmix import CutMixDraw, clipped_box, kept_share
+from wsol.methods.cutmix import CutMixDraw
+from wsol.methods.cutmix_box import clipped_box, kept_share
 from wsol.methods.cutout import CutoutDraw
 from wsol.methods.has import HaSDraw
 from wsol.methods.mixup import MixupDraw

@@ -17,7 +17,8 @@ from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors
 from wsol.methods import METHODS, CutMix, MixedBatch, mixed_cross_entropy, soft_targets
 from wsol.methods.attentive_cutmix import AttentiveCutMix, AttentiveCutMixDraw
-from wsol.methods.cutmix import CutMixDraw, clipped_box
+from wsol.methods.cutmix import CutMixDraw
+from wsol.methods.cutmix_box import clipped_box
 from wsol.methods.dropblock import DropBlock, dropped
 from wsol.methods.feature_cutmix import FeatureCutMix, FeatureCutMixDraw
 from wsol.methods.fmix import FMix, FMixDraw, highest, low_frequency_image

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from wsol.cams.layers import layer_named
 from wsol.methods.batch import MixedBatch, check_batch, unmixed
-from wsol.methods.cutmix import clipped_box, kept_share
+from wsol.methods.cutmix_box import clipped_box, kept_share
 from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_fraction, check_positive, numpy_generator, partners
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from wsol.errors import UserError
 from wsol.methods.batch import MixedBatch, check_batch, unmixed
-from wsol.methods.cutmix import Box, box_around, kept_share
+from wsol.methods.cutmix_box import Box, box_around, kept_share
 from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_fraction, numpy_generator, partners
 

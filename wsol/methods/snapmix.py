@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from wsol.methods.batch import MixedBatch, check_batch, unmixed
-from wsol.methods.cutmix import Box, clipped_box, kept_share
+from wsol.methods.cutmix_box import Box, clipped_box, kept_share
 from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_fraction, check_positive, numpy_generator, partners
 
