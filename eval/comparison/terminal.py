@@ -226,7 +226,7 @@ def multiverse_text(found: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     return (
         f"Of {total} analyses of these same maps (normalisation, contours, IoU, threshold rule; one family), "
         f"{found['higher']} say higher, {found['lower']} lower, {found['neither']} neither; the estimate is above 0 in "
-        f"{found['positive']}. They are not {total} witnesses."
+        f"{found['positive']}. They share their maps, so they are not independent."
     )
 
 

@@ -80,13 +80,15 @@ def _step(reach: float) -> float:
     return next((s for s in (0.5, 1.0, 2.0, 5.0, 10.0, 20.0) if reach / s <= 7), 50.0)
 
 
-def behind_curves(plot: Plot, bands: Mapping[str, Any] | None, keys: Sequence[str]) -> list[Markup]:
+def behind_curves(
+    plot: Plot, bands: Mapping[str, Any] | None, keys: Sequence[str], top: float
+) -> list[Markup]:
     """The bands of one run's curves, as results.json's `curve_bands` has them by IoU threshold."""
     if not bands:
         return []
     return [
         Markup('<path class="area s0" d="{}"/>').format(
-            band_path(plot, bands["taus"], bands[key]["low"], bands[key]["high"])
+            band_path(plot, bands["taus"], bands[key]["low"], bands[key]["high"], top)
         )
         for key in keys
         if key in bands

@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from eval.report.band_charts import behind_curves
-from eval.report.svg import Plot, axes, drawing, step_path, text
+from eval.report.svg import Plot, axes, drawing, percent_top, step_path, text
 
 
 def threshold_chart(
@@ -26,8 +26,10 @@ def threshold_chart(
     Each of `curves` has "taus" and one list per IoU key; `bands` are those of the first, drawn behind it.
     """
     plot = Plot()
-    parts = axes(plot, "threshold on the score map", "% localised")
-    parts += behind_curves(plot, bands, iou_keys)
+    above = [v for key in iou_keys if bands and key in bands for v in bands[key]["high"]]
+    top = percent_top(max([1.0, *above, *(v for c in curves for key in iou_keys for v in c[key])]))
+    parts = axes(plot, "threshold on the score map", "% localised", top)
+    parts += behind_curves(plot, bands, iou_keys, top)
     parts.append(
         Markup('<line class="cursor" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
             plot.x(0), plot.top, plot.height - plot.bottom
@@ -37,23 +39,27 @@ def threshold_chart(
         for m, curve in enumerate(curves):
             parts.append(
                 Markup('<path class="line s{}" d="{}"/>').format(
-                    m, step_path(plot, curve["taus"], curve[key])
+                    m, step_path(plot, curve["taus"], curve[key], top)
                 )
             )
             parts.append(
                 Markup(
                     '<circle class="marker s{}" data-run="{}" data-iou="{}" r="4.5" cx="{}" cy="{}"/>'
-                ).format(m, m, key, plot.x(0), plot.y(curve[key][0]))
+                ).format(m, m, key, plot.x(0), plot.y(curve[key][0], top))
             )
         if len(iou_keys) > 1:
             best = max(range(len(curves[0][key])), key=lambda i: curves[0][key][i])
             parts.append(
                 text(
-                    plot.x(curves[0]["taus"][best]), plot.y(curves[0][key][best]) - 9, f"IoU {key} %", "tick"
+                    plot.x(curves[0]["taus"][best]),
+                    plot.y(curves[0][key][best], top) - 9,
+                    f"IoU {key} %",
+                    "tick",
                 )
             )
     width, height = plot.inner
-    geometry = f'data-left="{plot.left}" data-width="{width}" data-top="{plot.top}" data-height="{height}"'
+    places = {"left": plot.left, "width": width, "top": plot.top, "height": height, "most": top}
+    geometry = " ".join(f'data-{name}="{value}"' for name, value in places.items())
     return drawing(plot, parts, label, "chart curves", geometry)
 
 

@@ -35,6 +35,8 @@ from eval.report.parts_of_page import (
 )
 from eval.report.render import render_page
 from eval.report.sampling import pick_images
+from eval.report.short_names import short_names
+from eval.report.training_curves import training_figure
 from wsol.files.atomic_write import write_durably
 
 
@@ -49,7 +51,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
     classes: Sequence[str] = ()
     if not isinstance(comparison.manifest, Unavailable) and main is not None:
         manifest, split = comparison.manifest
-        classes = manifest.classes
+        classes = short_names(manifest.classes)
         if curves and pictures > 0 and all(isinstance(r.store, RecordStore) for r in shown):
             protocol = shown[0].protocols[main]
             boxes, offsets = true_boxes(split, Frame.of_channel(protocol.channel))
@@ -158,7 +160,8 @@ def _distributions(
                     "caption": "Pooled over all images.",
                 }
             )
-    return found
+    trained = training_figure(shown)
+    return [*found, trained] if trained else found
 
 
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:

@@ -104,7 +104,7 @@ def _thresholds(entry: Entry) -> Iterator[Section]:
         )
         sign = sign_words(family)
         yield difference_section(
-            "How the threshold is chosen",
+            f"How the threshold is chosen, {next(iter(family['rules']))}",
             [(r["rule"], entry["protocols"][name], name) for name, r in family["rules"].items()],
             entry["other"],
             first="rule",

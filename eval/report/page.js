@@ -115,8 +115,9 @@
     const W = w * k, H = h * k, X = (side - W) / 2, Y = (side - H) / 2;
     g.clearRect(0, 0, side, side);
     g.imageSmoothingQuality = "high";
-    const picture = state.layer === "map" ? null : pictureOf(image, () => draw(canvas, image, m));
-    const map = state.layer === "image" ? null : heatOf(image, m, Boolean(picture));
+    const alone = m === ALONE, mapOnly = state.layer === "map" || state.layer === "beside";
+    const picture = mapOnly && !alone ? null : pictureOf(image, () => draw(canvas, image, m));
+    const map = alone || state.layer === "image" ? null : heatOf(image, m, Boolean(picture));
     if (picture) g.drawImage(picture, X, Y, W, H);
     if (map) g.drawImage(map, X, Y, W, H);
     const scale = Math.max(side / 340, 1);
@@ -127,6 +128,7 @@
       g.setLineDash(dash); g.strokeStyle = colour; g.lineWidth = 2.2 * scale; g.strokeRect(x0, y0, bw, bh);
     };
     for (const box of image.truth) frame(box, "#fff", []);
+    if (alone) return;
     const box = boxNow(image, m);
     frame(box, "#ffb000", [7 * scale, 5 * scale]);
     g.setLineDash([]);
@@ -153,22 +155,29 @@
 
   const paint = (card) => {
     const image = card.image;
-    card.querySelectorAll("canvas").forEach((canvas, m) => draw(canvas, image, m));
+    drawAll(card, image);
     const lines = card.querySelector(".scores");
     lines.replaceChildren(...image.runs.map((_, m) => scoreLine(image, m)));
   };
+  const ALONE = -1; // the pane of the picture, without a map
   const panes = (image, side) => {
     const row = el("span", "panes");
-    image.runs.forEach((_, m) => {
-      const pane = el("span", "pane"), canvas = el("canvas");
+    [ALONE, ...image.runs.keys()].forEach((m) => {
+      const name = m === ALONE ? "picture" : data.methods[m];
+      const pane = el("span", m === ALONE ? "pane alone" : "pane"), canvas = el("canvas");
       canvas.width = canvas.height = side;
+      canvas.dataset.run = m;
       canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", data.methods[m] + ": " + image.id);
-      if (data.methods.length > 1) pane.append(el("span", "pane-name", data.methods[m]));
+      canvas.setAttribute("aria-label", name + ": " + image.id);
+      if (data.methods.length > 1 || m === ALONE) pane.append(el("span", "pane-name", name));
       pane.append(canvas); row.append(pane);
     });
     return row;
   };
+  const drawAll = (holder, image) => holder.querySelectorAll("canvas").forEach((canvas) => {
+    const m = Number(canvas.dataset.run);
+    if (m !== ALONE || image.picture && canvas.offsetParent) draw(canvas, image, m);
+  });
   const newCard = (image, css) => {
     const card = el("button", css), caption = el("span", "caption");
     card.type = "button"; card.image = image; card.dataset.id = image.id;
@@ -219,9 +228,10 @@
   const fill = (image) => {
     current = image;
     const body = $("viewer-body"), row = panes(image, BIG);
-    row.querySelectorAll("canvas").forEach((c, m) => draw(c, image, m));
+    row.classList.toggle("beside", Boolean(image.picture));
     body.replaceChildren(el("h3", "", data.classes[image.class]), el("p", "quiet", image.id + " · " + data.words[image.why]), row,
       ...image.runs.map((r, m) => { const l = scoreLine(image, m); if (r.kind) l.append(el("span", "", "(at the result's own threshold: " + r.kind + ")")); return l; }));
+    drawAll(row, image);
     const at = state.list.indexOf(image);
     $("previous").disabled = at <= 0; $("next").disabled = at < 0 || at + 1 >= state.list.length;
   };
@@ -229,7 +239,7 @@
     const next = state.list.indexOf(current) + step;
     if (next >= 0 && next < state.list.length) { fill(state.list[next]); remember(); }
   };
-  const open = (image) => { fill(image); viewer.showModal(); remember(); };
+  const open = (image) => { viewer.showModal(); fill(image); remember(); };
   $("previous").addEventListener("click", () => go(-1));
   $("next").addEventListener("click", () => go(1));
   viewer.addEventListener("keydown", (e) => {
@@ -239,6 +249,11 @@
     e.preventDefault();
   });
   viewer.addEventListener("close", () => { const c = cards.get(current.id); if (c) c.focus(); remember(); });
+
+  const show = (layer) => {
+    state.layer = layer;
+    grid.classList.toggle("beside", layer === "beside");
+  };
 
   // --- a link to what is seen ------------------------------------------------------------------------------
   const FIELDS = ["sort", "class", "kind", "why", "search", "layer"];
@@ -258,7 +273,7 @@
     if (step >= 0 && step < 1000) setTau(step);
     if (!grid) return;
     for (const id of FIELDS) if (words.has(id)) $(id).value = words.get(id);
-    state.layer = $("layer").value;
+    show($("layer").value);
     arrange();
     const image = data.images.find((i) => i.id === words.get("image"));
     if (image) open(image);
@@ -280,12 +295,12 @@
       return box;
     }));
     document.querySelectorAll('.curve-figure[data-protocol="' + CSS.escape(c.name) + '"] .curves').forEach((svg) => {
-      const [left, width, top, height] = ["left", "width", "top", "height"].map((k) => Number(svg.dataset[k]));
+      const [left, width, top, height] = ["left", "width", "top", "height"].map((k) => Number(svg.dataset[k])), most = Number(svg.dataset.most);
       const x = left + state.tau * width, line = svg.querySelector(".cursor");
       line.setAttribute("x1", x); line.setAttribute("x2", x);
       svg.querySelectorAll(".marker").forEach((dot) => {
         const value = accuracy(Number(dot.dataset.run), dot.dataset.iou);
-        dot.setAttribute("cx", x); dot.setAttribute("cy", top + (1 - value / 100) * height);
+        dot.setAttribute("cx", x); dot.setAttribute("cy", top + (1 - value / most) * height);
         dot.dataset.value = value;
       });
     });
@@ -318,7 +333,7 @@
     for (const id of FIELDS) $(id).dataset.first = $(id).value;
     for (const id of ["sort", "class", "kind", "why"]) $(id).addEventListener("change", () => { state.shown = PAGE; arrange(); remember(); });
     $("search").addEventListener("input", () => { state.shown = PAGE; arrange(); remember(); });
-    $("layer").addEventListener("change", (e) => { state.layer = e.target.value; onScreen.forEach(paint); examples.forEach(paint); remember(); });
+    $("layer").addEventListener("change", (e) => { show(e.target.value); onScreen.forEach(paint); examples.forEach(paint); remember(); });
     $("more").addEventListener("click", () => { state.shown += 2 * PAGE; arrange(); });
     addEventListener("beforeprint", () => grid.querySelectorAll(".card").forEach(paint));
     arrange();

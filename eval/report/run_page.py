@@ -30,6 +30,8 @@ from eval.report.parts_of_page import (
 from eval.report.render import render_page
 from eval.report.run_sections import run_sections
 from eval.report.sampling import pick_images
+from eval.report.short_names import short_names
+from eval.report.training_curves import training_figure
 from eval.terminal_tables import notes, threshold_text
 from wsol.files.atomic_write import write_durably
 from wsol.runs.find import newest_run
@@ -106,7 +108,7 @@ def write_run_page(
 
 
 def _class_names(opened: tuple[Manifest, Split] | Unavailable, run: Evaluated) -> Sequence[str]:
-    return () if isinstance(opened, Unavailable) else opened[0].classes
+    return () if isinstance(opened, Unavailable) else short_names(opened[0].classes)
 
 
 def _headline(run: Evaluated) -> tuple[str, str]:
@@ -213,7 +215,8 @@ def _distributions(run: Evaluated, image: PerImage | None, main: Any) -> list[di
                     "caption": f"Pooled over all images; PxAP {run.results['protocols']['pxap']['value']:.2f}.",
                 }
             )
-    return found
+    trained = training_figure([run])
+    return [*found, trained] if trained else found
 
 
 def _facts(run: Evaluated) -> list[tuple[str, str]]:

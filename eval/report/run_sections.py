@@ -16,6 +16,7 @@ from eval.metrics.bootstrap import Bootstrap
 from eval.report import charts
 from eval.report.measures_sections import measured_section
 from eval.report.sections import section
+from eval.report.short_names import short_names
 from eval.statistics.counts import score_interval
 
 if TYPE_CHECKING:
@@ -57,7 +58,10 @@ def run_sections(
         found = _means(image, groups, names, seed)
         if len(found) > 1:
             sections.append(section(title, table=_value_table(found, "group")))
-    sections.append(_classes(_means(image, image.label, manifest.classes, seed)))
+    names_shown = short_names(manifest.classes)
+    sections.append(class_section(_means(image, image.label, names_shown, seed)))
+    if len(names_shown) > 1:
+        sections.append(_errors_by_class(image, kinds, names_shown))
     costs = run.results.get("error_costs")
     if costs:
         sections.insert(1, _costs(costs))
@@ -106,14 +110,39 @@ def _costs(costs: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _classes(classes: list[Values]) -> dict[str, Any]:
-    found = sorted(classes, key=lambda f: f[2])
+def class_section(classes: list[Values]) -> dict[str, Any]:
+    """Accuracy by class, lowest first; classes of one image are counted, not listed."""
+    found = sorted((c for c in classes if c[1] > 1), key=lambda f: f[2])
+    single = len(classes) - len(found)
     if len(found) > 2 * CLASSES_SHOWN:
         shown = [*found[:CLASSES_SHOWN], *found[-CLASSES_SHOWN:]]
         note = f"The {CLASSES_SHOWN} lowest and highest of {len(found)} classes, of few images each."
     else:
         shown, note = found, f"All {len(found)} classes, lowest first."
+    if single:
+        note += f" {single} classes of one image are left out: their values are 0 or 100."
     return section("Classes", table=_value_table(shown, "class"), note=note)
+
+
+def _errors_by_class(image: PerImage, kinds: npt.NDArray[np.int8], names: Sequence[str]) -> dict[str, Any]:
+    """What goes wrong in which class: percent of its images by kind, the class with most failures first."""
+    rows = []
+    for label, name in enumerate(names):
+        counted = kinds[(image.label == label) & (kinds != UNSCORED)]
+        if len(counted) > 1:
+            rows.append((name, len(counted), [100 * float((counted == k).mean()) for k in range(len(KINDS))]))
+    right = KINDS.index("correct")
+    rows.sort(key=lambda row: row[2][right])
+    shown = rows[: 2 * CLASSES_SHOWN]
+    note = "" if len(shown) == len(rows) else f"The {len(shown)} of {len(rows)} classes with most failures. "
+    return section(
+        "Kinds of error by class",
+        table={
+            "columns": ["class", "images", *(f"{k}, %" for k in KINDS)],
+            "rows": [[name, f"{count:,}", *(f"{v:.0f}" for v in shares)] for name, count, shares in shown],
+        },
+        note=note + "Classes of one image are left out.",
+    )
 
 
 def _energy(energy: Mapping[str, Any]) -> dict[str, Any]:

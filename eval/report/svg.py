@@ -36,7 +36,14 @@ def text(x: float, y: float, words: object, css: str = "", anchor: str = "middle
     )
 
 
-def axes(plot: Plot, x_label: str, y_label: str, y_top: float = 100, y_ticks: int = 4) -> list[Markup]:
+def percent_top(highest: float) -> float:
+    """Where an axis of percent ends: at the next 20 above what is drawn."""
+    return min(100.0, 20.0 * -(-highest // 20))
+
+
+def axes(
+    plot: Plot, x_label: str, y_label: str, y_top: float = 100, y_ticks: int = 4, x_top: float = 1
+) -> list[Markup]:
     parts = []
     for i in range(y_ticks + 1):
         value = y_top * i / y_ticks
@@ -48,7 +55,7 @@ def axes(plot: Plot, x_label: str, y_label: str, y_top: float = 100, y_ticks: in
         )
         parts.append(text(plot.left - 7, y + 4, f"{value:g}", "tick", "end"))
     for i in range(6):
-        parts.append(text(plot.x(i / 5), plot.height - plot.bottom + 17, f"{i / 5:g}", "tick"))
+        parts.append(text(plot.x(i / 5), plot.height - plot.bottom + 17, f"{x_top * i / 5:g}", "tick"))
     parts.append(text(plot.width - plot.right, plot.height - 2, x_label, "axis", "end"))
     parts.append(text(plot.left, plot.top - 6, y_label, "axis", "start"))
     return parts

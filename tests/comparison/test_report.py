@@ -15,6 +15,7 @@ import pytest
 from eval.report.__main__ import main
 from eval.report.charts import Plot, interval_strip, stacked_bar, step_path
 from eval.report.embed import base64_of, script_json
+from eval.report.run_sections import class_section
 from eval.report.sampling import GAINED, LOST, RANDOM, pick_images
 from tests.helpers.builders_eval import EVIL, Planted, build_dataset, evaluated_run
 
@@ -121,6 +122,39 @@ def test_boxes_and_iou_of_the_gallery_are_the_records(run: Path, data: dict) -> 
 
 def test_the_page_says_how_many_images_it_shows(page: str) -> None:
     assert "10 of 40 images: 5 drawn at random" in page
+
+
+def test_the_log_beside_the_results_becomes_a_curve(run: Path, tmp_path: Path) -> None:
+    lines = [{"epoch": e, "train_top1_mixed": 1.0, "validation": {"top1": 10.0 * e}} for e in (1, 2, 4)]
+    log = run / "log.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines) + "damaged\n")
+    try:
+        assert main([str(run), "--pictures", "0", "--out", str(tmp_path)]) == 0
+    finally:
+        log.unlink()
+    page = (tmp_path / "report.html").read_text()
+    assert "How it was trained" in page
+    assert "on train-fullsup, last 40.0 %" in page
+    plot = Plot(width=520, height=250)
+    points = "L".join(f"{plot.x(e / 4)},{plot.y(10 * e, 40)}" for e in (1, 2, 4))
+    assert f'd="M{points}"' in page, "the axis ends at 40 %, the next 20 above what is drawn"
+    main([str(run), "--pictures", "0", "--out", str(tmp_path / "without")])
+    assert "How it was trained" not in (tmp_path / "without" / "report.html").read_text()
+
+
+def test_classes_of_one_image_are_left_out_and_counted() -> None:
+    section = class_section([("a", 2, 50.0, None), ("b", 1, 100.0, None), ("c", 3, 0.0, None)])
+    assert [row[0] for row in section["table"]["rows"]] == ["c", "a"]
+    assert "1 classes of one image are left out" in section["note"]
+
+
+def test_kinds_of_error_by_class_add_up_to_all_images_of_it(page: str) -> None:
+    table = page.split("Kinds of error by class</h3>")[1].split("</table>")[0]
+    rows = re.findall(r"<tr><th scope=\"row\">.*?</tr>", table)
+    assert rows
+    for row in rows:
+        _, *shares = (float(v) for v in re.findall(r"<td>([\d.,]+)</td>", row))
+        assert abs(sum(shares) - 100) <= 3, "six rounded shares"
 
 
 def test_without_the_dataset_the_numbers_are_still_shown(run: Path, tmp_path: Path) -> None:

@@ -108,9 +108,10 @@ def test_the_slider_moves_boxes_to_those_of_the_records(page: Page, runs: list[P
     for step in (50, 300, 700):
         slide(page, step)
         found = page.run(
-            "[...document.querySelectorAll('.card')].filter(c => c.querySelector('canvas').dataset.box &&"
+            "[...document.querySelectorAll('.card')].filter(c =>"
+            " c.querySelector('.pane:not(.alone) canvas').dataset.box &&"
             " c.getBoundingClientRect().top < innerHeight && c.getBoundingClientRect().bottom > 0).map(c =>"
-            " [c.dataset.id, ...[...c.querySelectorAll('canvas')].map(x => x.dataset.box)])"
+            " [c.dataset.id, ...[...c.querySelectorAll('.pane:not(.alone) canvas')].map(x => x.dataset.box)])"
         )
         assert found
         for image_id, *boxes in found:
@@ -169,7 +170,9 @@ def test_the_first_screen_shows_numbers_controls_and_six_pairs_of_maps(page: Pag
     assert all(visible for _, visible in seen)
     heads = page.run("[...document.querySelectorAll('.short thead th')].map(h => h.textContent)")
     assert heads == ["percent", "vanilla", "cutmix", "difference", "centre Gaussian", "full image"]
-    boxes = page.run("[...document.querySelectorAll('.examples canvas')].map(c => Boolean(c.dataset.box))")
+    boxes = page.run(
+        "[...document.querySelectorAll('.examples .pane:not(.alone) canvas')].map(c => Boolean(c.dataset.box))"
+    )
     assert boxes == [True] * 12
     page.run("document.querySelector('.example').click()")
     assert page.run("document.getElementById('viewer').open")
@@ -211,6 +214,7 @@ def test_an_image_is_found_by_its_id_and_reached_by_buttons_and_by_a_link(
     second = page.run("document.querySelector('#viewer-body p').textContent")
     assert second != first
     assert page.run("[...document.querySelectorAll('#viewer-body .pane-name')].map(n => n.textContent)") == [
+        "picture",
         "vanilla",
         "cutmix",
     ]
