@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from eval.analysis.evaluated import open_evaluated
-from eval.measures import MEASURES
+from eval.measures import MEASURES, REGIONS
 from eval.protocols import PROTOCOLS
 from eval.results_entries import Entry, entry_of, read_entry, write_entry
 from eval.terminal import print_place, print_text, terminal
@@ -66,16 +66,21 @@ def results_page(entries: Sequence[Entry]) -> str:
 
 def _section(dataset: str, split: str, entries: Sequence[Entry]) -> str:
     rules = {name: RULES[p.threshold] for name, p in PROTOCOLS.items()}
-    measures = {name: m.what for name, m in MEASURES.items()}
     tables = [f"<h2>{_text(dataset)}, {_text(split)}</h2>", _table(rules, entries)]
-    measured = [e for e in entries if set(e.numbers) & set(measures)]
-    if measured:
-        tables += ["<h3>Without a threshold</h3>", _table(measures, measured)]
+    for region in REGIONS:
+        measures = {name: m.what for name, m in MEASURES.items() if m.region == region}
+        measured = [e for e in entries if set(e.numbers) & set(measures)]
+        if measured:
+            tables += [
+                f"<h3>Without a threshold, in the {region}</h3>",
+                _table(measures, measured, brief=True),
+            ]
     return f"<section>{''.join(tables)}</section>"
 
 
-def _table(columns: Mapping[str, str], entries: Sequence[Entry]) -> str:
-    """A row an entry, and of the columns (name and what is said below it) those that any entry has."""
+def _table(columns: Mapping[str, str], entries: Sequence[Entry], *, brief: bool = False) -> str:
+    """A row an entry, and of the columns (name and what is said below it) those that any entry has; `brief` names the
+    methods without their sources."""
     names = [c for c in columns if any(c in e.numbers for e in entries)]
     head = "".join(
         f"<th scope='col'>{_text(n)}<span class='how'>{_text(columns[n])}</span></th>" for n in names
@@ -90,7 +95,7 @@ def _table(columns: Mapping[str, str], entries: Sequence[Entry]) -> str:
                 low, high = number["ci95"]
                 shown += f"<span class='range'>[{low:.1f}, {high:.1f}]</span>"
             cells.append(f"<td>{shown}</td>")
-        about = f"{e.network}; {e.kind}: {e.source}"
+        about = e.network if brief else f"{e.network}; {e.kind}: {e.source}"
         head_cell = f"<th scope='row'>{_text(e.method)}<span class='how'>{_text(about)}</span></th>"
         rows.append(f"<tr>{head_cell}{''.join(cells)}</tr>")
     return (
