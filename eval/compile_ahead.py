@@ -18,7 +18,7 @@ _underway: list[subprocess.Popen[bytes]] = []
 
 def compile_ahead() -> None:
     """Begin to compile where no earlier process has left the code in the cache, and say so."""
-    if is_kept(runs_batch) or os.environ.get("LOCAL_RANK", "0") != "0":
+    if _underway or is_kept(runs_batch) or os.environ.get("LOCAL_RANK", "0") != "0":
         return
     try:
         _underway.append(

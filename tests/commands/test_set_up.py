@@ -71,7 +71,19 @@ def test_compiling_ahead_is_left_out_where_no_process_can_be_started(
 ) -> None:
     """A read-only installation of another user: the interpreter runs, but may not be started by its path."""
     monkeypatch.setattr(compile_ahead, "is_kept", lambda kernel: False)
+    monkeypatch.setattr(compile_ahead, "_underway", [])
     monkeypatch.setattr(sys, "executable", str(tmp_path))
     compile_ahead.compile_ahead()
     compile_ahead.wait_until_compiled()
     assert capfd.readouterr().err == ""
+
+
+def test_one_process_compiles_ahead_however_often_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suite on a new installation had nine at once."""
+    begun: list[object] = []
+    monkeypatch.setattr(compile_ahead, "is_kept", lambda kernel: False)
+    monkeypatch.setattr(compile_ahead, "_underway", [])
+    monkeypatch.setattr(subprocess, "Popen", lambda *given, **named: begun.append(given))
+    compile_ahead.compile_ahead()
+    compile_ahead.compile_ahead()
+    assert len(begun) == 1
