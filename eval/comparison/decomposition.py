@@ -36,9 +36,9 @@ from eval.statistics.law import ALPHA
 
 TERMS = ("classification", "extent", "threshold")
 WORDS = {
-    "classification": "classification: one method names more images correctly",
-    "extent": "extent of the maps: their boxes differ even at each method's best threshold",
-    "threshold": "score scale: the threshold used fits one method's maps better than the other's",
+    "classification": "classification: one side names more images correctly",
+    "extent": "extent of the maps: their boxes differ even at each side's best threshold",
+    "threshold": "score scale: the threshold used fits one side's maps better than the other's",
 }
 NOTHING = "no term differs detectably"
 _Float = npt.NDArray[np.float64]

@@ -223,6 +223,11 @@ def answer_lines(entry: Mapping[str, Any]) -> list[str]:
 def multiverse_text(found: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     """How many of the recorded analyses of these maps say what, in one sentence."""
     total = len(found["analyses"])
+    if entry["scope"] == "two seeds":
+        return (
+            f"{total} analyses of these same maps (normalisation, contours, IoU, threshold rule): with two training "
+            f"seeds a side none gets a verdict; the estimate is above 0 in {found['positive']}."
+        )
     return (
         f"Of {total} analyses of these same maps (normalisation, contours, IoU, threshold rule; one family), "
         f"{found['higher']} say higher, {found['lower']} lower, {found['neither']} neither; the estimate is above 0 in "

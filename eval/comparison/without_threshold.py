@@ -91,6 +91,8 @@ def agreement(measures: Mapping[str, Any], verdict: str, primary: str) -> str:
     """
     if not measures:
         return ""
+    if verdict == "no verdict":
+        return f"Without a threshold, {len(measures)} measures: with two training seeds a side none gets a verdict."
     higher, lower = (sum(m["verdict"] == word for m in measures.values()) for word in ("higher", "lower"))
     rest = len(measures) - higher - lower
     if higher and lower:
