@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eval.boxes import best_iou as component_tree
+from eval.maps.normalization import NORMALIZATIONS, score_levels
 from tests.helpers.contour_oracle import oracle_levels, random_boxes, random_map, reference_loop, upsampled
 
 SIDE = 224
@@ -49,8 +50,9 @@ KINDS: dict[str, CamMaker] = {
 }
 
 
-def measure(maker: CamMaker, num_maps: int, rng: np.random.Generator) -> tuple[float, float, float]:
-    """Milliseconds a map of the OpenCV loop, the kernel, and the floor; checks that the two agree."""
+def measure(maker: CamMaker, num_maps: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
+    """Milliseconds a map of the OpenCV loop, the kernel, the kernel for all normalisations together, and the floor;
+    checks that loop and kernel agree."""
     scores = np.stack([maker(rng) for _ in range(num_maps)])
     scores_u8 = (scores * 255).astype(np.uint8)
     gt = np.stack([random_boxes(rng, score)[0] for score in scores_u8])
@@ -64,6 +66,14 @@ def measure(maker: CamMaker, num_maps: int, rng: np.random.Generator) -> tuple[f
         start = time.thread_time()
         record = component_tree.best_iou_per_level_batch(scores_u8, gt, offsets, num_threads=1)
         ours.append(time.thread_time() - start)
+
+    versions = np.stack([score_levels(scores, name)[0] for name in NORMALIZATIONS])
+    together = []
+    component_tree.best_iou_of_versions(versions, gt, offsets)
+    for _ in range(5):
+        start = time.thread_time()
+        component_tree.best_iou_of_versions(versions, gt, offsets)
+        together.append(time.thread_time() - start)
 
     floor = []
     for _ in range(5):
@@ -85,7 +95,8 @@ def measure(maker: CamMaker, num_maps: int, rng: np.random.Generator) -> tuple[f
             and np.array_equal(record.all_any[n][levels], every)
         ):
             raise SystemExit(f"map {n}: the kernel and the OpenCV loop disagree")
-    return loop / loop_maps * 1e3, min(ours) / num_maps * 1e3, min(floor) / num_maps * 1e3
+    a, b, c = (min(found) / num_maps * 1e3 for found in (ours, together, floor))
+    return loop / loop_maps * 1e3, a, b, c
 
 
 def print_speed(num_maps: int, seed: int) -> None:
@@ -93,11 +104,15 @@ def print_speed(num_maps: int, seed: int) -> None:
     print(
         f"{SIDE} x {SIDE}, {len(THRESHOLDS)} thresholds, both rules, one thread, {num_maps} maps a kind, CPU time"
     )
-    print(f"{'map':<12} {'loop ms':>10} {'ours ms':>9} {'ratio':>8} {'floor ms':>9} {'ours/floor':>11}")
+    print(
+        f"{'map':<12} {'loop ms':>10} {'ours ms':>9} {'ratio':>8} {'floor ms':>9} {'ours/floor':>11} "
+        f"{len(NORMALIZATIONS)} normalisations ms"
+    )
     for index, (name, maker) in enumerate(KINDS.items()):
-        loop, ours, floor = measure(maker, num_maps, np.random.default_rng([seed, index]))
+        loop, ours, together, floor = measure(maker, num_maps, np.random.default_rng([seed, index]))
         print(
-            f"{name:<12} {loop:10.1f} {ours:9.3f} {loop / ours:7.0f}x {floor:9.3f} {ours / floor:11.1f}",
+            f"{name:<12} {loop:10.1f} {ours:9.3f} {loop / ours:7.0f}x {floor:9.3f} {ours / floor:11.1f} "
+            f"{together:12.3f}",
             flush=True,
         )
 
