@@ -103,3 +103,9 @@ def test_a_record_without_an_input_is_of_the_time_when_all_had_imagenets() -> No
 def test_inputs_that_cannot_be_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         IMAGENET.changed(**change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [10**400, float("inf"), float("nan"), True, "0.5"])
+def test_a_mean_that_no_float_holds_is_refused(value: object) -> None:
+    with pytest.raises(UserError, match="--mean must be three finite numbers"):
+        Pixels((value, 0.5, 0.5), (1.0, 1.0, 1.0), 32, "bilinear", 1.0)  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ class Pixels:
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             values = getattr(self, name)
-            if len(values) != 3 or not all(_is_number(v) and abs(v) < float("inf") for v in values):
+            if len(values) != 3 or not all(_is_number(v) and abs(v) < 1e9 for v in values):
                 raise UserError(f"--{name} must be three finite numbers (red, green, blue), got {values}")
             object.__setattr__(self, name, tuple(float(v) for v in values))
         if min(self.std) <= 0:
