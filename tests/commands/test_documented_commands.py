@@ -67,6 +67,7 @@ NOT_RUN = {
     "--cluster slurm": "needs Slurm",
     "eval.study": "trains 60 networks; tests/study/test_study_command.py runs a study of four, killed and continued",
     "eval.search": "trains for hours; tests/study/test_search.py runs a small search",
+    "--log csv wandb": "needs Weights & Biases; tests/commands/test_while_training.py has it replaced",
     "benchmarks.": "measures for minutes, or simulates for hours; the options are parsed",
 }
 """Commands that hold such words are parsed and not run."""

@@ -1,15 +1,19 @@
-"""Localization of train-fullsup and TensorBoard during training."""
+"""Localization of train-fullsup during training, and its further logs: CSV, TensorBoard, Weights & Biases."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from eval.training_logs import CsvLog
 from eval.while_training import observer_for
 from tests.helpers.oracles import oracle
 from tests.helpers.tiny_dataset import make_tiny_dataset, tiny_config
@@ -81,6 +85,44 @@ def test_tensorboard_holds_scalars_and_the_panel(manifest: Path) -> None:
     np.testing.assert_allclose(scalars, expected, rtol=1e-6)
     assert "validation/top1" in kept.Tags()["scalars"]
     assert [e.step for e in kept.Images("score maps of train-fullsup")] == [1, 2]
+
+
+def test_csv_holds_the_log_and_a_repeated_epoch_once(manifest: Path, tmp_path: Path) -> None:
+    run = train(
+        tiny_config(manifest, epochs=2, log=("csv",), out="csv"), report=Silent(), make_observer=observer_for
+    ).run
+    rows = list(csv.DictReader((run.dir / "log.csv").open()))
+    for row, line in zip(rows, log(run.dir), strict=True):
+        assert int(row["epoch"]) == line["epoch"]
+        assert float(row["train_loss"]) == line["train_loss"]
+        assert float(row["validation/top1"]) == line["validation"]["top1"]  # type: ignore[index]
+    kept = CsvLog(tmp_path)
+    for epoch, found in ((1, {"a": 1.0}), (2, {"a": 2.0}), (3, {"a": 9.0}), (2, {"a": 2.5, "b": 0.1})):
+        kept.add(epoch, found)  # killed after 3, resumed from 1
+    assert (tmp_path / "log.csv").read_text() == "epoch,a,b\n1,1.0,\n2,2.5,0.1\n"
+
+
+def test_wandb_is_told_of_every_epoch(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[object, ...]] = []
+
+    def init(**settings: object) -> SimpleNamespace:
+        told.append((settings["dir"], settings["resume"], settings["config"]["method"]))  # type: ignore[index]
+        return SimpleNamespace(log=lambda scalars, step: told.append((step, scalars["validation/top1"])))
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    config = tiny_config(manifest, epochs=2, log=("wandb",), out="told")
+    run = train(config, report=Silent(), make_observer=observer_for).run
+    lines = log(run.dir)
+    assert told[0] == (str(run.dir), "allow", "cutmix")
+    assert told[1:] == [(line["epoch"], line["validation"]["top1"]) for line in lines]  # type: ignore[index]
+
+
+def test_wandb_that_is_not_installed_is_said_before_training(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match="install the extra `wandb`"):
+        train(tiny_config(manifest, log=("wandb",), out="none"), report=Silent(), make_observer=observer_for)
 
 
 def test_without_boxes_it_is_refused_before_training(tmp_path: Path) -> None:

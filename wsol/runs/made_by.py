@@ -21,6 +21,7 @@ MAY_CHANGE_ON_RESUME = frozenset(
         "validate_every",
         "localize_every",
         "tensorboard",
+        "log",
         "checkpoint_every_minutes",
         "checkpoint_every_steps",
         "out",

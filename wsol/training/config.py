@@ -172,6 +172,9 @@ class TrainConfig:
     """Epochs between two localizations of train-fullsup (MaxBoxAcc, MaxBoxAccV2 in the log); 0: none."""
     tensorboard: bool = False
     """Write TensorBoard scalars, and with --localize-every the same images' score maps over the epochs."""
+    log: tuple[Literal["csv", "wandb"], ...] = ()
+    """Further logs beside log.jsonl: csv (log.csv in the run's folder), wandb (Weights & Biases; WANDB_MODE=offline
+    keeps it on this machine)."""
     checkpoint_every_minutes: float = 10.0
     """Save the state for --resume this often; it is also saved on Ctrl-C and SIGTERM."""
     checkpoint_every_steps: int | None = None
