@@ -41,7 +41,7 @@ EVALUATION = f"eval-{SPLIT}"
 class Search:
     """A search as it was stated; validated on construction."""
 
-    __pydantic_config__: ClassVar = pydantic.ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
     name: str
     datasets: Mapping[str, StudyDataset]
     networks: Mapping[str, Mapping[str, Any]]

@@ -50,7 +50,7 @@ _SET_BY_THE_STUDY = frozenset({"dataset", "seed", "out", "resume", "config"})
 class StudyDataset:
     """A prepared manifest, or the arguments with which `wsol.prepare` makes it."""
 
-    __pydantic_config__: ClassVar = pydantic.ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
     manifest: Path | None = None
     prepare: tuple[str, ...] = ()
     train: Mapping[str, Any] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class StudyDataset:
 class Design:
     """A study as it was stated before its results; validated on construction."""
 
-    __pydantic_config__: ClassVar = pydantic.ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
     name: str
     question: str
     primary: str
