@@ -144,7 +144,8 @@ def _overlaps(
     sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]) + 1
     shared = np.maximum(sides, 0).prod(1)
     areas = [(x[:, 2:] - x[:, :2] + 1).prod(1) for x in (a, b)]
-    return shared / (areas[0] + areas[1] - shared), shared / areas[1]
+    # boxes that do not meet cut each other to nothing, which the caller passes over
+    return shared / np.maximum(areas[0] + areas[1] - shared, 1), shared / areas[1]
 
 
 def costs_of_errors(found: Repaired, bootstrap: Bootstrap) -> dict[str, Any]:

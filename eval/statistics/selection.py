@@ -38,7 +38,7 @@ def best_column(curves: Array, plateau: str = "smallest") -> npt.NDArray[np.intp
     """The place of the best of T thresholds, [..., T] to [...]: the first of equally good ones or, with `plateau`
     "middle", the middle of the longest row of them (the first of equally long rows).
 
-    >>> best_column(np.array([0, 5, 5, 1, 5, 5, 5, 5.0]), "middle")
+    >>> int(best_column(np.array([0, 5, 5, 1, 5, 5, 5, 5.0]), "middle"))
     5
     """
     if plateau == "smallest":

@@ -40,6 +40,9 @@ APPENDED = {
     "train_cutmix.py --arch": "--size 64",  # of stride 32: an input of 32 would leave one cell
     "eval.localize": "--device cpu --bootstrap 20 --pictures 2",
     "eval.localize --checkpoint": "--size 64",
+    "eval.localize --checkpoint lite0.pth --arch timm:tf_efficientnet_lite0 --dataset dogs10 --map-method": (
+        "--map-method cam gradcam layercam --limit 4"
+    ),
     "eval.grid_game --checkpoint": "--size 64",
     "eval.compare": "--bootstrap 20 --pictures 4",
     "eval.show": "--device cpu",
