@@ -167,8 +167,9 @@ def _by_name(classes: Sequence[str], names: Sequence[tuple[str, ...]], where: st
 
 
 def _plain(name: str) -> str:
-    """A name without case, a leading number (CUB's "001."), underscores and hyphens."""
-    return re.sub(r"[\s_-]+", " ", re.sub(r"^\d+\.", "", name)).strip().casefold()
+    """A name without case, a leading number, underscores, hyphens and 's: CUB writes "009.Brewer_Blackbird"."""
+    plain = re.sub(r"['\u2019]s\b", "", re.sub(r"^\d+\.", "", name))
+    return re.sub(r"[\s_-]+", " ", plain).strip().casefold()
 
 
 def _imagenet_wnids(who: str) -> list[str]:
