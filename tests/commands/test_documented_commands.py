@@ -142,18 +142,25 @@ def small() -> Iterator[None]:
     monkeypatch.undo()
 
 
+@pytest.fixture
+def tables() -> Iterator[None]:
+    """The tables that pages add entries to, as they were."""
+    kept = [(table, dict(table)) for table in (NETWORKS, MAP_METHODS)]
+    yield
+    for table, entries in kept:
+        table.clear()
+        table.update(entries)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_page(
-    page: Path, files: Path, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, files: Path, small: None, tables: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     oracle("timm")
     here = tmp_path / "here"
     shutil.copytree(files, here)
     monkeypatch.chdir(here)
     monkeypatch.syspath_prepend(str(here))
-    for table in (NETWORKS, MAP_METHODS):  # pages add entries
-        for name, entry in dict(table).items():
-            monkeypatch.setitem(table, name, entry)
     if page.name in TRAINS:
         _without_finished_runs(here / "runs")
     if page.name != "README.md":
