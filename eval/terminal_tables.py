@@ -147,7 +147,12 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     lines += [f"note: {line}" for line in odd_maps(counts)]
     lines += [f"note: {counts[key]} {words}" for key, words in _OTHERS.items() if counts.get(key)]
     for channel, n in results["counts"].get("zero_divisor", {}).items():
-        lines.append(f"note: {n} maps cannot be normalised for {channel} and were scored as all zeros there")
+        maps = (
+            "map cannot be normalised for {} and was"
+            if n == 1
+            else "maps cannot be normalised for {} and were"
+        )
+        lines.append(f"note: {n} {maps.format(channel)} scored as all zeros there")
     for name, entry in results["protocols"].items():
         if entry["definition"]["threshold"] == "transferred" and entry.get("threshold_note"):
             lines.append(f"note: {name}, chosen on {results['threshold_split']}: {entry['threshold_note']}")

@@ -168,7 +168,7 @@ def check(folder: Path, options: Command) -> None:
 
 
 def show(manifest: Manifest, audit: Audit, where: str) -> None:
-    """The summary table and the findings, on stdout. `several` and `no truth` count images, `box area` is the median
+    """The summary table and the findings, on stdout. `several` and `no truth` count images, `median box` is the median
     share of the image's area."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     table = Table(
@@ -178,7 +178,7 @@ def show(manifest: Manifest, audit: Audit, where: str) -> None:
         title_justify="left",
     )
     table.add_column("split", no_wrap=True)
-    for column in ("images", "classes", "boxes", "several", "no truth", "masks", "box area"):
+    for column in ("images", "classes", "boxes", "several", "no truth", "masks", "median box"):
         table.add_column(column, justify="right", no_wrap=True)
     for s in audit.splits:
         counts = (s.images, s.classes, s.boxes, s.several_boxes, s.without_truth, s.masks)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from wsol.manifest import Manifest, Split
 
 CONTROLS = ("center_gaussian", "full_image")
+_NO_PIXELS = "a control is scored by its boxes alone; its pixels are not recorded"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class ControlRecords:
             tuple(str(c) for c in self.channels),
             False,
             (),
-            {"kind": "control", "control": control},
+            {"kind": "control", "control": control, **({"pixels": _NO_PIXELS} if split.masks else {})},
         )
         self._predicted: dict[Channel, _Predicted] = {}
 

@@ -12,7 +12,7 @@ from eval.boxes.best_iou import best_iou_of_versions
 from eval.boxes.frames import Frame, split_boxes
 from eval.maps.aligned import drawn
 from eval.maps.batch import RawBatch
-from eval.maps.normalization import normalize, score_levels
+from eval.maps.normalization import MapStatus, normalize, score_levels
 from eval.measures import Region
 from eval.protocols import Channel
 from eval.records.block import channel_array, histogram_name
@@ -172,9 +172,9 @@ class Scorer:
                 arrays[channel_array(c, name)] = getattr(best, name).astype(np.float32)
             arrays[channel_array(c, "largest_box")] = best.largest_box.astype(np.int16)
             arrays[channel_array(c, "max_level")] = levels.reshape(len(levels), -1).max(1)
-            arrays[channel_array(c, "status")] = batch.status | np.where(maps.given, found, 0).astype(
-                np.uint8
-            )
+            # a photograph that cannot be read has a map of NaN, which is no fault of the map
+            judged = maps.given & ((batch.status & MapStatus.UNREADABLE) == 0)
+            arrays[channel_array(c, "status")] = batch.status | np.where(judged, found, 0).astype(np.uint8)
 
     def _score_pixels(self, batch: RawBatch, maps: _FrameMaps, arrays: Arrays) -> None:
         """What is measured on pixels: mask histograms, and in one frame the measures of the map as such."""

@@ -13,6 +13,7 @@ from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated, open
 from eval.analysis.per_image import PerImage, main_protocol, per_image
 from eval.boxes.frames import Frame
 from eval.metrics.displacement import displacement_text
+from eval.records.store import RecordStore
 from eval.report import charts
 from eval.report.gallery import build_gallery
 from eval.report.measures_sections import pixel_ap_histogram
@@ -66,7 +67,9 @@ def write_run_page(
         boxes, offsets = true_boxes(split, Frame.of_channel(main.channel))
         kinds = classify(image, boxes, offsets)
         sections = run_sections(run, image, kinds, split, manifest, main.name, seed)
-        if curves and pictures > 0:
+        if not isinstance(run.store, RecordStore):
+            notes["images"] = "a control sees no image, so it has no maps to show"
+        elif curves and pictures > 0:
             picked = pick_images(image.iou[:, None], image.scored, pictures, seed)
             gallery = build_gallery([run], curves, picked, {str(run.folder): kinds}, manifest, split)
     headline, basis = _headline(run)

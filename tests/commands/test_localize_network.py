@@ -145,6 +145,7 @@ def test_a_photograph_that_cannot_be_decoded_is_a_miss_and_ends_nothing(
     whole, cut = read_results(scored), read_results(tmp_path / "out")
     assert cut["counts"]["scored"] == whole["counts"]["scored"] == 16
     assert cut["counts"]["unreadable_map"] == 1
+    assert cut["counts"]["nan_map"] == 0  # its map is no other fault
     for name in ("gt_known_fixed", "maxboxacc"):
         values = [r["protocols"][name]["value"] for r in (whole, cut)]
         assert 0 <= round((values[0] - values[1]) / 100 * 16, 6) <= 1.0

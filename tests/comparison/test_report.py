@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eval.localize import main as localize
 from eval.report.__main__ import main
 from eval.report.charts import Plot, interval_strip, stacked_bar, step_path
 from eval.report.embed import base64_of, script_json
@@ -166,7 +167,6 @@ def test_without_the_dataset_the_numbers_are_still_shown(run: Path, tmp_path: Pa
 
 def test_other_peoples_maps_are_shown_too(run: Path, tmp_path: Path) -> None:
     from eval.export import main as export
-    from eval.localize import main as localize
 
     assert export([str(run), "--maps", str(tmp_path / "maps")]) == 0
     manifest = next(run.parent.glob("data/manifest"))
@@ -192,6 +192,14 @@ def test_other_peoples_maps_are_shown_too(run: Path, tmp_path: Path) -> None:
     assert main([str(tmp_path / "out"), "--pictures", "4"]) == 0
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "have changed since they were scored; run eval.localize again" in page
+
+
+def test_a_control_has_a_page_without_images(run: Path, tmp_path: Path) -> None:
+    manifest, out = next(run.parent.glob("data/manifest")), tmp_path / "control"
+    arguments = ["--control", "center_gaussian", "--dataset", str(manifest), "--out", str(out)]
+    assert localize([*arguments, "--bootstrap", "0", "--pictures", "0"]) == 0
+    assert main([str(out)]) == 0
+    assert "a control sees no image" in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_run_that_was_not_evaluated_is_a_user_error(

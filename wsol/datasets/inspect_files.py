@@ -104,6 +104,8 @@ def inspect_files(
             found.opened += 1
             if outcome.problem:
                 found.unreadable[row] = outcome.problem
+                if outcome.size_wh != (0, 0):  # a cut photograph still says its size, which its boxes need
+                    found.sizes_wh[row] = outcome.size_wh
                 continue
             found.sizes_wh[row] = outcome.size_wh
             if outcome.orientation != 1:
@@ -165,6 +167,7 @@ class _Look:
 
 def _look(root: FileRoot, split: Split, row: int, verify: Verify) -> _Look:
     path = split.path(row)
+    size = (0, 0)
     try:
         data = root.read_bytes(path)
         size = image_size_wh(data, path)
@@ -172,7 +175,7 @@ def _look(root: FileRoot, split: Split, row: int, verify: Verify) -> _Look:
         if verify == "pixels" or not is_whole(data):
             decode_rgb(data, path)
     except UserError as error:
-        return _Look(problem=str(error))
+        return _Look(size, problem=str(error))
     mask_problem = _look_at_masks(root, split, row, size) if verify == "pixels" else ""
     return _Look(size, orientation, hashlib.blake2b(data, digest_size=16).digest(), "", mask_problem)
 

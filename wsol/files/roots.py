@@ -260,10 +260,11 @@ def open_root(root: str | os.PathLike[str]) -> FileRoot:
             inner = path.relative_to(candidate).as_posix()
             inner = "" if inner == "." else inner
             if candidate.suffix.lower() != ".zip":
-                raise UserError(
-                    f"'{candidate}' is a file, but a folder or a .zip archive was expected; tar archives are "
-                    "unpacked by `python -m wsol.prepare`"
+                tar = any(
+                    s in (".tar", ".tgz", ".gz", ".bz2", ".xz") for s in map(str.lower, candidate.suffixes)
                 )
+                hint = "; tar archives are unpacked by `python -m wsol.prepare`" if tar else ""
+                raise UserError(f"'{candidate}' is a file, but a folder or a .zip archive was expected{hint}")
             if inner and not safe_relative(inner):
                 raise UserError(f"'{root}': the folder inside the archive may not leave it")
             found = ZipRoot(candidate, inner)

@@ -249,7 +249,10 @@ def _of_another_network(content: Any, body: Mapping[str, str], arch: str, source
         if isinstance(value, Mapping) and any(isinstance(v, Tensor) for v in value.values()):
             names = list(value)
             break
-    there, wanted = ", ".join(map(str, names[:3])), ", ".join(list(body)[:3])
+    # the first names are alike in many networks: those that only one of the two has say more
+    odd = [n for n in names if n not in body] or names
+    lacking = [n for n in body if n not in names] or list(body)
+    there, wanted = ", ".join(map(str, odd[:3])), ", ".join(lacking[:3])
     return (
         f"{source} does not hold the weights of {arch}: it has {there} ..., {arch} has {wanted} .... Choose the "
         "architecture it was trained with"
