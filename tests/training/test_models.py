@@ -539,8 +539,16 @@ def test_timm_stride_is_asked_of_timm_and_recorded(timm):
     [
         pytest.param("timm:test_vit", None, 160, "before its pooling it gives tokens", id="tokens, no map"),
         pytest.param("timm:resnet81", None, 64, "unknown timm network 'resnet81'", id="unknown name"),
-        pytest.param("timm:resnet18", 5, 64, "cells are 32 pixels apart.* give 32", id="odd stride"),
-        pytest.param("timm:edgenext_xx_small", 8, 64, "cells are 32 pixels apart", id="no choice of strides"),
+        pytest.param(
+            "timm:resnet18", 5, 64, "has 2 cells a side, which counts as 32; .* give 32", id="odd stride"
+        ),
+        pytest.param(
+            "timm:edgenext_xx_small",
+            8,
+            64,
+            "has 2 cells a side, which counts as 32",
+            id="no choice of strides",
+        ),
     ],
 )
 def test_timm_networks_that_cannot_be_had_are_refused_with_the_reason(timm, name, stride, size, match):

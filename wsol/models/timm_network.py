@@ -124,6 +124,6 @@ _TIMM_STEPS = _Timm()
 
 def _no_stride(spec: ClassifierSpec, own: int) -> StrideError:
     return StrideError(
-        f"{spec.arch} cannot be given output stride {spec.output_stride}: at {spec.input_size} pixels its cells are "
-        f"{own} pixels apart; leave --output-stride out, or give {own}"
+        f"{spec.arch} cannot be given output stride {spec.output_stride}: at {spec.input_size} pixels its map has "
+        f"{round(spec.input_size / own)} cells a side, which counts as {own}; leave --output-stride out, or give {own}"
     )
