@@ -37,7 +37,7 @@ def test_interval_agrees_with_scipys_bootstrap() -> None:
     boot = np.concatenate(list(resample_weights([512, 88], 4000, seed=0)), axis=1) @ hits / 600 * 100
     low, high = np.quantile(boot, [0.025, 0.975])
     theirs = stats.bootstrap(
-        (hits * 100,), np.mean, n_resamples=4000, method="percentile", rng=1
+        (hits * 100,), np.mean, n_resamples=4000, method="percentile", random_state=1
     ).confidence_interval
     assert abs(low - theirs.low) < 0.4
     assert abs(high - theirs.high) < 0.4
