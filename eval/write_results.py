@@ -78,7 +78,7 @@ def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -
         **({"measures": measures} if measures else {}),
         **({"displacement": beside} if beside else {}),
         **_error_costs(records, split, outcomes, plan.bootstrap),
-        "controls": _controls(plan, subject.manifest) if len(split.boxes_xyxy) else {},
+        "controls": _controls(plan, subject.manifest, records) if len(split.boxes_xyxy) else {},
         "curves": curves_json(outcomes),
         "curve_bands": curve_bands_json(outcomes, plan.bootstrap),
         "provenance": _provenance(plan, subject, records),
@@ -101,7 +101,7 @@ def _error_costs(
     if main is None:
         return {}
     image = per_image(records, main, computed[main.name].thresholds)
-    boxes, offsets = true_boxes(split, Frame.of_channel(main.channel))
+    boxes, offsets = true_boxes(split, records.index.frame(main.channel))
     found = repaired(image, best_iou_of_images(records, main), main, boxes, offsets)
     return {"error_costs": {"protocol": main.name, **costs_of_errors(found, bootstrap)}}
 
@@ -115,13 +115,15 @@ def _surplus(plan: Plan, found: Mapping[str, JudgedRecords]) -> set[str]:
     return names
 
 
-def _controls(plan: Plan, manifest: Manifest) -> dict[str, Any]:
-    """Each control under every protocol of boxes that asks for no class."""
+def _controls(plan: Plan, manifest: Manifest, beside: Records) -> dict[str, Any]:
+    """Each control under every protocol of boxes that asks for no class, in the frames of the records `beside`."""
+    input_size = beside.index.maps.get("input_size")
     boxes = [p for p in plan.protocols if p.metric == "box_accuracy" and p.class_gate == "none"]
     entries = {}
     for name in CONTROLS:
         records = {
-            r: ControlRecords(name, manifest, manifest.split(r), r, channels_of(boxes)) for r in plan.roles
+            r: ControlRecords(name, manifest, manifest.split(r), r, channels_of(boxes), input_size=input_size)
+            for r in plan.roles
         }
         taus = (
             chosen_thresholds(records[plan.threshold_split], boxes, plan.bootstrap)

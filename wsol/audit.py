@@ -117,16 +117,17 @@ def _check_counts(manifest: Manifest, card: Card, subset: bool, held_out: bool) 
         images, boxes = _totals(manifest, role, held_out)
         if images is None:
             continue
+        also = " with those held out as train-fullsup" if held_out and role == "train-weaksup" else ""
         wanted = expected.images
         if expected.images_per_class is not None:
             wanted = expected.images_per_class * found
         if wanted is not None and images != wanted and not (subset and images < wanted):
-            yield Finding(
-                "error", "counts", f"{images} images, but {wanted} are expected", abs(images - wanted), role
-            )
+            message = f"{images} images{also}, but {wanted} are expected"
+            yield Finding("error", "counts", message, abs(images - wanted), role)
         if expected.boxes is not None and boxes != expected.boxes and not (subset and boxes < expected.boxes):
             off = abs(boxes - expected.boxes)
-            yield Finding("error", "counts", f"{boxes} boxes, but {expected.boxes} are expected", off, role)
+            message = f"{boxes} boxes{also}, but {expected.boxes} are expected"
+            yield Finding("error", "counts", message, off, role)
 
 
 def part_of(manifest: Manifest, card: Card | None, held_out: bool) -> str | None:

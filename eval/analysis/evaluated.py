@@ -156,7 +156,15 @@ class Evaluated:
 
 def _recipe(maps: Mapping[str, Any]) -> dict[str, Any]:
     """What made score maps, whatever was then taken from them: kept maps may hold more frames than were scored."""
-    ignored = ("not_computed", "frames", "frame_sizes", "ranks", "predictions_sha256", "masks_sha256")
+    ignored = (
+        "not_computed",
+        "frames",
+        "frame_sizes",
+        "ranks",
+        "predictions_sha256",
+        "masks_sha256",
+        "input_size",
+    )
     return {k: v for k, v in maps.items() if k not in ignored}
 
 

@@ -16,7 +16,7 @@ from eval.analysis.error_kinds import (
     true_boxes,
     without_class_unless_all,
 )
-from eval.analysis.evaluated import Evaluated, Unavailable
+from eval.analysis.evaluated import Unavailable
 from eval.analysis.paired_statistics import Difference
 from eval.analysis.part_coverage import part_differences, part_values
 from eval.analysis.per_image import PerImage, main_protocol
@@ -27,7 +27,6 @@ from eval.analysis.subgroups import (
     instance_groups,
     size_groups,
 )
-from eval.boxes.frames import Frame
 from eval.comparison.decomposition import decompose
 from eval.comparison.normalizations import normalization_effects
 from eval.comparison.run_pairs import Pairing
@@ -95,7 +94,7 @@ def analyse(
     }
     for name, (membership, names) in groups.items():
         found[name] = group_differences(a, b, membership, names, by_seed=pairing.by_seed, bootstrap=bootstrap)
-    frame = Frame.of_channel(main.channel, _input_size(pairing.baseline[0]))
+    frame = pairing.baseline[0].store.index.frame(main.channel)
     boxes, offsets = true_boxes(split, frame)
     asked = without_class_unless_all([*a, *b])
     found["errors"] = {
@@ -129,12 +128,6 @@ def _costs(
         for runs, images in ((pairing.baseline, a), (pairing.other, b))
     ]
     return differences_of_costs(*sides, by_seed=pairing.by_seed, bootstrap=bootstrap)
-
-
-def _input_size(run: Evaluated) -> int | None:
-    classifier = run.results["provenance"].get("classifier") or {}
-    size = classifier.get("input_size")
-    return int(size) if size else None
 
 
 def _top_loc(

@@ -55,11 +55,14 @@ def gaussian(
     data, split = manifest
     channels = channels_of(boxes)
     role = first.results.get("threshold_split")
+    input_size = first.store.index.maps.get("input_size")
     taus = {}
     if role and role in data.splits:
-        other = ControlRecords(GAUSSIAN, data, data.split(str(role)), str(role), channels)
+        other = ControlRecords(
+            GAUSSIAN, data, data.split(str(role)), str(role), channels, input_size=input_size
+        )
         taus = chosen_thresholds(other, boxes, bootstrap)
-    records = ControlRecords(GAUSSIAN, data, split, first.split, channels)
+    records = ControlRecords(GAUSSIAN, data, split, first.split, channels, input_size=input_size)
     found = summarize(records, boxes, thresholds=taus, bootstrap=bootstrap)
     return Control(GAUSSIAN, {n: [o] for n, o in found.items() if isinstance(o, Summary)})
 

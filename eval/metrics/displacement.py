@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.boxes.frames import Frame, split_boxes
+from eval.boxes.frames import split_boxes
 from eval.maps.normalization import MapStatus
 from eval.metrics.bootstrap import Bootstrap, resampled_means
 from eval.metrics.outcomes import Outcome, Summary
@@ -58,7 +58,7 @@ def _displacement(
             levels = (tau * held.max_level.astype(np.float64)).astype(np.uint8)
             boxes = held.largest_box[np.arange(len(rows)), levels].astype(np.float64)  # [n, 4]
             truth = np.zeros((len(rows), 4))
-            truth[single], _ = split_boxes(split, rows[single], Frame.of(protocol.frame, protocol.frame_size))
+            truth[single], _ = split_boxes(split, rows[single], records.index.frame(protocol.channel))
             yield _centers(boxes) - _centers(truth), np.repeat(single[:, None], 2, 1)
 
     means = resampled_means(blocks(), records.index.block_sizes, bootstrap) / 100  # [1 + B, 2]

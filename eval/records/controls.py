@@ -57,8 +57,16 @@ class ControlRecords:
     """
 
     def __init__(
-        self, control: str, manifest: Manifest, split: Split, role: str, channels: Sequence[Channel]
+        self,
+        control: str,
+        manifest: Manifest,
+        split: Split,
+        role: str,
+        channels: Sequence[Channel],
+        *,
+        input_size: int | None = None,
     ) -> None:
+        """`input_size` is that of the network beside which the control stands: crops are made from it."""
         self.control = control
         self.split = split
         self.channels = tuple(
@@ -72,7 +80,12 @@ class ControlRecords:
             tuple(str(c) for c in self.channels),
             False,
             (),
-            {"kind": "control", "control": control, **({"pixels": _NO_PIXELS} if split.masks else {})},
+            {
+                "kind": "control",
+                "control": control,
+                **({"pixels": _NO_PIXELS} if split.masks else {}),
+                **({"input_size": input_size} if input_size else {}),
+            },
         )
         self._predicted: dict[Channel, _Predicted] = {}
 
@@ -125,7 +138,7 @@ class ControlRecords:
     ) -> npt.NDArray[np.float32]:
         """Best IoU at every level, [n, 256]."""
         found = self.predicted(channel)
-        truth, offsets = split_boxes(self.split, rows, Frame.of_channel(channel))
+        truth, offsets = split_boxes(self.split, rows, self.index.frame(channel))
         if gt_boxes == "first":
             has = np.diff(offsets) > 0
             truth = truth[offsets[:-1][has]]

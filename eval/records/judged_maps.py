@@ -69,6 +69,7 @@ class JudgedMaps:
                 **source.describe(),
                 "not_computed": {str(c): r for c, r in unusable.items() if r},
                 **self._masks_state(split, scorer),
+                **_input_size(source, usable),
             },
             scorer.measures,
         )
@@ -131,6 +132,12 @@ class JudgedMaps:
             "cells": source.cells.to_dict() if source.cells else None,
             "maps": source.describe(),
         }
+
+
+def _input_size(source: MapSource, wanted: Wanted) -> dict[str, int]:
+    """The network's input size, where frames depend on it: those of crops do."""
+    crops = any(c.frame != "resize" for c in wanted.channels)
+    return {"input_size": source.input_size} if crops and source.input_size else {}
 
 
 def _why_unusable(source: MapSource, channel: Channel) -> str | None:

@@ -40,6 +40,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from eval.boxes.frames import Frame
 from eval.maps.blocks import BLOCK, block_path
 from eval.protocols import Channel
 from eval.records.block import RecordBlock
@@ -98,6 +99,11 @@ class RecordIndex:
     def block_sizes(self) -> list[int]:
         """Images of each block."""
         return [len(self.block_range(b)) for b in range(self.num_blocks)]
+
+    def frame(self, channel: Channel) -> Frame:
+        """The frame that a kind of score map was scored in. Where nothing states the network's input size (records of
+        earlier versions, maps as files) a crop is that of an input of the frame's own size."""
+        return Frame.of_channel(channel, self.maps.get("input_size"))
 
     def holds(self, channel: Channel) -> bool:
         """Whether the store has records of this kind of score map."""

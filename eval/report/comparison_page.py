@@ -12,7 +12,6 @@ import numpy as np
 from eval.analysis.error_kinds import classify, true_boxes, without_class_unless_all
 from eval.analysis.evaluated import Evaluated, Unavailable
 from eval.analysis.per_image import PerImage
-from eval.boxes.frames import Frame
 from eval.comparison.build import Comparison
 from eval.comparison.terminal import answer_lines
 from eval.records.store import RecordStore
@@ -54,7 +53,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
         classes = short_names(manifest.classes)
         if curves and pictures > 0 and all(isinstance(r.store, RecordStore) for r in shown):
             protocol = shown[0].protocols[main]
-            boxes, offsets = true_boxes(split, Frame.of_channel(protocol.channel))
+            boxes, offsets = true_boxes(split, shown[0].store.index.frame(protocol.channel))
             images = [comparison.decisions[str(r.folder), main] for r in shown]
             asked = without_class_unless_all(images)
             kinds = {str(r.folder): classify(i, boxes, offsets) for r, i in zip(shown, asked)}

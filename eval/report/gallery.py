@@ -13,7 +13,7 @@ from PIL import Image
 
 from eval.analysis.error_kinds import KINDS
 from eval.analysis.evaluated import Evaluated, Unavailable
-from eval.boxes.frames import Frame, split_boxes
+from eval.boxes.frames import split_boxes
 from eval.maps.blocks import BLOCK
 from eval.protocols import Protocol
 from eval.records.store import RecordStore
@@ -66,7 +66,7 @@ def build_gallery(
             files = open_root(manifest.root)
         except UserError as error:
             notes.append(f"The images cannot be shown: {error}")
-    frame = Frame.of_channel(channel)
+    frame = runs[0].store.index.frame(channel)
     boxes, offsets = split_boxes(split, picked.rows, frame)
     images: list[dict[str, Any]] = []
     unreadable = 0

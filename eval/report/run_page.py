@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from eval.analysis.error_kinds import classify, true_boxes
 from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated, open_manifest
 from eval.analysis.per_image import PerImage, main_protocol, per_image
-from eval.boxes.frames import Frame
 from eval.metrics.displacement import displacement_text
 from eval.records.store import RecordStore
 from eval.report import charts
@@ -64,7 +63,7 @@ def write_run_page(
         notes["images, classes and error kinds"] = opened.reason
     elif main is not None and image is not None:
         manifest, split = opened
-        boxes, offsets = true_boxes(split, Frame.of_channel(main.channel))
+        boxes, offsets = true_boxes(split, run.store.index.frame(main.channel))
         kinds = classify(image, boxes, offsets)
         sections = run_sections(run, image, kinds, split, manifest, main.name, seed)
         if not isinstance(run.store, RecordStore):

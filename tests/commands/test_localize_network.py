@@ -18,7 +18,7 @@ from eval.maps.batch import ranks_from_logits
 from eval.maps.network import NetworkMaps
 from eval.maps.stored import StoredMaps
 from eval.metrics.results_json import read_results
-from eval.protocols import protocol_named
+from eval.protocols import Channel, protocol_named
 from eval.records.store import RecordStore
 from tests.helpers.evaluations import make_run
 from tests.helpers.oracles import oracle
@@ -382,6 +382,10 @@ def test_the_class_of_cutmix2019_comes_from_the_crop_that_it_scores(
             assert right.tolist() == (np.array(predicted[frame]) == split.labels).astype(int).tolist()
     definition = read_results(scored)["protocols"]["cutmix2019"]["definition"]
     assert definition["class_view"] == "scored"
+    # controls, reports and pages make crops of the same input
+    assert RecordStore.open(scored / "records" / "test").index.frame(
+        Channel("center-crop", 224, "max")
+    ).view == (EvalView("center-crop", 64))
 
 
 def test_a_run_with_random_weights_is_a_control(pictures: Path, tmp_path: Path) -> None:

@@ -99,7 +99,10 @@ class TestCommand:
         (here / "m" / "dataset.yaml").write_text(card.replace("images_per_class: 6", "images_per_class: 7"))
         with pytest.raises(UserError, match="found 1 error"):
             prepare.main(["tiny-imagenet", "--check", "--out", "m"])
-        assert "error: train-weaksup: 12 images, but 14 are expected" in capsys.readouterr().out
+        assert (
+            "error: train-weaksup: 12 images with those held out as train-fullsup, but 14 are expected"
+            in capsys.readouterr().out
+        )
         assert (here / "m" / "dataset.yaml").is_file()
 
     def test_errors_write_nothing(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,6 +281,10 @@ class TestAudit:
         assert messages(audit_manifest(manifest, card=card, held_out=True)) == []
         assert messages(audit_manifest(manifest, card=card)) == [
             "error: train-weaksup: 2 images, but 4 are expected"
+        ]
+        more = Card("toy", "Toy", "x", expected={"train-weaksup": Expected(images=9)})
+        assert messages(audit_manifest(manifest, card=more, held_out=True)) == [
+            "error: train-weaksup: 4 images with those held out as train-fullsup, but 9 are expected"
         ]
 
     def test_checksums(self, tmp_path: Path) -> None:

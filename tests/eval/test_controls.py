@@ -39,6 +39,24 @@ def test_gaussian_records_equal_the_kernel(normalization: str) -> None:
     np.testing.assert_array_equal(block.channel(channel).largest_box[0], expected.largest_box)
 
 
+@pytest.mark.parametrize("input_size", [64, 224])
+def test_a_crop_is_that_of_the_network_beside_which_the_control_stands(input_size: int) -> None:
+    # an input of 64 px comes from 73 px, of 224 px from 256: 4 / 64 of the crop lie left of it, or 16 / 224
+    split = boxed_split(9, seed=11)
+    manifest = Manifest("toy", ("a", "b", "c"), {"test": split})
+    channel = Channel("center-crop", 224, "max")
+    records = ControlRecords("center_gaussian", manifest, split, "test", [channel], input_size=input_size)
+    (block,) = records.blocks()
+    u = quantize(normalize(center_gaussian(224), "max")[0])
+    frame = Frame.of("center-crop", 224, input_size)
+    for i in range(len(split)):
+        gt = frame.boxes(split.boxes(i), split.size_wh(i), "x")  # type: ignore[arg-type]
+        np.testing.assert_array_equal(
+            block.channel(channel).iou("largest", "any")[i],
+            best_iou_per_level(u, gt).largest_any.astype(np.float32),
+        )
+
+
 def test_gaussian_peaks_off_pixel_centres_at_the_frames_middle() -> None:
     m = center_gaussian(224)
     assert m[112, 112] == 1.0
