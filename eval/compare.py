@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from eval.compare_config import CompareConfig
+from eval.comparison.config import CompareConfig
 from wsol.command_line import parse
 from wsol.errors import run_command
 

@@ -16,13 +16,13 @@ from eval.maps.together import keep_together
 from eval.metrics.results_json import RESULTS
 from eval.owner import claim, subject_facts
 from eval.plan import Plan, resolve
-from eval.progress import progress
 from eval.records.judged import JudgedRecords, Work
 from eval.records.judged_maps import JudgedMaps
 from eval.records.scorer import require_boxes_or_masks
 from eval.targets import Subject, find_subject, pick_device
-from eval.terminal import print_place, print_table, print_text, terminal
-from eval.terminal_tables import notes, result_tables
+from eval.terminal.progress import progress
+from eval.terminal.tables import notes, result_tables
+from eval.terminal.text import print_place, print_table, print_text, terminal
 from eval.write_results import conclude
 from wsol.cams.registry import layer_maps
 from wsol.files.lock import locked

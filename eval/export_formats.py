@@ -20,8 +20,8 @@ import numpy as np
 from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated, open_manifest
 from eval.analysis.per_image import per_image
 from eval.maps.normalization import normalize, upsample
-from eval.progress import progress
 from eval.protocols import Protocol
+from eval.terminal.progress import progress
 from wsol.errors import UserError, unknown_name
 from wsol.files.atomic_write import write_durably
 from wsol.runs.find import newest_run

@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 from eval.boxes.frames import Frame, split_boxes
-from eval.progress import progress
 from eval.records.truth import object_region, read_truth
 from eval.targets import pick_device
+from eval.terminal.progress import progress
 from wsol.cams.cam import class_activation_maps
 from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from eval.grid_config import GridConfig
+from eval.grids.config import GridConfig
 from wsol.command_line import parse
 from wsol.errors import run_command
 from wsol.machine.allocator import set_up_process

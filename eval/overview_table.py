@@ -9,8 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from eval.metrics.results_json import read_results
-from eval.terminal import print_table, terminal
-from eval.terminal_tables import number, stacked, table_of
+from eval.terminal.tables import number, stacked, table_of
+from eval.terminal.text import print_table, terminal
 from wsol.errors import UserError
 
 COLUMNS = (

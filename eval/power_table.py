@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from eval.comparison.planning import pilot_of
 from eval.statistics.components import METHODS_FROM
 from eval.statistics.planning import detectable, images_needed, power, runs_needed
-from eval.terminal import print_table, print_text, terminal
-from eval.terminal_tables import table_of
+from eval.terminal.tables import table_of
+from eval.terminal.text import print_table, print_text, terminal
 from wsol.errors import UserError
 from wsol.files.strict_json import read_json
 from wsol.files.typed import check_types

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from eval.realistic_config import ProposeConfig
+from eval.proposals.config import ProposeConfig
 from wsol.command_line import parse
 from wsol.errors import run_command
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from eval.realistic_config import RealisticConfig
+from eval.proposals.config import RealisticConfig
 from wsol.command_line import parse
 from wsol.errors import run_command
 

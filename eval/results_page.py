@@ -12,7 +12,7 @@ from eval.analysis.evaluated import open_evaluated
 from eval.measures import MEASURES, REGIONS
 from eval.protocols import PROTOCOLS
 from eval.results_entries import Entry, entry_of, read_entry, write_entry
-from eval.terminal import print_place, print_text, terminal
+from eval.terminal.text import print_place, print_text, terminal
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 

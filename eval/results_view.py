@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from eval.terminal_tables import notes, number, threshold_text
+from eval.terminal.tables import notes, number, threshold_text
 from wsol.errors import UserError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from eval.show_config import ShowConfig
+from eval.showing.config import ShowConfig
 from wsol.command_line import parse
 from wsol.errors import run_command
 from wsol.machine.allocator import set_up_process

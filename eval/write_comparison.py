@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from eval.analysis.evaluated import Evaluated, open_evaluated, relabelled
-from eval.compare_config import CompareConfig
 from eval.comparison.build import Comparison, Question, compare_runs
+from eval.comparison.config import CompareConfig
 from eval.comparison.csv_latex import csv_text, latex_text
 from eval.comparison.figures import write_figures
 from eval.comparison.terminal import print_comparison
 from eval.metrics.bootstrap import Bootstrap
-from eval.progress import progress
 from eval.report.comparison_page import write_comparison_page
-from eval.terminal import print_place, terminal
+from eval.terminal.progress import progress
+from eval.terminal.text import print_place, terminal
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.machine.provenance import command_line, git_state, software_versions

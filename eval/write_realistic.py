@@ -13,10 +13,10 @@ from eval.analysis.choice import TAUS, IouOverThresholds, chosen, with_pseudo_bo
 from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated, open_manifest, relabelled
 from eval.comparison.run_pairs import require_same_images
 from eval.metrics.bootstrap import Bootstrap
-from eval.realistic_config import RealisticConfig
+from eval.proposals.config import RealisticConfig
 from eval.records.predicted_boxes import PredictedBox, read_boxes
-from eval.terminal import print_place, print_table, print_text, terminal
-from eval.terminal_tables import number, table_of
+from eval.terminal.tables import number, table_of
+from eval.terminal.text import print_place, print_table, print_text, terminal
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.machine.provenance import command_line, git_state, software_versions

@@ -26,7 +26,7 @@ from eval.metrics.summarize import chosen_thresholds, summarize
 from eval.pictures.random_images import draw_gallery
 from eval.protocols import channels_of
 from eval.records.controls import CONTROLS, ControlRecords
-from eval.terminal_tables import odd_maps
+from eval.terminal.tables import odd_maps
 from wsol.errors import UserError
 from wsol.files.atomic_write import remove_unfinished
 from wsol.machine.provenance import command_line, git_state, software_versions

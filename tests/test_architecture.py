@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    "protocols", "boxes", "maps", "records", "statistics", "metrics",
+    "terminal", "protocols", "boxes", "maps", "records", "statistics", "metrics",
     "analysis", "pictures", "comparison", "report", "study", "search",
 )  # fmt: skip
 """The packages of eval/, lowest first: each may import those before it."""

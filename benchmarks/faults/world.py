@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.faults.processes import Defect, finish, start
-from eval.compare_config import CompareConfig
+from eval.comparison.config import CompareConfig
 from eval.evaluate import localize
 from eval.localize_config import LocalizeConfig
 from eval.metrics.results_json import read_results

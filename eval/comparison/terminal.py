@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from eval.statistics.law import ALPHA
-from eval.terminal import print_table, print_text
-from eval.terminal_tables import table_of
+from eval.terminal.tables import table_of
+from eval.terminal.text import print_table, print_text
 
 if TYPE_CHECKING:
     from rich.console import Console

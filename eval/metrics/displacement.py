@@ -76,20 +76,3 @@ def _displacement(
 def _centers(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """(x, y) of the centres of boxes [n, 4]."""
     return (boxes[:, :2] + boxes[:, 2:]) / 2
-
-
-def displacement_text(entry: Mapping[str, Any]) -> str:
-    """One line: by how much boxes lie beside the objects.
-
-    >>> displacement_text({"dx": {"value": 15.51, "ci95": (14.0, 17.0)}, "dy": {"value": -2.0, "ci95": None},
-    ...                    "frame_size": 224, "num_images": 90})
-    'dx +15.5 [+14.0, +17.0], dy -2.0 of 224 px (90 images with one box)'
-    """
-
-    def axis(name: str) -> str:
-        value, interval = entry[name]["value"], entry[name]["ci95"]
-        return f"{name} {value:+.1f}" + (f" [{interval[0]:+.1f}, {interval[1]:+.1f}]" if interval else "")
-
-    return (
-        f"{axis('dx')}, {axis('dy')} of {entry['frame_size']} px ({entry['num_images']} images with one box)"
-    )

@@ -6,9 +6,9 @@ import csv
 import io
 import sys
 
-from eval.progress import progress
+from eval.proposals.config import ProposeConfig
 from eval.proposals.regions import most_distinct, proposals
-from eval.realistic_config import ProposeConfig
+from eval.terminal.progress import progress
 from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably

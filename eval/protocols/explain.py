@@ -8,7 +8,7 @@ from pathlib import Path
 from eval.protocols.chosen import load_protocols, protocol_named
 from eval.protocols.definition import Protocol, differences, short_hash
 from eval.protocols.published import PROTOCOLS
-from eval.terminal import print_text, terminal
+from eval.terminal.text import print_text, terminal
 
 _FIELDS = {
     "metric": "what is counted",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from eval.analysis.error_kinds import classify, true_boxes
 from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated, open_manifest
 from eval.analysis.per_image import PerImage, main_protocol, per_image
-from eval.metrics.displacement import displacement_text
 from eval.records.store import RecordStore
 from eval.report import charts
 from eval.report.gallery import build_gallery
@@ -32,7 +31,7 @@ from eval.report.run_sections import run_sections
 from eval.report.sampling import pick_images
 from eval.report.short_names import short_names
 from eval.report.training_curves import training_figure
-from eval.terminal_tables import notes, threshold_text
+from eval.terminal.tables import displacement_text, notes, threshold_text
 from wsol.files.atomic_write import write_durably
 from wsol.runs.find import newest_run
 

@@ -17,7 +17,7 @@ from wsol.pictures import fit_text, font
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from eval.show_config import ShowConfig
+    from eval.showing.config import ShowConfig
 
 _SIDE, _GAP, _LINE = 480, 10, 20  # pixels: the longer side of each panel, what lies between, a line of text
 _INK, _PAPER = (33, 33, 33), (255, 255, 255)

@@ -13,14 +13,14 @@ import torch
 
 from eval.boxes.best_iou import boxes_at_level
 from eval.maps.normalization import normalize, quantize, upsample
-from eval.progress import progress
 from eval.showing.boxes_files import write_coco, write_csv
 from eval.showing.class_names import find_class
 from eval.showing.photographs import Photograph, example_photograph, find_photographs
 from eval.showing.picture import write_picture
 from eval.showing.shown_network import ShownNetwork, open_network
 from eval.targets import pick_device
-from eval.terminal import print_text, terminal
+from eval.terminal.progress import progress
+from eval.terminal.text import print_text, terminal
 from wsol.cams.registry import layer_maps
 from wsol.errors import UserError
 from wsol.machine.distributed import World
@@ -28,7 +28,7 @@ from wsol.machine.distributed import World
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from eval.show_config import ShowConfig
+    from eval.showing.config import ShowConfig
     from wsol.cams.map_method import LayerMap
 
 TOP = 5

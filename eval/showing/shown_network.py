@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from eval.show_config import ShowConfig
+    from eval.showing.config import ShowConfig
     from wsol.cams.map_method import LayerMap
     from wsol.models import Classifier
 

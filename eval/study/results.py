@@ -16,8 +16,8 @@ from markupsafe import Markup
 
 from eval.analysis.evaluated import Evaluated
 from eval.analysis.paired_statistics import Difference, paired_difference
-from eval.compare_config import CompareConfig
 from eval.comparison.build import Comparison
+from eval.comparison.config import CompareConfig
 from eval.comparison.run_pairs import Pairing
 from eval.comparison.sides import difference_of, party_of, sampled
 from eval.comparison.terminal import interval, signed

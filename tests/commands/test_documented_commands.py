@@ -20,7 +20,7 @@ import torch
 import torchvision
 
 from eval import write_comparison
-from eval.compare_config import CompareConfig
+from eval.comparison.config import CompareConfig
 from eval.localize_config import LocalizeConfig
 from eval.metrics.results_json import read_results
 from eval.search.__main__ import SearchConfig

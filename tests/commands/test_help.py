@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eval.compare_config import CompareConfig
+from eval.comparison.config import CompareConfig
 from eval.localize_config import LocalizeConfig
 from wsol import __version__
 from wsol.command_help import help_text

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from eval.localize import main as localize
-from eval.metrics.displacement import displacement_text
 from eval.metrics.results_json import read_results
+from eval.terminal.tables import displacement_text
 from wsol.manifest import Manifest, Sample, Split, write_manifest
 
 

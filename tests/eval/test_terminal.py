@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from eval.overview_table import overview_tables
-from eval.progress import Lines
-from eval.terminal import PIPED_WIDTH, print_table, print_text, terminal
-from eval.terminal_tables import notes, result_tables
+from eval.terminal.progress import Lines
+from eval.terminal.tables import notes, result_tables
+from eval.terminal.text import PIPED_WIDTH, print_table, print_text, terminal
 
 WIDTHS = (60, 80, 100, 140)
 

@@ -8,8 +8,6 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from eval.metrics.displacement import displacement_text
-
 
 def number(entry: Mapping[str, Any] | None) -> str:
     """`value [low, high]`, or a dash where it could not be computed."""
@@ -184,3 +182,20 @@ def _where_drawn(results: Mapping[str, Any]) -> list[str]:
         f"note: maps are drawn {x:+.1f} px (right) and {y:+.1f} px (down) beside what their cells see, in an input of "
         f"{cells['x']['pixels']} px, as published protocols do; --aligned scores them without it"
     ]
+
+
+def displacement_text(entry: Mapping[str, Any]) -> str:
+    """One line: by how much boxes lie beside the objects.
+
+    >>> displacement_text({"dx": {"value": 15.51, "ci95": (14.0, 17.0)}, "dy": {"value": -2.0, "ci95": None},
+    ...                    "frame_size": 224, "num_images": 90})
+    'dx +15.5 [+14.0, +17.0], dy -2.0 of 224 px (90 images with one box)'
+    """
+
+    def axis(name: str) -> str:
+        value, interval = entry[name]["value"], entry[name]["ci95"]
+        return f"{name} {value:+.1f}" + (f" [{interval[0]:+.1f}, {interval[1]:+.1f}]" if interval else "")
+
+    return (
+        f"{axis('dx')}, {axis('dy')} of {entry['frame_size']} px ({entry['num_images']} images with one box)"
+    )
