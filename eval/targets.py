@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from eval.maps.function import MapFunction, about_function, find_function, funct
 from eval.maps.network import NetworkMaps
 from eval.maps.predictions import Predictions
 from eval.maps.stored import INDEX, StoredMaps
+from eval.metrics.results_json import names_of, scored_folders
 from eval.records.controls import JudgedControl
 from eval.records.judged import Judged
 from eval.records.judged_maps import JudgedMaps
@@ -26,6 +28,7 @@ from wsol.class_map import ClassMap, map_classes
 from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import tensors_sha256
+from wsol.images import IMAGE_SUFFIXES
 from wsol.machine.cores import usable_cores
 from wsol.machine.device import use_full_float32
 from wsol.manifest import SPLIT_ROLES, split_hash
@@ -34,7 +37,7 @@ from wsol.models.hub import network_of
 from wsol.models.pixels import IMAGENET
 from wsol.runs.find import newest_run
 from wsol.runs.network import load_classifier, untrained_classifier
-from wsol.runs.record import load_run
+from wsol.runs.record import RECORD, load_run
 
 if TYPE_CHECKING:
     from eval.boxes.frames import Frame
@@ -71,6 +74,8 @@ def find_subject(config: LocalizeConfig, world: World) -> Subject:
         )
         if value is not None
     ]
+    if config.run is not None and not (config.run / RECORD).exists():
+        _refuse_what_is_no_run(config.run, config)
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} exclude each other; name one thing to score")
     ready = config.control or config.score_maps or config.map_function or config.boxes
@@ -80,6 +85,25 @@ def find_subject(config: LocalizeConfig, world: World) -> Subject:
     if config.limit is None:
         return subject
     return limited_subject(subject, config.limit, keep_place=config.out is not None)
+
+
+def _refuse_what_is_no_run(place: Path, config: LocalizeConfig) -> None:
+    """Say which command is meant for photographs, and which for results. Other places are `load_run`'s to refuse."""
+    images = (f for f in (place, *place.glob("*"), *place.glob("*/*")) if f.suffix.lower() in IMAGE_SUFFIXES)
+    if scored := scored_folders(place):
+        raise UserError(
+            f"'{place}' is not a run but holds results of eval.localize: {names_of(scored)}. Look at one with "
+            f"`python -m eval.report {shlex.quote(str(scored[0]))}`, compare several with `python -m eval.compare`"
+        )
+    if any(f.is_file() for f in images):
+        network = [f"--arch {config.arch}"] * bool(config.arch) + (
+            [f"--checkpoint {shlex.quote(str(config.checkpoint))}"] if config.checkpoint else []
+        )
+        command = " ".join(["python -m eval.show", shlex.quote(str(place)), *network])
+        raise UserError(
+            f"'{place}' is not a run but {'a photograph' if place.is_file() else 'photographs'}. To see score maps and "
+            f"boxes, without a score: `{command}`. To score them, boxes are needed: `python -m wsol.prepare folder`"
+        )
 
 
 def _subject(config: LocalizeConfig, world: World) -> Subject:

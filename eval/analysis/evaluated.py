@@ -12,7 +12,7 @@ from eval.maps.files import ScoreMapFiles
 from eval.maps.stored import StoredMaps
 from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.outcomes import Summary
-from eval.metrics.results_json import RESULTS, read_results
+from eval.metrics.results_json import RESULTS, read_results, without_results
 from eval.metrics.summarize import Chosen, chosen_thresholds, summarize
 from eval.protocols import Protocol, channels_of, differences
 from eval.records.controls import CONTROLS, ControlRecords
@@ -181,9 +181,7 @@ def open_evaluated(location: str | os.PathLike[str]) -> Evaluated:
     if folder is None:
         if not path.is_dir():
             raise UserError(f"no run at '{path}': it is not a directory")
-        raise UserError(
-            f"'{path}' has not been evaluated ({RESULTS} is missing); run `python -m eval.localize {path}`"
-        )
+        raise without_results(path)
     results = read_results(folder)
     store: Records
     threshold_store: Records | None

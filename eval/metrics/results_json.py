@@ -26,6 +26,7 @@ from wsol.files.atomic_write import write_durably
 from wsol.files.seal import sealed, unsealed
 from wsol.files.strict_json import read_json
 from wsol.files.typed import check_types
+from wsol.runs.record import RECORD
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -205,7 +206,7 @@ def read_results(folder_or_file: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         data = read_json(path)
     except FileNotFoundError as error:
-        raise UserError(f"no results at '{path}'; run `python -m eval.localize` first") from error
+        raise without_results(path.parent if path.name == RESULTS else path) from error
     except OSError as error:
         raise UserError(f"'{path}' cannot be read: {error.strerror}") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
@@ -214,6 +215,43 @@ def read_results(folder_or_file: str | os.PathLike[str]) -> dict[str, Any]:
         )
     data = _checked(data, f"'{path}'")
     return unsealed(data, f"'{path}'", "run `python -m eval.localize` again, it reads the finished records")
+
+
+def scored_folders(folder: Path) -> list[Path]:
+    """Folders one or two levels down that hold a results.json, such as those of several map methods; runs by their own
+    name."""
+    found = {
+        f.parent for pattern in (RESULTS, f"*/{RESULTS}", f"*/*/{RESULTS}") for f in folder.glob(pattern)
+    }
+    return sorted(f.parent if f.name == "eval" else f for f in found)
+
+
+def without_results(folder: Path) -> UserError:
+    """What to say of a place without a results.json: which command, or which folder, helps."""
+    if not folder.exists():
+        return UserError(f"no results at '{folder}': it does not exist")
+    if scored := scored_folders(folder):
+        return UserError(
+            f"'{folder}' has not been evaluated itself; it holds the results of {names_of(scored)}: name those"
+        )
+    if (folder / RECORD).is_file():
+        return UserError(
+            f"run '{folder}' has not been evaluated ({RESULTS} is missing); run `python -m eval.localize {folder}`"
+        )
+    return UserError(
+        f"'{folder}' has not been evaluated: it holds no {RESULTS}, and no run ({RECORD}) that could be; name a folder "
+        "that eval.localize wrote"
+    )
+
+
+def names_of(folders: Sequence[Path], most: int = 4) -> str:
+    """A few folders as words.
+
+    >>> names_of([Path("a"), Path("b")]), names_of([Path(c) for c in "abcde"])
+    ("'a', 'b'", "'a', 'b', 'c', 'd' and 1 more")
+    """
+    rest = f" and {len(folders) - most} more" if len(folders) > most else ""
+    return ", ".join(f"'{f}'" for f in folders[:most]) + rest
 
 
 _AGAIN = "run eval.localize again"

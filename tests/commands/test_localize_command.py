@@ -280,7 +280,7 @@ def test_an_overview_is_of_one_list_of_images(
 
 
 def test_results_that_are_none_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no results at"):
+    with pytest.raises(UserError, match="has not been evaluated"):
         read_results(tmp_path)
     (tmp_path / "results.json").write_text('{"schema": 7}')
     with pytest.raises(UserError, match="schema 1"):

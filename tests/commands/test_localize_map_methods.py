@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from eval.analysis.evaluated import open_evaluated
+from eval.compare import main as compare
 from eval.comparison.build import compare_runs
 from eval.comparison.run_pairs import group, pair
 from eval.localize import main as localize
 from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.results_json import read_results
+from eval.overview import main as overview
 from tests.helpers.evaluations import make_maps, make_pictures, make_run
 from wsol.cams.map_method import MapMethod
 from wsol.cams.registry import MAP_METHODS
@@ -174,3 +176,33 @@ def test_a_comparison_says_where_the_geometry_of_its_sides_differs(pictures: Pat
         (entry,) = compare_runs([sides[0], other], bootstrap=Bootstrap(0)).content["comparisons"]
         said = [line for line in entry["caveats"] if "+10.9, +10.9 / " in line or "/ +10.9, +10.9" in line]
         assert bool(said) == differs
+
+
+def test_a_folder_of_several_map_methods_is_answered_with_what_works(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = make_run(tmp_path / "cutmix-0", pictures), tmp_path / "maps of mine"
+    assert localize([str(run), *QUICK, "--map-method", "cam", "layercam", "--out", str(out)]) == 0
+    scored = f"'{out / 'cam'}', '{out / 'layercam'}'"
+    for command in (compare, overview):
+        assert command([str(out), str(run)]) == 2
+        assert f"it holds the results of {scored}: name those" in capsys.readouterr().err
+    assert localize([str(out)]) == 2
+    said = capsys.readouterr().err
+    assert f"holds results of eval.localize: {scored}" in said
+    assert f"python -m eval.report '{out / 'cam'}'" in said
+    assert [row.name for row in pair(group([open_evaluated(out / n) for n in ("cam", "layercam")]))]
+    assert compare([str(run), str(out / "cam")]) == 2
+    assert f"run '{run}' has not been evaluated" in capsys.readouterr().err
+
+
+def test_photographs_are_answered_with_eval_show(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = next(f for f in pictures.parent.rglob("*") if f.suffix in (".png", ".jpg")).parent
+    photo = next(f for f in folder.iterdir() if f.suffix in (".png", ".jpg"))
+    assert localize([str(photo)]) == 2
+    assert f"`python -m eval.show {photo}`" in capsys.readouterr().err
+    assert localize([str(folder), "--checkpoint", "a b.pth", "--arch", "timm:resnet10t"]) == 2
+    assert (
+        f"`python -m eval.show {folder} --arch timm:resnet10t --checkpoint 'a b.pth'`"
+        in capsys.readouterr().err
+    )
