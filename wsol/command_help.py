@@ -7,10 +7,11 @@ import inspect
 import re
 import shutil
 import textwrap
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -33,13 +34,10 @@ def help_text(config: type, prog: str, description: str | None = None, width: in
     field, or by the `Doc` or `tyro.conf.arg(help=...)` in its annotation; its default is added unless the description
     tells it. `width` is that of the terminal where it is None.
     """
-    columns = min(width or shutil.get_terminal_size().columns, _WIDEST)
+    columns = _columns(width)
     options = _options(config)
     positional = [o.invocation for o in options if not o.invocation.startswith("-")]
-    about = inspect.cleandoc(description or config.__doc__ or "")
-    lines = [f"usage: {' '.join([prog, *positional, '[options]'])}", ""]
-    for paragraph in about.split("\n\n"):
-        lines += [*textwrap.wrap(" ".join(paragraph.split()), columns, break_on_hyphens=False), ""]
+    lines = _head(" ".join([prog, *positional, "[options]"]), description or config.__doc__ or "", columns)
     section = None
     for option in [*options, _Option("--help, --version", "Show this text, or the version, and end.", "")]:
         if option.section != section:
@@ -47,6 +45,31 @@ def help_text(config: type, prog: str, description: str | None = None, width: in
             lines += [*([""] if lines[-1] else []), *([section] if section else [])]
         lines += _described(option, columns)
     return "\n".join(lines) + "\n"
+
+
+def commands_help(commands: Mapping[str, Any], prog: str, description: str, width: int | None = None) -> str:
+    """Usage, description, and every command of a program of several, by the first line of its docstring."""
+    columns = _columns(width)
+    lines = _head(f"{prog} NAME [options]", description, columns)
+    for name, command in commands.items():
+        lines += _described(
+            _Option(name, inspect.cleandoc(command.__doc__ or "").split("\n\n")[0], ""), columns
+        )
+    return (
+        "\n".join([*lines, "", *textwrap.wrap(f"{prog} NAME --help shows the options of NAME.", columns)])
+        + "\n"
+    )
+
+
+def _columns(width: int | None) -> int:
+    return min(width or shutil.get_terminal_size().columns, _WIDEST)
+
+
+def _head(usage: str, about: str, columns: int) -> list[str]:
+    lines = [f"usage: {usage}", ""]
+    for paragraph in inspect.cleandoc(about).split("\n\n"):
+        lines += [*textwrap.wrap(" ".join(paragraph.split()), columns, break_on_hyphens=False), ""]
+    return lines
 
 
 def _described(option: _Option, columns: int) -> list[str]:
@@ -69,10 +92,15 @@ def _options(config: type) -> list[_Option]:
         if get_origin(hint) is Annotated:
             hint, *rest = get_args(hint)
             extras = tuple(rest)
+        if is_dataclass(hint):  # its fields are options themselves
+            found += [replace(option, section=section) for option in _options(cast(type, hint))]
+            continue
         about = texts.get(field.name) or next((t for e in extras if (t := _documentation(e))), "")
         about = " ".join(about.split())
         default = field.default
-        if "(default" not in about and not (isinstance(default, bool) or default in (MISSING, None, ())):
+        if "default:" not in about.lower() and not (
+            isinstance(default, bool) or default in (MISSING, None, (), "")
+        ):
             shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
             about = f"{about.removesuffix('.')} (default: {shown})."
         found.append(_Option(_invocation(field.name, hint, default, extras), about, section))
@@ -114,11 +142,19 @@ def _value(hint: Any) -> str:
 
 
 def _source(config: type) -> tuple[dict[str, str], dict[str, str]]:
-    """The string behind each field of the class body, and the section that each field of it stands in."""
-    lines = textwrap.dedent(inspect.getsource(config)).splitlines()
-    body = next(n for n in ast.parse("\n".join(lines)).body if isinstance(n, ast.ClassDef)).body
+    """The string behind each field of the class body, and the section that each field of it stands in; those of its
+    base classes too."""
     texts: dict[str, str] = {}
     sections: dict[str, str] = {}
+    for base in reversed(config.__mro__):
+        if is_dataclass(base):
+            _read_body(base, texts, sections)
+    return texts, sections
+
+
+def _read_body(config: type, texts: dict[str, str], sections: dict[str, str]) -> None:
+    lines = textwrap.dedent(inspect.getsource(config)).splitlines()
+    body = next(n for n in ast.parse("\n".join(lines)).body if isinstance(n, ast.ClassDef)).body
     for statement, following in zip(body, [*body[1:], None]):
         if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
             continue
@@ -127,4 +163,3 @@ def _source(config: type) -> tuple[dict[str, str], dict[str, str]]:
         sections[name] = heads[-1] if heads else "options"
         if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
             texts[name] = str(following.value.value)
-    return texts, sections

@@ -10,10 +10,13 @@ from typing import Any, cast
 
 import tyro.extras
 
+from wsol.command_help import commands_help, help_text
 from wsol.command_line import answer_version, program
 from wsol.datasets.commands import COMMANDS
 from wsol.datasets.options import Command
 from wsol.errors import UserError, run_command, unknown_name
+
+ABOUT = "Read a dataset from disk, check it, and write its manifest: text files that list images, labels and boxes."
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, Command]:
@@ -21,8 +24,15 @@ def parse(arguments: Sequence[str]) -> tuple[str, Command]:
     first = arguments[0] if arguments else ""
     if first and not first.startswith("-") and first not in COMMANDS:
         raise unknown_name("dataset layout", first, COMMANDS)
+    prog = program("wsol.prepare")
+    if "-h" in arguments or "--help" in arguments:
+        chosen = cast(Any, COMMANDS.get(first))
+        sys.stdout.write(
+            help_text(chosen, f"{prog} {first}") if chosen else commands_help(COMMANDS, prog, ABOUT)
+        )
+        raise SystemExit(0)
     options = tyro.extras.subcommand_cli_from_dict(
-        cast(Any, COMMANDS), args=list(arguments), prog=program("wsol.prepare"), description=__doc__
+        cast(Any, COMMANDS), args=list(arguments), prog=prog, description=ABOUT
     )
     return first, cast(Command, options)
 

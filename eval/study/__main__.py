@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from wsol.command_line import parse
 from wsol.errors import run_command
 
 
@@ -40,7 +41,7 @@ class StudyConfig:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    config = tyro.cli(StudyConfig, args=arguments, prog="python -m eval.study")
+    config = parse(StudyConfig, "eval.study", arguments)
 
     def body() -> None:
         from eval.study.conduct import conduct  # slow to import; `--help` must not wait

@@ -14,6 +14,7 @@ from eval.localize_config import LocalizeConfig
 from wsol import __version__
 from wsol.command_help import help_text
 from wsol.command_line import program
+from wsol.datasets.commands import COMMANDS
 from wsol.training.config import TrainConfig
 
 CONFIGS = (LocalizeConfig, CompareConfig, TrainConfig)
@@ -29,6 +30,32 @@ def test_every_option_is_described_within_the_width(config: Any, width: int) -> 
     assert max(map(len, text.splitlines())) <= max(width, 60)
     for unwanted in ("{None}", "(default: None)", "(default: )", "STR"):
         assert unwanted not in text
+
+
+@pytest.mark.parametrize("layout", COMMANDS)
+def test_every_option_of_a_layout_is_described(layout: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module("wsol.prepare").main([layout, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: python -m wsol.prepare {layout} [options]\n")
+    assert text.index("\nsource and manifest\n") < text.index("  --source")
+    for unwanted in ("None", "(default: )", "STR", "\noptions\n", ".."):
+        assert unwanted not in text.replace("...", "")
+    options = [line for line in text.splitlines() if line.startswith("  --")]
+    assert len({line.split()[0] for line in options}) == len(options)
+    lines = text.splitlines()
+    for i, line in enumerate(lines):  # a description beside or below each
+        assert not line.startswith("  --") or len(line) > 26 or lines[i + 1].startswith(" " * 26)
+
+
+def test_prepare_lists_its_layouts(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        importlib.import_module("wsol.prepare").main(["--help"])
+    text = capsys.readouterr().out
+    assert [
+        line.split()[0] for line in text.splitlines() if line.startswith("  ") and line[2] != " "
+    ] == list(COMMANDS)
 
 
 def test_options_stand_in_the_sections_of_the_source() -> None:
@@ -50,6 +77,7 @@ def test_options_stand_in_the_sections_of_the_source() -> None:
         "eval.propose",
         "eval.overview",
         "eval.power",
+        "eval.study.__main__",
         "eval.export",
         "eval.protocols.__main__",
         "wsol.prepare",

@@ -169,6 +169,7 @@ def _split_with_masks(made: LabelledImages, folder: str, root: FileRoot) -> tupl
 class Coco(Detections):
     """COCO instances JSON: boxes, and on request masks from polygons and run lengths."""
 
+    # --- this layout
     train: str = "annotations/instances_train2017.json=train2017"
     """JSON of the training images and their folder, under SOURCE: JSON=FOLDER. Empty for none."""
     val: str = ""

@@ -30,6 +30,7 @@ from wsol.manifest import Manifest
 class Parts(Basic):
     """The embedded dataset, composed from a seed in seconds; needs no --source."""
 
+    # --- this layout
     config: Annotated[PartsConfig, tyro.conf.arg(name="")] = field(default_factory=PartsConfig)
     """Knobs of the composition."""
 

@@ -289,6 +289,7 @@ class Cubv2:
 class Cub(Unpacked):
     """CUB-200-2011: the .tgz or its folder; with CUBV2 as train-fullsup where you have it."""
 
+    # --- this layout
     cubv2: Optional[Path] = None
     """Folder of CUBV2's images. Without it a hold-out of training images becomes train-fullsup."""
     metadata: Optional[Path] = None
@@ -318,6 +319,7 @@ class Cub(Unpacked):
 class NaBirds(Unpacked):
     """NABirds (Van Horn et al., CVPR 2015): the .tar.gz or its folder."""
 
+    # --- this layout
     holdout: int = 5
     """Training images a class that become train-fullsup."""
     seed: int = 0

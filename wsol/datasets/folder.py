@@ -310,6 +310,7 @@ def _seeded_roles(class_of: dict[str, str], boxed: set[str], seed: int) -> dict[
 class Folder(Common):
     """Your own images: class-named folders and a table of boxes."""
 
+    # --- this layout
     boxes: Optional[Path] = None
     """Table of boxes (CSV and the like), with a header. Default: SOURCE/boxes.csv."""
     corners: Corners = "half-open"

@@ -303,6 +303,7 @@ class ImageNet(Unpacked):
     """ImageNet (ILSVRC 2012): official tars or folders, or Hugging Face's Parquet files; boxes from XML or Kaggle's
     CSV, ImageNetV2 as train-fullsup."""
 
+    # --- this layout
     v2_metadata: Optional[Path] = None
     """Reference metadata (folder or zip) with ImageNetV2's boxes; its images lie in SOURCE/val2."""
     holdout: int = 10

@@ -45,6 +45,7 @@ def read_openimages(images: FileRoot, metadata: FileRoot | None = None) -> Manif
 class OpenImages(Basic):
     """OpenImages30k: images and masks beside each other, listed by the reference metadata."""
 
+    # --- this layout
     metadata: Optional[Path] = None
     """Reference metadata (folder or zip). Default: SOURCE/metadata, or SOURCE itself."""
 

@@ -34,6 +34,7 @@ Verify = Literal["names", "headers", "pixels"]
 class Basic:
     """What every dataset's command takes."""
 
+    # --- source and manifest
     source: Optional[Path] = None
     """Folder or archive that holds the dataset."""
     out: Optional[Path] = None
@@ -70,6 +71,7 @@ class Basic:
 class Common(Basic):
     """What every command takes that reads boxes from files."""
 
+    # --- boxes in files
     clip_boxes: Flag = False
     """Clip boxes that reach over their image's edge by a pixel or more, and say how many, instead of refusing them."""
     box_units: Units = "pixels"
@@ -94,6 +96,7 @@ class Common(Basic):
 class Detections(Common):
     """For detection datasets, whose images may show several classes."""
 
+    # --- classes and splits
     several_classes: Policy = "skip"
     """Images that show several classes: leave them out, or label them by their largest object."""
     holdout: int = 10
@@ -106,6 +109,7 @@ class Detections(Common):
 class Unpacked(Common):
     """For datasets that come as tar archives, which are unpacked first."""
 
+    # --- archives
     unpack_to: Optional[Path] = None
     """Folder that an archive is unpacked to. Default: data/NAME beside data_manifests/."""
 

@@ -268,6 +268,7 @@ def _as_folder(label: str) -> str:
 class Parquet(Unpacked):
     """Hugging Face's Parquet files of images with a label, and perhaps a box (needs pyarrow)."""
 
+    # --- this layout
     box_order: BoxOrder = "xywh"
     """What the four numbers of a box are: corner and size, or two corners."""
     corners: Corners = "half-open"

@@ -37,27 +37,33 @@ MAX_CLASSES = len(PATTERNS) * len(COLOUR_PAIRS)
 
 @dataclass(frozen=True)
 class PartsConfig:
-    """The knobs of the embedded dataset; a wrong value is a `UserError` that names the knob and its range.
-
-    `deciding_part_scale` multiplies the head's size (1: it spans about a quarter of the object's longer side
-    and a sixth of its area). `body_cue` is the probability that an object wears its class's favourite coat
-    instead of any coat at random; `background_correlation` the same for the ground's texture. `num_objects`
-    objects of the label's class are in every image, each with its own box; up to `max_distractors`
-    class-neutral things stand behind them, and with probability `occlusion` something stands in front of one.
-    """
+    """The settings of the embedded dataset; a wrong value is a `UserError` that names the setting and its range."""
 
     seed: int = 0
+    """Seed of everything that is drawn."""
     num_classes: int = 12
+    """Classes."""
     image_size: int = 64
+    """Side of the images in pixels."""
     train_per_class: int = 200
+    """Training images a class."""
     val_per_class: int = 20
+    """Images a class of train-fullsup."""
     test_per_class: int = 50
+    """Test images a class."""
     deciding_part_scale: float = 1.0
+    """Factor on the size of the head, the part that decides the class (1: about a quarter of the object's longer side
+    and a sixth of its area)."""
     body_cue: float = 0.6
+    """Probability that an object wears its class's favourite coat instead of any coat at random."""
     background_correlation: float = 0.0
+    """The same for the texture of the ground."""
     num_objects: int = 1
+    """Objects of the class in every image, each with its own box."""
     max_distractors: int = 3
+    """At most so many things of no class stand behind them."""
     occlusion: float = 0.3
+    """Probability that something stands in front of an object."""
 
     def __post_init__(self) -> None:
         for name, low, high in (

@@ -153,6 +153,7 @@ def _add(builder: SplitBuilder, rows: Iterable[tuple[str, int, Box]], where: str
 class TinyImageNet(Common):
     """Tiny ImageNet: the original zip (read in place) or its folder; a subset of the classes is fine."""
 
+    # --- this layout
     classes: Optional[int] = None
     """Use only the first N classes (sorted wnids)."""
     holdout: int = 25

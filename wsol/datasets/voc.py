@@ -178,6 +178,7 @@ class _Reader:
 class Voc(Detections, Unpacked):
     """Pascal VOC: the tar or its folder."""
 
+    # --- this layout
     zero_based: Flag = False
     """These XML files count pixels from 0 (VOC's own count from 1)."""
 

@@ -313,6 +313,7 @@ def write_wsol_metadata(manifest: Manifest, folder: str | os.PathLike[str]) -> P
 class WsolMetadata(Common):
     """The reference metadata layout (text files of ids, labels, sizes and boxes); images may be absent."""
 
+    # --- this layout
     dataset_folder: Optional[str] = None
     """Which dataset, where the source holds several: CUB, ILSVRC, OpenImages."""
     images: Optional[Path] = None
