@@ -11,12 +11,12 @@ from eval.analysis.evaluated import Evaluated
 from eval.report.numbers import interval, signed
 
 MEASURES = (
-    ("gt_known_fixed", "GT-known, fixed threshold"),
-    ("top1_loc", "Top-1 Loc, fixed threshold"),
-    ("maxboxacc_v2", "MaxBoxAccV2, best threshold"),
-    ("maxboxacc_v2_transferred", "MaxBoxAccV2, transferred"),
+    ("gt_known_fixed", ("GT-known", "fixed threshold")),
+    ("top1_loc", ("Top-1 Loc", "fixed threshold")),
+    ("maxboxacc_v2", ("MaxBoxAccV2", "best threshold")),
+    ("maxboxacc_v2_transferred", ("MaxBoxAccV2", "transferred")),
 )
-"""The protocols shown; where none of them was compared, the first four that were."""
+"""The protocols shown, each with the words for it; where none of them was compared, the first four that were."""
 CONTROLS = (("center_gaussian", "centre Gaussian"), ("full_image", "full image"))
 EXAMPLES = 6
 TERMS = {
@@ -30,7 +30,7 @@ def first_screen(entry: Mapping[str, Any], run: Evaluated) -> dict[str, Any]:
     """Content of the first screen for one comparison; `run` is any of its runs, whose controls all share."""
     protocols = entry["protocols"]
     shown = [(name, words) for name, words in MEASURES if name in protocols] or [
-        (name, name) for name in list(protocols)[:4]
+        (name, (name, "")) for name in list(protocols)[:4]
     ]
     controls = [(key, words) for key, words in CONTROLS if run.results["controls"].get(key)]
     rows = []
@@ -40,7 +40,8 @@ def first_screen(entry: Mapping[str, Any], run: Evaluated) -> dict[str, Any]:
         beside = [run.results["controls"][key].get(name) for key, _ in controls]
         rows.append(
             {
-                "label": words,
+                "label": words[0],
+                "how": words[1],
                 "baseline": f"{p['baseline']:.1f}",
                 "other": f"{p['other']:.1f}",
                 "difference": signed(p["difference"], 1),

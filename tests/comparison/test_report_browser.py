@@ -158,12 +158,15 @@ def test_keyboard(page: Page) -> None:
     assert page.problems == []
 
 
-def test_the_first_screen_shows_numbers_controls_and_six_pairs_of_maps(page: Page) -> None:
-    page.size(1280, 800)
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_the_first_screen_shows_numbers_controls_and_six_pairs_of_maps(
+    page: Page, width: int, height: int
+) -> None:
+    page.size(width, height, phone=width < 500)
     page.settle()
     seen = page.run(
-        "[...document.querySelectorAll('h1, .short tbody tr, .example, .first .lead')].map(e =>"
-        " [e.tagName, e.getBoundingClientRect().bottom <= innerHeight])"
+        "[...document.querySelectorAll('h1, .short tbody tr, .short td, .example')].map(e => {"
+        " const r = e.getBoundingClientRect(); return [e.tagName, r.bottom <= innerHeight && r.right <= innerWidth]; })"
     )
     assert [tag for tag, _ in seen].count("BUTTON") == 6
     assert [tag for tag, _ in seen].count("TR") >= 1
@@ -174,12 +177,14 @@ def test_the_first_screen_shows_numbers_controls_and_six_pairs_of_maps(page: Pag
         "[...document.querySelectorAll('.examples .pane:not(.alone) canvas')].map(c => Boolean(c.dataset.box))"
     )
     assert boxes == [True] * 12
+    names = page.run(
+        "[...document.querySelectorAll('.examples .pane:not(.alone) .pane-name')].map(e => e.innerText)"
+    )
+    assert names == ["vanilla", "cutmix"] * 6
     page.run("document.querySelector('.example').click()")
     assert page.run("document.getElementById('viewer').open")
     page.run("document.getElementById('close').click()")
-    page.size(390, 844, phone=True)
-    page.settle()
-    assert page.run("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out on a phone"
+    assert page.run("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
     assert page.problems == []
 
 
