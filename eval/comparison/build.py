@@ -14,7 +14,7 @@ from eval.analysis.per_image import PerImage, per_image
 from eval.comparison.analyses import Analysis, analyse
 from eval.comparison.bands import curve_bands
 from eval.comparison.caveats import caveats
-from eval.comparison.controls import against_controls, gaussian, given
+from eval.comparison.controls import against_controls, gaussian, given, values_beside
 from eval.comparison.multiverse import multiverse
 from eval.comparison.planning import planning
 from eval.comparison.published import published_for
@@ -295,6 +295,7 @@ def _entry(
 
     found: dict[str, Any] = {
         **difference.as_json(),
+        "controls": values_beside(pairing.baseline[0], name),
         "role": "primary" if primary else "secondary",
         "verdict": verdict,
         "could_show": difference.could_show(),

@@ -7,7 +7,8 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from eval.comparison.terminal import by_role, populations, signed
+from eval.comparison.controls import BESIDE
+from eval.comparison.terminal import beside, by_role, populations, signed
 
 _COLUMNS = (
     "comparison",
@@ -23,6 +24,7 @@ _COLUMNS = (
     "role",
     "verdict",
     "population",
+    *BESIDE,
 )
 
 
@@ -55,6 +57,7 @@ def csv_text(content: Mapping[str, Any]) -> str:
                     p.get("role", "control"),
                     p["verdict"],
                     p.get("population"),
+                    *(p.get("controls", {}).get(control) for control in BESIDE),
                 ]
             )
     return stream.getvalue()
@@ -95,7 +98,8 @@ def latex_text(content: Mapping[str, Any]) -> str:
                 value = rf"$\mathbf{{{signed(p['difference'])}}}$"
             ci = "--" if not p["ci95"] else f"$[{signed(p['ci95'][0], 1)}, {signed(p['ci95'][1], 1)}]$"
             rows.append(
-                f"{latex_escape(name)} & {p['baseline']:.2f} & {p['other']:.2f} & {value} & {ci} \\\\"
+                f"{latex_escape(name)} & {p['baseline']:.2f} & {p['other']:.2f} & {value} & {ci} & "
+                f"{' & '.join(beside(p, control) for control in BESIDE)} \\\\"
             )
         base, other = latex_escape(entry["baseline"]), latex_escape(entry["other"])
         data, split = latex_escape(content["dataset"]), latex_escape(content["split"])
@@ -105,9 +109,10 @@ def latex_text(content: Mapping[str, Any]) -> str:
                     "% needs \\usepackage{booktabs}",
                     r"\begin{table}",
                     r"\centering",
-                    r"\begin{tabular}{lrrrr}",
+                    r"\begin{tabular}{lrrrrrr}",
                     r"\toprule",
-                    rf"Protocol & {base} & {other} & Difference & 95\,\% interval \\",
+                    rf"Protocol & {base} & {other} & Difference & 95\,\% interval & "
+                    rf"{' & '.join(BESIDE.values())} \\",
                     r"\midrule",
                     *rows,
                     r"\bottomrule",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from eval.comparison.controls import BESIDE, GAUSSIAN
 from eval.statistics.law import ALPHA
 from eval.terminal.tables import table_of
 from eval.terminal.text import print_table, print_text
@@ -42,25 +43,29 @@ def published_text(entries: list[dict[str, Any]], limit: int = 2) -> str:
 
 
 def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any], *, narrow: bool = False) -> Table:
-    """One row per protocol, the primary outcome first; `narrow` puts intervals under their differences."""
+    """One row per protocol, the primary outcome first; `narrow` puts intervals under their differences, and names only
+    the centre Gaussian of the controls, behind the two values."""
     table = table_of(
         f"{entry['other']} against {entry['baseline']} on {content['dataset']}, {content['split']}: "
         f"{content['num_images']} images, percent",
-        f"protocol\n  {entry['baseline']}, {entry['other']}" if narrow else "protocol",
+        f"protocol\n  {entry['baseline']}, {entry['other']}\n  (centre Gaussian)" if narrow else "protocol",
         [
             *((entry["baseline"], entry["other"]) if not narrow else ()),
-            "difference",
-            *(("95 % interval",) if not narrow else ()),
+            *(("difference", "95 % interval") if not narrow else ("difference\n95 % interval",)),
             "p",
-            *(("could show",) if not narrow else ()),
+            *(
+                ("could\nshow", *(words.replace(" ", "\n") for words in BESIDE.values()))
+                if not narrow
+                else ()
+            ),
         ],
     )
     table.add_column("verdict", no_wrap=True)
     for name, p in by_role(entry["protocols"]):
         rule = p["definition"]["threshold"]
-        label = name + (" (oracle)" if rule == "oracle" else "") + (" *" if p["role"] == "primary" else "")
+        label = name + (" (oracle)" if rule == "oracle" else "") + ("*" if p["role"] == "primary" else "")
         if narrow:
-            label += f"\n  {p['baseline']:.2f}, {p['other']:.2f}"
+            label += f"\n  {p['baseline']:.2f}, {p['other']:.2f} ({beside(p, GAUSSIAN)})"
         difference, ci = signed(p["difference"]), interval(p["ci95"])
         cells = (
             [f"{difference}\n{ci}", probability(p["adjusted_p"])]
@@ -72,6 +77,7 @@ def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any], *, narr
                 ci,
                 probability(p["adjusted_p"]),
                 could_show(p),
+                *(beside(p, control) for control in BESIDE),
             ]
         )
         table.add_row(label, *cells, p["verdict"], style=_STYLE.get(p["verdict"]))
@@ -81,6 +87,12 @@ def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any], *, narr
 def by_role(protocols: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Protocols with the primary outcome first."""
     return sorted(protocols.items(), key=lambda item: item[1]["role"] != "primary")
+
+
+def beside(p: Mapping[str, Any], control: str) -> str:
+    """What a control scores; a dash where it does not."""
+    value = p["controls"][control]
+    return "–" if value is None else f"{value:.2f}"
 
 
 def could_show(p: Mapping[str, Any]) -> str:
@@ -104,8 +116,9 @@ def table_note(content: Mapping[str, Any]) -> str:
     stated = "stated beforehand" if primary["stated"] else "the default one"
     margin = f", equivalence within {primary['margin']:g} points" if primary["margin"] else ""
     return (
-        f"Primary outcome ({stated}): {primary['name']}{margin}. The p that is printed decides: below {s['alpha']:g}, "
-        f"the primary one alone, the others adjusted as one family ({s['correction']}). 'Could show' is the true "
+        f"The controls, centre Gaussian and full image, see no image. Primary outcome (*, {stated}): {primary['name']}"
+        f"{margin}. The p that is printed decides: below {s['alpha']:g}, the primary one alone, the others adjusted as "
+        f"one family ({s['correction']}). 'Could show' is the true "
         f"difference that would get a verdict with a probability of {100 * s['power']:.0f} %, by the same law and at "
         "the same level. Undecided does not mean equal."
     )

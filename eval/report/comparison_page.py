@@ -19,6 +19,7 @@ from eval.report import charts
 from eval.report.band_charts import band_figures
 from eval.report.comparison_table import comparison_table
 from eval.report.drivers import driver_sections
+from eval.report.errors_by_class import errors_by_class
 from eval.report.first_screen import first_screen, sentences
 from eval.report.gallery import Gallery, build_gallery
 from eval.report.measures_sections import pixel_ap_histogram
@@ -48,6 +49,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
     main = content["comparisons"][0]["main_protocol"]
     gallery: Gallery | None = None
     classes: Sequence[str] = ()
+    failures: list[dict[str, Any]] = []
     if not isinstance(comparison.manifest, Unavailable) and main is not None:
         manifest, split = comparison.manifest
         classes = short_names(manifest.classes)
@@ -57,6 +59,9 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
             images = [comparison.decisions[str(r.folder), main] for r in shown]
             asked = without_class_unless_all(images)
             kinds = {str(r.folder): classify(i, boxes, offsets) for r, i in zip(shown, asked)}
+            if len(classes) > 1:
+                by_method = {r.method: kinds[str(r.folder)] for r in shown}
+                failures = [errors_by_class(images[0].label, by_method, classes)]
             picked = pick_images(np.stack([i.iou for i in images], axis=1), images[0].scored, pictures, seed)
             gallery = build_gallery(shown, curves, picked, kinds, manifest, split)
     entries = content["comparisons"]
@@ -67,7 +72,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
         "kicker": f"Localization compared, {content['dataset']}, {content['split']}, {content['num_images']:,} images",
         "headlines": [sentences(e["headline"])[0] for e in entries],
         "said": [" ".join(sentences(e["headline"])[1:]) for e in entries],
-        "first": first_screen(entries[0], shown[0]) if not several else None,
+        "first": first_screen(entries[0]) if not several else None,
         "about": _about(content),
         "answers": [line for e in entries for line in answer_lines(e)],
         "methods": [r.method for r in shown],
@@ -85,7 +90,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
         "bands": [b for e in entries for b in band_figures(e)],
         "gallery": gallery_content(gallery, classes, shown, content["num_images"]) if gallery else None,
         "drivers_title": "What drives the difference",
-        "sections": [_named(s, e, several) for e in entries for s in driver_sections(e)],
+        "sections": [*(_named(s, e, several) for e in entries for s in driver_sections(e)), *failures],
         "not_analysed": {k: v for e in entries for k, v in e["not_analysed"].items()},
         "distributions": _distributions(comparison, shown, main),
         "facts": _facts(comparison),

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from eval.analysis.evaluated import Evaluated
-from eval.comparison.terminal import by_role, could_show, populations, probability, table_note
+from eval.comparison.controls import BESIDE
+from eval.comparison.terminal import beside, by_role, could_show, populations, probability, table_note
 from eval.report import charts
 from eval.report.numbers import interval, published_text, signed
 from eval.report.parts_of_page import how
@@ -23,7 +24,7 @@ def comparison_table(
         css = p["verdict"] if p["verdict"] in ("higher", "lower") else "none"
         rows.append(
             {
-                "name": name + (" (primary)" if p["role"] == "primary" else ""),
+                "name": name + ("* (primary)" if p["role"] == "primary" else ""),
                 "how": how(p["definition"], run.results) + _flattery(p),
                 "css": css,
                 "cells": [
@@ -37,6 +38,7 @@ def comparison_table(
                     },
                     {"text": probability(p["adjusted_p"])},
                     {"text": could_show(p)},
+                    *({"text": beside(p, control), "css": "beside"} for control in BESIDE),
                     {"text": published_text(p["published"]) or "–", "css": "note"},
                     {"text": _word(p["verdict"]), "css": "verdict"},
                 ],
@@ -50,6 +52,7 @@ def comparison_table(
         {"name": "95 % interval", "css": "wide"},
         {"name": "p"},
         {"name": "could show"},
+        *({"name": words, "css": "beside"} for words in BESIDE.values()),
         {"name": "published", "css": "text"},
         {"name": "verdict", "css": "text"},
     ]

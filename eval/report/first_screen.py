@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.analysis.evaluated import Evaluated
+from eval.comparison.controls import BESIDE
 from eval.report.numbers import interval, signed
 
 MEASURES = (
@@ -17,7 +17,6 @@ MEASURES = (
     ("maxboxacc_v2_transferred", ("MaxBoxAccV2", "transferred")),
 )
 """The protocols shown, each with the words for it; where none of them was compared, the first four that were."""
-CONTROLS = (("center_gaussian", "centre Gaussian"), ("full_image", "full image"))
 EXAMPLES = 6
 TERMS = {
     "classification": "classification",
@@ -26,18 +25,17 @@ TERMS = {
 }
 
 
-def first_screen(entry: Mapping[str, Any], run: Evaluated) -> dict[str, Any]:
-    """Content of the first screen for one comparison; `run` is any of its runs, whose controls all share."""
+def first_screen(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Content of the first screen for one comparison."""
     protocols = entry["protocols"]
     shown = [(name, words) for name, words in MEASURES if name in protocols] or [
         (name, (name, "")) for name in list(protocols)[:4]
     ]
-    controls = [(key, words) for key, words in CONTROLS if run.results["controls"].get(key)]
     rows = []
     for name, words in shown:
         p = protocols[name]
         css = p["verdict"] if p["verdict"] in ("higher", "lower") else ""
-        beside = [run.results["controls"][key].get(name) for key, _ in controls]
+        beside = [p["controls"][control] for control in BESIDE]
         rows.append(
             {
                 "label": words[0],
@@ -47,13 +45,13 @@ def first_screen(entry: Mapping[str, Any], run: Evaluated) -> dict[str, Any]:
                 "difference": signed(p["difference"], 1),
                 "interval": interval(p["ci95"]) if p["ci95"] else "",
                 "css": css,
-                "controls": [f"{c['value']:.1f}" if c else "–" for c in beside],
+                "controls": ["–" if c is None else f"{c:.1f}" for c in beside],
             }
         )
     return {
         "baseline": entry["baseline"],
         "other": entry["other"],
-        "controls": [words for _, words in controls],
+        "controls": list(BESIDE.values()),
         "rows": rows,
         "explanation": explanation(entry["drivers"].get("top_loc", {})),
         "examples": EXAMPLES,

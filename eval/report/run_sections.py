@@ -14,6 +14,7 @@ from eval.analysis.per_image import PerImage, means_of_images
 from eval.analysis.subgroups import INSTANCE_NAMES, SIZE_NAMES, instance_groups, size_groups
 from eval.metrics.bootstrap import Bootstrap
 from eval.report import charts
+from eval.report.errors_by_class import errors_by_class
 from eval.report.measures_sections import measured_section
 from eval.report.sections import section
 from eval.report.short_names import short_names
@@ -61,7 +62,7 @@ def run_sections(
     names_shown = short_names(manifest.classes)
     sections.append(class_section(_means(image, image.label, names_shown, seed)))
     if len(names_shown) > 1:
-        sections.append(_errors_by_class(image, kinds, names_shown))
+        sections.append(errors_by_class(image.label, {run.method: kinds}, names_shown))
     costs = run.results.get("error_costs")
     if costs:
         sections.insert(1, _costs(costs))
@@ -122,27 +123,6 @@ def class_section(classes: list[Values]) -> dict[str, Any]:
     if single:
         note += f" {single} classes of one image are left out: their values are 0 or 100."
     return section("Classes", table=_value_table(shown, "class"), note=note)
-
-
-def _errors_by_class(image: PerImage, kinds: npt.NDArray[np.int8], names: Sequence[str]) -> dict[str, Any]:
-    """What goes wrong in which class: percent of its images by kind, the class with most failures first."""
-    rows = []
-    for label, name in enumerate(names):
-        counted = kinds[(image.label == label) & (kinds != UNSCORED)]
-        if len(counted) > 1:
-            rows.append((name, len(counted), [100 * float((counted == k).mean()) for k in range(len(KINDS))]))
-    right = KINDS.index("correct")
-    rows.sort(key=lambda row: row[2][right])
-    shown = rows[: 2 * CLASSES_SHOWN]
-    note = "" if len(shown) == len(rows) else f"The {len(shown)} of {len(rows)} classes with most failures. "
-    return section(
-        "Kinds of error by class",
-        table={
-            "columns": ["class", "images", *(f"{k}, %" for k in KINDS)],
-            "rows": [[name, f"{count:,}", *(f"{v:.0f}" for v in shares)] for name, count, shares in shown],
-        },
-        note=note + "Classes of one image are left out.",
-    )
 
 
 def _energy(energy: Mapping[str, Any]) -> dict[str, Any]:

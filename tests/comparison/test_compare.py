@@ -135,6 +135,9 @@ def test_vanilla_is_the_baseline_and_seeds_are_paired(finished: Path) -> None:
     assert "no verdict" in entry["headline"]
     gaussian = [c for c in entry["controls"] if c["control"] == "center_gaussian"]
     assert [c["method"] for c in gaussian] == ["cutmix", "vanilla"]
+    for c in gaussian:
+        for name, p in c["protocols"].items():
+            assert entry["protocols"][name]["controls"]["center_gaussian"] == pytest.approx(p["baseline"])
     assert set(gaussian[0]["protocols"]) == {"maxboxacc", "maxboxacc_transferred", "gt_known_fixed"}
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eval.analysis.error_kinds import KINDS
 from eval.localize import main as localize
 from eval.report.__main__ import main
 from eval.report.charts import Plot, interval_strip, stacked_bar, step_path
 from eval.report.embed import base64_of, script_json
+from eval.report.errors_by_class import errors_by_class
 from eval.report.run_sections import class_section
 from eval.report.sampling import GAINED, LOST, RANDOM, pick_images
 from tests.helpers.builders_eval import EVIL, Planted, build_dataset, evaluated_run
@@ -147,6 +149,23 @@ def test_classes_of_one_image_are_left_out_and_counted() -> None:
     section = class_section([("a", 2, 50.0, None), ("b", 1, 100.0, None), ("c", 3, 0.0, None)])
     assert [row[0] for row in section["table"]["rows"]] == ["c", "a"]
     assert "1 classes of one image are left out" in section["note"]
+
+
+def test_kinds_of_error_by_class_of_two_methods() -> None:
+    labels = np.array([0, 0, 0, 0, 1, 1, 2])
+    before = np.array(
+        [KINDS.index(k) for k in ("correct", "part", "part", "more", "correct", "more", "part")]
+    )
+    after = np.array([0, 0, 0, 3, 0, 0, 0])
+    kinds = {"vanilla": before.astype(np.int8), "cutmix": after.astype(np.int8)}
+    section = errors_by_class(labels, kinds, ["ant", "bee", "cat"])
+    assert KINDS[:4] == ("correct", "classification", "multi-instance", "part")
+    assert [row[:3] for row in section["table"]["rows"]] == [
+        ["ant", "4", "25 → 75"],
+        ["bee", "2", "50 → 100"],
+    ]
+    assert section["table"]["rows"][0][5] == "50 → 25"
+    assert section["note"] == "vanilla → cutmix. Classes of one image are left out."
 
 
 def test_kinds_of_error_by_class_add_up_to_all_images_of_it(page: str) -> None:
