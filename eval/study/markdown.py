@@ -9,7 +9,8 @@ from eval.comparison.terminal import interval, signed
 
 
 def study_tables(content: Mapping[str, Any]) -> str:
-    """The primary outcome by dataset and network, every pooled outcome, and the controls, each under a heading."""
+    """The primary outcome by dataset and network, every pooled outcome, the controls, and the time that runs took, each
+    under a heading."""
     primary = [o for o in content["outcomes"] if o["role"] == "primary"]
     parts = [f"**{content['primary']}, each dataset and network**"]
     parts.append(
@@ -43,7 +44,27 @@ def study_tables(content: Mapping[str, Any]) -> str:
                 ],
             )
         )
+    parts.append("**Minutes of training a run**")
+    parts.append(
+        _table(
+            ["dataset", "network", "runs", "planned", "median"],
+            [
+                [
+                    t["dataset"],
+                    t["network"],
+                    str(t["runs"]),
+                    _minutes(t["planned_minutes"]),
+                    _minutes(t["minutes"]),
+                ]
+                for t in content["times"]
+            ],
+        )
+    )
     return "\n\n".join(parts) + "\n"
+
+
+def _minutes(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
 
 
 _VALUES = ("compared with", "its value", "method's value", "difference")

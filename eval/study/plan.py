@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -20,10 +21,9 @@ from eval.study.design import Design
 from eval.study.jobs import Job
 from eval.study.results import COMPARISONS
 from eval.study.run import must_run
+from eval.study.times import PILOT, seconds_of_epochs
 from wsol.errors import UserError
 from wsol.files.regular import read_text
-from wsol.files.strict_json import load_json
-from wsol.runs.record import LOG
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,6 @@ class Cost:
 
     epoch: float
     rest: float
-    measured: str
-
-
-def seconds_per_epoch(folder: Path) -> float | None:
-    """The median over a run's logged epochs; None where it has none."""
-    file = folder / LOG
-    if not file.is_file():
-        return None
-    lines = read_text(file).splitlines()
-    found = sorted(load_json(line, str(file))["seconds"] for line in lines if line)
-    return found[len(found) // 2] if found else None
 
 
 def cost_of(job: Job, out: Path) -> Cost:
@@ -52,7 +41,7 @@ def cost_of(job: Job, out: Path) -> Cost:
     """
     pilot = replace(
         job,
-        folder=out / "pilot" / job.dataset / job.network / job.method,
+        folder=out / PILOT / job.dataset / job.network / job.method,
         config=replace(job.config, epochs=1, warmup_epochs=0, decay_every=1),
     )
     timing = pilot.folder.with_name(f"{job.method}.seconds")
@@ -62,11 +51,10 @@ def cost_of(job: Job, out: Path) -> Cost:
         for command in pilot.commands():
             must_run(command, f"the pilot of {job.dataset}/{job.network}")
         timing.write_text(f"{time.monotonic() - began:.2f}\n", encoding="utf-8")
-    epoch = seconds_per_epoch(job.folder)
-    measured = "this run" if epoch is not None else "a pilot of one epoch"
-    in_pilot = seconds_per_epoch(pilot.folder) or 0.0
+    own, in_pilot = (seconds_of_epochs(folder) for folder in (job.folder, pilot.folder))
     return Cost(
-        epoch if epoch is not None else in_pilot, max(0.0, float(read_text(timing)) - in_pilot), measured
+        statistics.median_high(own or in_pilot or [0.0]),
+        max(0.0, float(read_text(timing)) - sum(in_pilot)),
     )
 
 

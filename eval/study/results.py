@@ -31,6 +31,7 @@ from eval.study.figures import write_figures
 from eval.study.jobs import EVAL, RANDOM, Job
 from eval.study.markdown import study_tables
 from eval.study.pooled import Cell, pool
+from eval.study.times import times
 from eval.write_comparison import compare
 from wsol.files.atomic_write import write_durably
 from wsol.machine.provenance import command_line, git_state, software_versions
@@ -80,7 +81,7 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
             if evaluation == EVAL:
                 controls += _controls(comparison, dataset, network, design.primary)
     pooled = [Outcome(n, m, tuple(cells), pool(cells)) for (n, m), cells in outcomes.items()]
-    content = _content(design, jobs, pooled, sides, controls)
+    content = _content(design, jobs, pooled, sides, controls) | {"times": times(jobs, out)}
     write_durably(out / STUDY, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
     write_durably(out / TABLES, study_tables(content))
     figures = write_figures(content, out / "figures")

@@ -76,6 +76,10 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
     primary = next(o for o in content["outcomes"] if o["role"] == "primary")
     row = f"| all | all | cutmix | vanilla | {primary['baseline']:.1f} | {primary['other']:.1f} |"
     assert row in (out / "study.md").read_text()
+    (times,) = content["times"]
+    assert times["runs"] == 2
+    assert times["minutes"] > 0
+    assert times["planned_minutes"] is None  # --plan was not asked
 
     stamp = (out / "study.html").stat().st_mtime_ns
     assert main([str(file), "--out", str(out)]) == 0
