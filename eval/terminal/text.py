@@ -20,10 +20,15 @@ def terminal() -> Console:
 
 
 def print_table(console: Console, tables: Sequence[Table]) -> None:
-    """Print the first table that fits, given from the widest to the narrowest; the last one where none does."""
+    """Print the first table that fits, given from the widest to the narrowest; the last one where none does. Its title is
+    wrapped at the terminal's width, not at the table's."""
     unlimited = console.options.update(max_width=10_000)
     fitting = (t for t in tables if console.measure(t, options=unlimited).maximum <= console.width)
-    console.print(next(fitting, tables[-1]))
+    table = next(fitting, tables[-1])
+    if table.title:
+        print_text(console, str(table.title), "italic")
+        table.title = None
+    console.print(table)
 
 
 def print_text(console: Console, text: str, style: str | None = None) -> None:
