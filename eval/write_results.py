@@ -14,6 +14,7 @@ from eval.boxes.frames import Frame
 from eval.metrics.displacement import displacements
 from eval.metrics.outcomes import Summary
 from eval.metrics.results_json import (
+    Column,
     counts,
     curve_bands_json,
     curves_json,
@@ -142,14 +143,10 @@ def _brief(entry: dict[str, Any], control: str) -> dict[str, Any]:
     return kept
 
 
-def _columns(records: Records) -> dict[str, tuple[str, int | None]]:
+def _columns(records: Records) -> dict[str, Column]:
     """Per-image measures that results.json gives the means of: class ranks, and energy on the object and its parts."""
-    columns: dict[str, tuple[str, int | None]] = {
-        "top1": ("top1", None),
-        "top5": ("top5", None),
-        "object": ("energy_object", None),
-    }
-    return columns | {part: ("energy_parts", i) for i, part in enumerate(records.index.part_names)}
+    columns = {"top1": Column("top1"), "top5": Column("top5"), "object": Column("energy_object")}
+    return columns | {part: Column("energy_parts", i) for i, part in enumerate(records.index.part_names)}
 
 
 def _provenance(plan: Plan, subject: Subject, records: Records) -> dict[str, Any]:

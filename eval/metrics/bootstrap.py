@@ -93,7 +93,10 @@ def resampled_means(
     bottom: npt.NDArray[np.float64] | float = 0.0
     for (values, valid), weights in zip(blocks, bootstrap.weights(block_sizes)):
         top = top + weighted_sum(weights, np.where(valid, values, 0).astype(values.dtype))
-        bottom = bottom + weighted_sum(weights, valid.astype(np.float32))
+        some = np.flatnonzero(~valid.all(0))
+        drawn = np.repeat(weighted_sum(weights, np.ones((len(valid), 1), np.float32)), valid.shape[1], axis=1)
+        drawn[:, some] = weighted_sum(weights, valid[:, some].astype(np.float32))
+        bottom = bottom + drawn
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(100 * np.asarray(top) / bottom)
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,32 +68,49 @@ def counts(store: Records, channels: Sequence[Channel]) -> dict[str, Any]:
     return found
 
 
-Columns = Mapping[str, tuple[str, int | None]]
-"""By label: the array of a per-image measure, and its column where it has several."""
+@dataclass(frozen=True)
+class Column:
+    """A per-image measure of records: its array, the column where that has several, and `where`, another array whose
+    images alone count: those where it is defined too."""
+
+    array: str
+    index: int | None = None
+    where: str | None = None
+
+    def of(self, block: RecordBlock) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]:
+        """Values [n] of a block and which of them count. Undefined are NaN and what is below 0."""
+        found = block.measure(self.array)
+        assert found is not None  # every block has what the first one has
+        values = found if self.index is None else found[:, self.index]
+        fine = np.isfinite(values) & (values >= 0)
+        if self.where is not None:
+            other = block.measure(self.where)
+            assert other is not None
+            fine &= np.isfinite(other)
+        return values, fine
+
+
+Columns = Mapping[str, Column]
+"""By label."""
 
 
 def means_with_intervals(store: Records, columns: Columns, bootstrap: Bootstrap) -> dict[str, dict[str, Any]]:
     """Means in percent of per-image measures with their bootstrap intervals, by label, in one pass over the records.
 
-    Undefined values (NaN, or below 0) are left out and counted. Absent is what the records lack or no image defines.
+    Undefined values are left out and counted. Absent is what the records lack or no image defines.
     """
-    there = {k: c for k, c in columns.items() if all(b.measure(c[0]) is not None for b in _first(store))}
+    there = {k: c for k, c in columns.items() if all(b.measure(c.array) is not None for b in _first(store))}
     if not there:
         return {}
     defined = np.zeros(len(there), np.int64)
 
-    def values() -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]]:
+    def values() -> Iterator[tuple[npt.NDArray[np.floating], npt.NDArray[np.bool_]]]:
         nonlocal defined
         for block in store.blocks():
-            found = []
-            for array, column in there.values():
-                measure = block.measure(array)
-                assert measure is not None  # every block has what the first one has
-                found.append(measure if column is None else measure[:, column])
-            stacked = np.stack(found, axis=1).astype(np.float64)  # [n, G]
-            fine = np.isfinite(stacked) & (stacked >= 0)
+            found = [c.of(block) for c in there.values()]
+            fine = np.stack([f for _, f in found], axis=1)  # [n, G]
             defined += fine.sum(0)
-            yield stacked, fine
+            yield np.stack([np.asarray(v, np.float32) for v, _ in found], axis=1), fine
 
     means = resampled_means(values(), store.index.block_sizes, bootstrap)  # [1 + B, G]
     entries = {}
@@ -116,17 +134,17 @@ def _first(store: Records) -> Iterator[RecordBlock]:
 
 def measures_json(store: Records, bootstrap: Bootstrap) -> dict[str, Any]:
     """The entry `measures` of results.json: every measure without a threshold that the records hold, with what a map
-    without information and the centre Gaussian get on the same images."""
+    without information and the centre Gaussian get on the images where it is defined."""
     control, area = (
         "center_gaussian.{}",
         {"area": "area_{}", "dilated-area": "dilated_area_{}", "disc-area": "disc_area_{}"},
     )
-    columns: dict[str, tuple[str, int | None]] = {}
+    columns: dict[str, Column] = {}
     for name, m in MEASURES.items():
-        columns[name] = (name, None)
-        columns[control.format(name)] = (control.format(name), None)
+        columns[name] = Column(name)
+        columns[control.format(name)] = Column(control.format(name), where=name)
         if m.chance in area:
-            columns[f"chance.{name}"] = (area[m.chance].format(m.region), None)
+            columns[f"chance.{name}"] = Column(area[m.chance].format(m.region), where=name)
     found = means_with_intervals(store, columns, bootstrap)
     spread = _quartiles(store, [n for n, m in MEASURES.items() if n in found and m.graded])
     entries = {}

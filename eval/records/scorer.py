@@ -213,7 +213,7 @@ class Scorer:
         for i, truth in enumerate(truths):
             large = maps.large[i]
             boxes = maps.boxes[maps.offsets[i] : maps.offsets[i + 1]]
-            ranked = RankedMap.of(large) if maps.given[i] and np.isfinite(large).all() else None
+            ranked = RankedMap.of(large) if maps.given[i] else None
             for region in regions:
                 where = object_region(
                     truth if region == "mask" else ImageTruth(None, None, None), boxes, frame

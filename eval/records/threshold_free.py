@@ -7,7 +7,7 @@ order its pixels are stored in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from eval.maps.center_gaussian import center_gaussian
 from eval.measures import MEASURES, Region
-from eval.records.ranking_kernel import count_levels, grow, rank_region
+from eval.records.ranking_kernel import around_peaks, count_levels, grow, rank_region, runs_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,28 +32,28 @@ AREAS = ("area", "dilated_area", "disc_area")
 class RankedMap:
     """A finite map of N pixels, ranked.
 
-    `values` [N] is the map, `levels` [N] are its values in steps, `counts` [LEVELS] the pixels of each, `peak` the flat
-    positions of the maximum, `energy` the sum of the positive part.
+    `values` [N] is the map, `levels` [N] are its values in steps, `counts` [LEVELS or fewer, without empty steps] the
+    pixels of each, `peak` the flat positions of the maximum, `energy` the sum of the positive part.
     """
 
     values: npt.NDArray[np.float64]
     levels: npt.NDArray[np.uint16]
-    counts: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int32]
     peak: npt.NDArray[np.intp]
     energy: float
 
     @classmethod
-    def of(cls, values: npt.NDArray[np.float64]) -> RankedMap:
-        """Rank one map [H, W]. Raises ValueError where it is not finite."""
+    def of(cls, values: npt.NDArray[np.float64]) -> RankedMap | None:
+        """Rank one map [H, W]; None where it is not finite."""
         flat = values.ravel()
         low, high = float(flat.min()), float(flat.max())
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise ValueError("a map that holds NaN or infinity ranks nothing")
+            return None
         span = high - low
         scale = (LEVELS - 1) / span if np.finfo(float).tiny <= span < np.inf else 0.0
-        levels, counts = np.zeros(flat.size, np.uint16), np.zeros(LEVELS, np.int64)
-        count_levels(flat if span < np.inf else np.zeros_like(flat), low, scale, levels, counts)
-        return cls(flat, levels, counts, np.flatnonzero(flat == high), float(np.maximum(flat, 0).sum()))
+        levels, counts = np.zeros(flat.size, np.uint16), np.zeros(LEVELS, np.int32)
+        energy = count_levels(flat, low if scale else 0.0, scale, levels, counts)
+        return cls(flat, levels, counts, np.flatnonzero(flat == high), energy)
 
 
 _SPREAD = np.arange(-TOLERANCE, TOLERANCE + 1)
@@ -75,62 +75,78 @@ def _disc_areas(shape: tuple[int, int]) -> npt.NDArray[np.float32]:
 
 
 @lru_cache(maxsize=4)
-def _disc_chances(shape: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """What each pixel adds to the mean, over all pixels of the image, of the share of the disc around them."""
-    return np.asarray(_disc_sums(1 / _disc_areas(shape)) / (shape[0] * shape[1]), np.float32)
+def _disc_chances(shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """What the pixels before each one [N + 1] add to the mean, over all pixels of the image, of the share of the disc
+    around them."""
+    chances = _disc_sums(1 / _disc_areas(shape)).astype(np.float64) / (shape[0] * shape[1])
+    return np.concatenate([[0.0], chances.ravel().cumsum()])
 
 
-def near_peak(region: npt.NDArray[np.bool_], peaks: npt.NDArray[np.intp]) -> float:
-    """The region's share of the disc of `TOLERANCE` around a flat position, averaged over `peaks`."""
-    areas = _disc_areas(region.shape)
-    if len(peaks) > _FEW:
-        return float((_disc_sums(region).ravel()[peaks] / areas.ravel()[peaks]).mean())
-    shares = []
-    for y, x in zip(*(c.tolist() for c in np.unravel_index(peaks, region.shape))):
-        top, left = max(y - TOLERANCE, 0), max(x - TOLERANCE, 0)
-        part = region[top : y + TOLERANCE + 1, left : x + TOLERANCE + 1]
-        dy, dx = top - y + TOLERANCE, left - x + TOLERANCE
-        disc = _DISC[dy : dy + part.shape[0], dx : dx + part.shape[1]]
-        shares.append(float(disc[part].sum() / areas[y, x]))
-    return float(np.mean(shares))
+@dataclass(frozen=True)
+class Place:
+    """A region of an image and what is asked of it, each [H, W]: `grown` is it and every pixel whose centre is within
+    `TOLERANCE` of one of its pixels; `starts` and `stops` are the flat ends of its runs, none of which crosses a row.
+    """
+
+    region: npt.NDArray[np.bool_]
+    grown: npt.NDArray[np.bool_]
+    starts: npt.NDArray[np.int64]
+    stops: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, region: npt.NDArray[np.bool_]) -> Place:
+        """A region [H, W], which may be empty."""
+        starts, stops = runs_of(region)
+        return cls(region, grow(starts, stops, region.shape, _HALF_WIDTHS), starts, stops)
+
+    def shares(self) -> list[float]:
+        """The `AREAS`: its share of the image, that of the grown one, its mean share of discs around every pixel."""
+        chances = _disc_chances(self.region.shape)
+        of_discs = (chances[self.stops] - chances[self.starts]).sum()
+        return [
+            int((self.stops - self.starts).sum()) / self.region.size,
+            np.count_nonzero(self.grown) / self.region.size,
+            float(of_discs),
+        ]
 
 
-def measured(ranked: RankedMap, region: npt.NDArray[np.bool_], grown: npt.NDArray[np.bool_]) -> list[float]:
+def measured(ranked: RankedMap, place: Place) -> list[float]:
     """Each of `FORMULAS` for one map and region, in [0, 1]; NaN where it is undefined.
 
-    `region` and `grown`, the region with `TOLERANCE`, are [H, W]. Nothing is defined for an empty region, AUC not for
-    one that is the whole image, energy not for a map without a positive value, the `TOP` pixels not for a smaller
-    image.
+    Nothing is defined for an empty region, AUC not for one that is the whole image, energy not for a map without a
+    positive value, the `TOP` pixels not for a smaller image.
     """
-    inside = region.ravel()
-    total = np.count_nonzero(inside)
-    outside = inside.size - total
+    total, pixels = int((place.stops - place.starts).sum()), place.region.size
+    outside = pixels - total
     if not total:
         return [np.nan] * len(FORMULAS)
     energy, hits, hits_top, above, precision = rank_region(
-        ranked.values, ranked.levels, ranked.counts, inside, TOP
+        ranked.values, ranked.levels, ranked.counts, place.starts, place.stops, TOP
     )
+    at, at_grown, near = around_peaks(place.region, place.grown, ranked.peak, _HALF_WIDTHS, _FEW)
+    if len(ranked.peak) > _FEW:
+        sums, areas = _disc_sums(place.region), _disc_areas(place.region.shape)
+        near = float((sums.ravel()[ranked.peak] / areas.ravel()[ranked.peak]).mean())
     return [
-        float(inside[ranked.peak].mean()),
-        float(grown.ravel()[ranked.peak].mean()),
-        near_peak(region, ranked.peak),
+        at,
+        at_grown,
+        near,
         energy / ranked.energy if ranked.energy > 0 else np.nan,
         hits / total,
-        hits_top / TOP if inside.size >= TOP else np.nan,
+        hits_top / TOP if pixels >= TOP else np.nan,
         above / (total * outside) if outside else np.nan,
         precision / total,
     ]
 
 
-def grown_by_tolerance(region: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The region [H, W] and every pixel whose centre is within `TOLERANCE` of one of its pixels."""
-    return np.asarray(grow(region, _HALF_WIDTHS))
-
-
 @lru_cache(maxsize=4)
 def ranked_gaussian(size: int) -> RankedMap:
-    """The centre Gaussian of a frame, ranked."""
-    return RankedMap.of(center_gaussian(size))
+    """The centre Gaussian of a frame, ranked, without the empty steps, which are three in four."""
+    ranked = RankedMap.of(center_gaussian(size))
+    assert ranked is not None
+    used = np.flatnonzero(ranked.counts)
+    levels = np.searchsorted(used, ranked.levels).astype(np.uint16)
+    return replace(ranked, levels=levels, counts=ranked.counts[used])
 
 
 def names_of(region: Region) -> tuple[str, ...]:
@@ -141,11 +157,8 @@ def names_of(region: Region) -> tuple[str, ...]:
 
 def measure_region(ranked: RankedMap | None, region: npt.NDArray[np.bool_]) -> list[float]:
     """One image: the map's measures (NaN for no map), the centre Gaussian's, and the region's shares of the image."""
-    if not region.any():
+    place = Place.of(region)
+    if not len(place.starts):
         return [np.nan] * len(names_of("box"))
-    grown = grown_by_tolerance(region)
-    own = measured(ranked, region, grown) if ranked is not None else [np.nan] * len(FORMULAS)
-    control = measured(ranked_gaussian(len(region)), region, grown)
-    shares = (np.count_nonzero(r) / r.size for r in (region, grown))
-    areas = (*shares, _disc_chances(region.shape)[region].sum())
-    return [*own, *control, *map(float, areas)]
+    own = measured(ranked, place) if ranked is not None else [np.nan] * len(FORMULAS)
+    return [*own, *measured(ranked_gaussian(len(region)), place), *place.shares()]

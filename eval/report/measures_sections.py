@@ -10,6 +10,7 @@ import numpy as np
 from eval.analysis.evaluated import Evaluated
 from eval.report import charts
 from eval.report.sections import difference_section, section
+from eval.terminal_tables import images_of
 
 _BINS = 20
 
@@ -21,7 +22,7 @@ def measured_section(measures: Mapping[str, Any]) -> dict[str, Any]:
         ci, control = m["ci95"], m.get("center_gaussian")
         rows.append(
             [
-                name,
+                name + images_of(m),
                 f"{m['value']:.1f}",
                 charts.interval_strip(m["value"], ci, 100, low=0),
                 f"[{ci[0]:.1f}, {ci[1]:.1f}]" if ci else "–",

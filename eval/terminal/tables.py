@@ -17,6 +17,18 @@ def number(entry: Mapping[str, Any] | None) -> str:
     return f"{entry['value']:.2f}" + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")
 
 
+def images_of(entry: Mapping[str, Any]) -> str:
+    """On how many images a mean is taken, where it is not defined on all of them; else empty.
+
+    >>> images_of({"value": 50.0, "num_images": 290, "undefined": 8})
+    ', on the 290 of 298 images where it is defined'
+    """
+    if not entry.get("undefined"):
+        return ""
+    count = entry["num_images"]
+    return f", on the {count} of {count + entry['undefined']} images where it is defined"
+
+
 def threshold_text(entry: Mapping[str, Any]) -> str:
     """The threshold of a result: one tau, or one per IoU threshold."""
     tau = entry.get("threshold")
@@ -129,7 +141,7 @@ def notes(results: Mapping[str, Any]) -> list[str]:
     for key, entry in results["classification"].items():
         lines.append(f"classification {key}: {number(entry)} %")
     for key, entry in results.get("energy", {}).items():
-        lines.append(f"share of map energy on {key}: {number(entry)} %")
+        lines.append(f"share of map energy on {key}: {number(entry)} %{images_of(entry)}")
     lines += _without_threshold(results.get("measures", {}))
     for name, entry in results.get("displacement", {}).items():
         lines.append(f"boxes beside the objects, {name}: {displacement_text(entry)}")
@@ -166,7 +178,7 @@ def _without_threshold(measures: Mapping[str, Any]) -> list[str]:
         control = entry.get("center_gaussian")
         gaussian = f", centre Gaussian {control['value']:.1f}" if control else ""
         lines.append(
-            f"without a threshold, {name}: {number(entry)} % (chance {entry['chance']:.1f}{gaussian})"
+            f"without a threshold, {name}: {number(entry)} % (chance {entry['chance']:.1f}{gaussian}){images_of(entry)}"
         )
     return lines
 

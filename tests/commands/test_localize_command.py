@@ -13,10 +13,11 @@ import pytest
 
 from eval.localize import main
 from eval.metrics.results_json import read_results
+from eval.report.measures_sections import measured_section
 from tests.eval.test_summarize import reference_numbers
 from tests.helpers.map_folders import boxed_manifest, smooth_maps, write_maps
 from wsol.errors import UserError
-from wsol.manifest import write_manifest
+from wsol.manifest import load_manifest, write_manifest
 
 
 @pytest.fixture
@@ -89,6 +90,35 @@ def test_bad_maps_are_counted_and_the_denominator_stays(
         assert line in out
     counts = read_results(maps.with_name("maps-eval"))["counts"]
     assert counts["scored"] == 20
+
+
+def test_measures_and_their_controls_are_of_the_images_that_have_a_map(
+    scored: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Chance and centre Gaussian beside a measure are those of a dataset without the images that lack a map."""
+    folder, maps = scored
+    whole = load_manifest(folder)
+    test = whole.splits["test"]
+    lacking = np.arange(0, 20, 4)
+    for row in lacking:
+        (maps / f"{test.image_ids[row]}.npy").unlink()
+    kept = test.take(np.setdiff1d(np.arange(20), lacking))
+    write_manifest(dataclasses.replace(whole, splits={"test": kept}), tmp_path / "kept")
+    arguments = ("--score-maps", maps, "--bootstrap", 20, "--protocols", "maxboxacc")
+    assert run(*arguments, "--manifest", folder, "--out", tmp_path / "all") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert run(*arguments, "--manifest", tmp_path / "kept", "--out", tmp_path / "fewer") == 0
+    assert "where it is defined" not in capsys.readouterr().out
+    measures = [read_results(tmp_path / name)["measures"] for name in ("all", "fewer")]
+    for name, entry in measures[0].items():
+        assert (entry["num_images"], entry["undefined"]) == (15, 5), name
+        for key in ("value", "chance", "quartiles"):
+            assert entry.get(key) == pytest.approx(measures[1][name].get(key)), (name, key)
+        control = measures[1][name]["center_gaussian"]["value"]
+        assert entry["center_gaussian"]["value"] == pytest.approx(control), name
+    assert said.count("on the 15 of 20 images where it is defined") == len(measures[0])
+    section = measured_section(measures[0])
+    assert all("on the 15 of 20 images" in row[0] for row in section["table"]["rows"])
 
 
 def test_odd_maps_of_the_threshold_split_are_told_and_surplus_ones_stay_counted(

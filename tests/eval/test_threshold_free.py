@@ -12,13 +12,14 @@ import pytest
 
 from eval.measures import MEASURES
 from eval.metrics.results_json import read_results
-from eval.records.threshold_free import FORMULAS, RankedMap, grown_by_tolerance, measure_region, measured
+from eval.records.threshold_free import FORMULAS, Place, RankedMap, measure_region, measured
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
 
 
 def found(values: np.ndarray, region: np.ndarray) -> dict[str, float]:
-    numbers = measured(RankedMap.of(values), region, grown_by_tolerance(region))
-    return dict(zip(FORMULAS, numbers))
+    ranked = RankedMap.of(values)
+    assert ranked is not None
+    return dict(zip(FORMULAS, measured(ranked, Place.of(region))))
 
 
 def test_by_hand() -> None:
@@ -48,7 +49,7 @@ def test_a_constant_map_gets_what_chance_gets() -> None:
     region[3:13, 20:45] = True
     own = found(np.full((40, 50), 3.0), region)
     area, grown, disc = measure_region(None, region)[-3:]
-    assert (area, grown) == (region.mean(), grown_by_tolerance(region).mean())
+    assert (area, grown) == (region.mean(), Place.of(region).grown.mean())
     assert disc == pytest.approx(area, abs=0.02)
     assert disc != area, "discs at the border are cut off"
     chance = {"area": area, "dilated-area": grown, "disc-area": disc, "half": 0.5}
@@ -119,7 +120,7 @@ def test_grown_is_what_opencvs_distances_say() -> None:
     for region in regions:
         far = cv2.distanceTransform((~region).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         expected = far <= 15.001 if region.any() else region
-        np.testing.assert_array_equal(grown_by_tolerance(region), expected)
+        np.testing.assert_array_equal(Place.of(region).grown, expected)
 
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "quantus_values.json").read_text())
