@@ -59,8 +59,8 @@ class GridConfig:
     side: int = 2
     """Tiles along a side: 2 is a grid of four classes, 3 of nine."""
     layout: Literal["one", "separate"] = "one"
-    """one: the tiled picture is one input (GridPG). separate: each tile passes alone, so that no tile sees another, and
-    the maps are put together (DiPart of Rao et al., CVPR 2022)."""
+    """one: the tiled picture is one input (GridPG). separate: each tile passes alone, a class's head sees its own tile
+    alone, and the method reads the layer's outputs of all tiles put together (DiFull of Rao et al., CVPR 2022)."""
     grids: int | None = None
     """At most so many grids (default: all that the images give, each image in one grid at most)."""
     seed: int = 0

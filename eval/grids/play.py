@@ -14,6 +14,7 @@ import torch
 from eval.grids.config import GridConfig
 from eval.grids.picture import draw_grids_picture
 from eval.grids.players import Player, function_player, network_player
+from eval.grids.separate import over_separate_tiles
 from eval.grids.tiles import draw_grids, tile_shares, tiled
 from eval.localize_config import LocalizeConfig
 from eval.maps.function import about_function, find_function
@@ -23,7 +24,7 @@ from eval.terminal.progress import progress
 from eval.terminal.tables import number, table_of
 from eval.terminal.text import print_place, print_table, print_text, terminal
 from wsol.cams.extract import extract_maps
-from wsol.cams.registry import layer_maps
+from wsol.cams.registry import CAM_OF_FINAL, layer_maps
 from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
@@ -45,7 +46,7 @@ SCHEMA = 1
 RESULT = "grid.json"
 SOURCES = {
     "one": "grid pointing game: Boehle, Fritz, Schiele, CVPR 2021, arXiv 2104.00032; each image in one grid at most",
-    "separate": "DiPart: Rao, Boehle, Schiele, CVPR 2022, arXiv 2205.10435; each image in one grid at most",
+    "separate": "DiFull: Rao, Boehle, Schiele, CVPR 2022, arXiv 2205.10435, for every tile; each image in one grid",
 }
 WHAT = {
     "energy": "share of the positive part of a class's map in the tile of that class",
@@ -66,6 +67,8 @@ class _Table:
     out: Path
     provenance: dict[str, Any]
     model: Classifier | None
+    separate: bool = False
+    """Whether the players take single tiles and give the maps of whole grids."""
 
 
 def play_and_print(config: GridConfig) -> None:
@@ -116,7 +119,7 @@ def play(config: GridConfig) -> tuple[Path, dict[str, Any]]:
             some = grids[start : start + config.batch_size]
             tiles = _tiles(table, some)  # uint8 [n, T, 3, S, S]
             for name, player in table.players.items():
-                maps = _maps(player, tiles, table.outputs[table.split.labels[some]], config)
+                maps = _maps(player, tiles, table.outputs[table.split.labels[some]], config, table.separate)
                 found[name] += [_outcome(m, config.side) for m in maps]
                 if name == "network":
                     drawn += list(zip(tiles, maps, some))[: max(config.pictures - len(drawn), 0)]
@@ -170,16 +173,19 @@ def _set_up(config: GridConfig) -> _Table:
         )
     network = found_network(LocalizeConfig(**shared), World())
     (wanted,) = layer_maps([config.map_method], [config.map_layer])
+    separate = config.layout == "separate" and wanted != CAM_OF_FINAL
+    played = over_separate_tiles(wanted, config.side) if separate else wanted
     models = {"network": network.model, "random weights": network.untrained()}
     return _Table(
         network.manifest,
         network.manifest.split(config.split),
         np.asarray(network.known.outputs),
         replace(network.model.spec.input, size=network.model.spec.input_size),
-        {name: network_player(m, wanted, network.device) for name, m in models.items()},
+        {name: network_player(m, played, network.device) for name, m in models.items()},
         config.out or network.out / f"grid-{config.side}",
         {**network.provenance, "map": wanted.describe(), "classifier": network.model.describe()},
         network.model,
+        separate,
     )
 
 
@@ -192,17 +198,25 @@ def _tiles(table: _Table, grids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]
 
 
 def _maps(
-    player: Player, tiles: npt.NDArray[np.uint8], classes: npt.NDArray[np.int64], config: GridConfig
+    player: Player,
+    tiles: npt.NDArray[np.uint8],
+    classes: npt.NDArray[np.int64],
+    config: GridConfig,
+    separate: bool,
 ) -> npt.NDArray[np.floating]:
     """Raw maps of the class of every tile over the whole grid [n, T, h, w]; `classes` [n, T]."""
     if config.layout == "one":
         images = np.stack([tiled(t, config.side) for t in tiles])
         return player(torch.from_numpy(images), torch.from_numpy(classes))
+    if separate:
+        alone = torch.from_numpy(tiles.reshape(-1, *tiles.shape[2:]))
+        maps = player(alone, torch.from_numpy(classes.reshape(-1, 1)))
+        return maps.reshape(*classes.shape, *maps.shape[-2:])
     found = []
-    for own, asked in zip(tiles, classes):
+    for own, asked in zip(tiles, classes):  # one weight a class, whatever the tile: CAM, and functions
         every = np.repeat(asked[None], len(own), 0)  # each tile is asked for every class of the grid
-        alone = player(torch.from_numpy(own), torch.from_numpy(every))  # [T, T, h, w] by tile and class
-        found.append(tiled(alone, config.side))
+        maps = player(torch.from_numpy(own), torch.from_numpy(every))  # [T, T, h, w] by tile and class
+        found.append(tiled(maps, config.side))
     return np.stack(found)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from eval.analysis.evaluated import Evaluated
 from eval.report import charts
 from eval.report.sections import difference_section, section
-from eval.terminal_tables import images_of
+from eval.terminal.tables import images_of
 
 _BINS = 20
 

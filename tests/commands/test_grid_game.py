@@ -14,10 +14,13 @@ from PIL import Image
 
 from eval.grid_game import main
 from eval.grids.players import network_player
+from eval.grids.separate import over_separate_tiles
 from eval.grids.tiles import draw_grids, tile_shares, tiled
 from tests.helpers.builders_eval import build_dataset
 from wsol.cams.registry import layer_maps
-from wsol.models import ClassifierSpec, build_classifier
+from wsol.loading import normalize_images
+from wsol.models import Classifier, ClassifierSpec, build_classifier
+from wsol.models.head import PooledLinear
 
 SOURCE = """
 import torch
@@ -122,6 +125,52 @@ def test_methods_that_are_equal_play_equally_and_no_training_gets_chance() -> No
     own = shares["cam"][:, np.arange(4), np.arange(4)].mean(1)
     own = own[np.isfinite(own)]
     assert abs(own.mean() - 0.25) < 4 * own.std(ddof=1) / np.sqrt(len(own))
+
+
+def difull(model: Classifier, tiles: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The final maps of a grid's four tiles put together [C, 2h, 2w], and the gradient [4, C, 2h, 2w] of each class's
+    logit, which the head of its own tile gives, by autograd through the cut."""
+    with torch.no_grad():
+        found = model(normalize_images(tiles, model.spec.input)).features
+    h, w = found.shape[2:]
+    rows = [torch.cat([found[0], found[1]], -1), torch.cat([found[2], found[3]], -1)]
+    whole = torch.cat(rows, -2).requires_grad_()
+    gradients = []
+    for k in range(4):
+        y, x = divmod(k, 2)
+        logits = model.head(whole[None, :, y * h : (y + 1) * h, x * w : (x + 1) * w]).logits
+        gradients.append(torch.autograd.grad(logits[0, ids[k]], whole)[0])
+    return whole.detach(), torch.stack(gradients)
+
+
+def test_separate_tiles_are_the_disconnected_network() -> None:
+    """Every map method on the outputs and the gradient of DiFull as its paper says it, written out."""
+    model = build_classifier(ClassifierSpec("resnet_small", 6, 4, 32), seed=0).eval()
+    generator = torch.Generator().manual_seed(0)
+    tiles = torch.randint(0, 255, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    ids = torch.tensor([5, 0, 3, 2])
+    features, gradients = difull(model, tiles, ids)
+    assert isinstance(model.head, PooledLinear)
+    h, w = (n // 2 for n in features.shape[1:])
+    means = torch.nn.functional.avg_pool2d(features, (h, w)).flatten(1).T  # [4, C]
+    carried = model.head.weight.detach()[ids] * means
+    logits = carried.sum(1, keepdim=True) + model.head.bias.detach()[ids, None]
+    maps = {
+        "gradcam": (gradients.mean((2, 3), keepdim=True) * features).sum(1).relu(),
+        "hirescam": (gradients * features).sum(1),
+        "layercam": (gradients.relu() * features).sum(1).relu(),
+        "ablationcam": torch.einsum("kc,chw->khw", carried / logits, features).relu(),
+    }
+    own = np.arange(4)
+    for name, expected in maps.items():
+        (wanted,) = layer_maps([name], ["final"])
+        player = network_player(model, over_separate_tiles(wanted, 2), torch.device("cpu"))
+        found = player(tiles, ids[:, None])[:, 0]
+        assert found == pytest.approx(expected.numpy(), abs=1e-5), name
+        inside = np.array([tile_shares(m, 2) for m in found])[own, own]
+        assert np.allclose(inside, 1) == (name in ("hirescam", "layercam")), (
+            "their gradient is zero elsewhere"
+        )
 
 
 @pytest.mark.parametrize(
