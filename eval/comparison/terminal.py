@@ -61,11 +61,13 @@ def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any], *, narr
         ],
     )
     table.add_column("verdict", no_wrap=True)
+    table.show_edge = not narrow  # two columns, which a terminal of 60 needs
     for name, p in by_role(entry["protocols"]):
         rule = p["definition"]["threshold"]
-        label = name + (" (oracle)" if rule == "oracle" else "") + ("*" if p["role"] == "primary" else "")
+        label, star = name + (" (oracle)" if rule == "oracle" else ""), "*" if p["role"] == "primary" else ""
         if narrow:
             label += f"\n  {p['baseline']:.2f}, {p['other']:.2f} ({beside(p, GAUSSIAN)})"
+        label += f" {star}" if star else ""
         difference, ci = signed(p["difference"]), interval(p["ci95"])
         cells = (
             [f"{difference}\n{ci}", probability(p["adjusted_p"])]
