@@ -12,6 +12,7 @@ from eval.boxes.best_iou import best_iou_of_versions
 from eval.boxes.compiled import is_kept
 from eval.boxes.run_kernel import runs_batch
 from eval.maps.normalization import score_levels
+from wsol.wrapping import tell
 
 _underway: list[subprocess.Popen[bytes]] = []
 
@@ -28,7 +29,7 @@ def compile_ahead() -> None:
         )
     except OSError:  # an interpreter that this user may not start again: this process compiles on first use
         return
-    sys.stderr.write("compiling the box kernel, once for all later runs (about 10 s of processor time)\n")
+    tell("compiling the box kernel, once for all later runs (about 10 s of processor time)")
 
 
 def wait_until_compiled() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -27,6 +26,7 @@ from eval.write_results import conclude
 from wsol.cams.registry import layer_maps
 from wsol.files.lock import locked
 from wsol.machine.distributed import World, agree_on, joined, wait_for_all, world_from_environment
+from wsol.wrapping import tell
 
 
 def localize_and_print(config: LocalizeConfig) -> None:
@@ -99,9 +99,9 @@ def score_subject(
     world = world or World()
     crops = [p.name for p in plan.protocols if p.frame != "resize"]
     if crops and not plan.protocols_named and "map" in subject.provenance and world.first:
-        sys.stderr.write(
+        tell(
             f"note: {', '.join(crops)} scores a centre crop, so every image passes through the network twice; "
-            "--protocols with the names of others leaves it out\n"
+            "--protocols with the names of others leaves it out"
         )
     if world.first:
         subject.out.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from eval.protocols import Protocol, load_protocols, normalization_variants, sel
 from eval.records.wanted import Wanted
 from wsol.errors import unknown_name
 from wsol.manifest import SPLIT_ROLES
+from wsol.wrapping import tell
 
 if TYPE_CHECKING:
     from eval.localize_config import LocalizeConfig
@@ -98,9 +98,7 @@ def _threshold_split(
     if not len(there.boxes_xyxy):
         return None, f"{role} has no boxes, and thresholds are chosen by them"
     if (both := _in_both(there, subject.manifest.split(config.split))) is not None:
-        sys.stderr.write(
-            f"note: {both}, so no threshold is chosen on it: it would be chosen on images that are scored\n"
-        )
+        tell(f"note: {both}, so no threshold is chosen on it: it would be chosen on images that are scored")
         return None, f"{both}, so no threshold is chosen on it"
     if not subject.judged.covers(there, role):
         return None, f"not all images of {role} have a map (--threshold-maps names a folder of its own)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +37,7 @@ from wsol.models.pixels import IMAGENET
 from wsol.runs.find import newest_run
 from wsol.runs.network import load_classifier, untrained_classifier
 from wsol.runs.record import RECORD, load_run
+from wsol.wrapping import tell
 
 if TYPE_CHECKING:
     from eval.boxes.frames import Frame
@@ -221,9 +221,7 @@ def _network_subject(config: LocalizeConfig, found: FoundNetwork) -> Subject:
 
 def _network_of_run(config: LocalizeConfig, run: Run, world: World) -> FoundNetwork:
     if run.status != "finished":
-        sys.stderr.write(
-            f"note: run '{run.dir}' {run.situation}; scored here are the weights of its last checkpoint\n"
-        )
+        tell(f"note: run '{run.dir}' {run.situation}; scored here are the weights of its last checkpoint")
     device = pick_device(config.device, world)
     model = load_classifier(run, device)
     manifest = _open(config, run.manifest_folder, None if config.dataset else run.data_root)
@@ -259,7 +257,7 @@ def _network_of_checkpoint(config: LocalizeConfig, world: World) -> FoundNetwork
         ignore=config.ignore_weights,
     ).to(device)
     for note in model.load_report.notes() if model.load_report else ():
-        sys.stderr.write(f"note: {note}\n")
+        tell(f"note: {note}")
     manifest, known = _known(config, _open(config), model.spec.num_classes, f"'{config.checkpoint}'")
     return FoundNetwork(
         model,
@@ -280,7 +278,7 @@ def _known(
     kept, known = map_classes(manifest, num_outputs, who, config.class_map)
     note = known.note(kept, config.split)
     if note is not None:
-        sys.stderr.write(f"note: {note}\n")
+        tell(f"note: {note}")
     return kept, known
 
 
@@ -394,9 +392,9 @@ def _maps_cover(location: Path, split: Split, role: str) -> bool:
         return False
     missing, _ = ScoreMapFiles(location, split).missing_and_surplus()
     if 0 < len(missing) < len(split):
-        sys.stderr.write(
+        tell(
             f"note: {len(missing)} of {len(split)} images of {role} have no map in '{location}' (such as "
-            f"'{missing[0]}'), so no threshold is chosen on it\n"
+            f"'{missing[0]}'), so no threshold is chosen on it"
         )
     return not missing
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from eval.terminal.tables import odd_maps
 from wsol.errors import UserError
 from wsol.files.atomic_write import remove_unfinished
 from wsol.machine.provenance import command_line, git_state, software_versions
+from wsol.wrapping import tell
 
 if TYPE_CHECKING:
     from eval.metrics.bootstrap import Bootstrap
@@ -57,7 +57,7 @@ def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -
     computed, absent = protocol_entries(outcomes)
     if role:
         for line in odd_maps(counts(found[role].records, plan.wanted(role).channels)):
-            sys.stderr.write(f"note: {role}, where thresholds are chosen: {line}\n")
+            tell(f"note: {role}, where thresholds are chosen: {line}")
     tally = counts(records, channels_of(plan.protocols))
     tally["surplus_map"] = len(_surplus(plan, found))
     means = means_with_intervals(records, _columns(records), plan.bootstrap)
@@ -89,7 +89,7 @@ def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -
         try:
             _draw(plan, subject, outcomes)
         except UserError as error:  # maps need no images to be scored, and the numbers stand
-            sys.stderr.write(f"note: no pictures: {error}\n")
+            tell(f"note: no pictures: {error}")
     return path, content
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 
 from wsol.standard_output import forgive_standard_output, lost_output
+from wsol.wrapping import tell
 
 EXIT_OK = 0
 EXIT_USER_ERROR = 2
@@ -85,19 +86,17 @@ def run_command(main: Callable[[], None]) -> int:
     try:
         main()
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        tell(f"error: {error}")
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        tell("interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_OK
     except OSError as error:
-        sys.stderr.write(f"error: {describe_os_error(error)}\n")
+        tell(f"error: {describe_os_error(error)}")
         return EXIT_USER_ERROR
     finally:
         if (why := lost_output()) is not None:
-            sys.stderr.write(
-                f"note: standard output could not be written ({why}); what the command keeps is whole\n"
-            )
+            tell(f"note: standard output could not be written ({why}); what the command keeps is whole")
     return EXIT_OK

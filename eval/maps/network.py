@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -25,6 +24,7 @@ from wsol.errors import UserError
 from wsol.files.roots import open_root
 from wsol.loading import EvalBatch, evaluation_batches, images_state, normalize_images
 from wsol.views import EvalView
+from wsol.wrapping import tell
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -174,7 +174,7 @@ class NetworkMaps:
         while underway:
             yield self._finish(underway.popleft())
         for image_id, why in undecoded.items():
-            sys.stderr.write(f"warning: '{image_id}' counts as a miss: {why}\n")
+            tell(f"warning: '{image_id}' counts as a miss: {why}")
 
     def _begin(self, batch: EvalBatch) -> _Underway:
         cuda = self.device.type == "cuda"  # elsewhere a copy that does not wait could be read too early

@@ -34,7 +34,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -50,6 +49,7 @@ from wsol.files.atomic_write import write_durably
 from wsol.files.seal import sealed, unsealed
 from wsol.files.strict_json import read_json
 from wsol.files.typed import check_types
+from wsol.wrapping import tell
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -158,12 +158,10 @@ class RecordStore:
             there = cls._read_index(head)
             if there.fingerprint() == index.fingerprint():
                 return store
-            sys.stderr.write(
-                f"note: {path}: made anew, for the records there are of {_other(there, index)}\n"
-            )
+            tell(f"note: {path}: made anew, for the records there are of {_other(there, index)}")
         except UserError as error:
             if head.exists():
-                sys.stderr.write(f"note: made anew: {error}\n")
+                tell(f"note: made anew: {error}")
         for block in path.glob("block-*.npz"):
             block.unlink()  # before the index: the one after a kill here sees that they are another one's
         write_durably(head, text)

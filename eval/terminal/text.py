@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import textwrap
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+
+from wsol.wrapping import wrapped
 
 PIPED_WIDTH = 100  # columns where output is no terminal and COLUMNS says nothing
 
@@ -32,15 +33,8 @@ def print_table(console: Console, tables: Sequence[Table]) -> None:
 
 
 def print_text(console: Console, text: str, style: str | None = None) -> None:
-    """Print a sentence, wrapped between words (never inside a path or a number), further lines indented."""
-    lines = textwrap.wrap(
-        text,
-        console.width,
-        subsequent_indent="  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    for line in lines or [""]:
+    """Print a sentence, wrapped between words as `wrapped` does."""
+    for line in wrapped(text, console.width):
         console.print(line, markup=False, style=style, soft_wrap=True)
 
 

@@ -251,7 +251,7 @@ def test_a_run_as_typed(tmp_path: Path) -> None:
     asked = ["--dataset", str(manifest), "--size", "32", "--batch-size", "8", "--device", "cpu"]
     done = command(*asked, "--epochs", "1", "--out", "here", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "results: here; next: python -m eval.localize here"
+    assert done.stdout.splitlines()[-2:] == ["results: here", "next: python -m eval.localize here"]
     assert "epoch   1/1  loss" in done.stdout
     run = load_run(tmp_path / "here")
     assert run.status == "finished"

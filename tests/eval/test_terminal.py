@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from eval.overview_table import overview_tables
 from eval.terminal.progress import Lines
 from eval.terminal.tables import notes, result_tables
 from eval.terminal.text import PIPED_WIDTH, print_table, print_text, terminal
+from wsol.wrapping import tell, wrapped
 
 WIDTHS = (60, 80, 100, 140)
 
@@ -116,3 +118,35 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(capsys: pytest.Captu
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "scoring: 48 of 1000 images, 1.6 images/s, about 10 min left"
     assert [re.search(r"\d+", line)[0] for line in lines] == ["48", "96", "144"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_prose_breaks_between_words_alone(width: int) -> None:
+    text = (
+        "without a threshold, pointing_mask: 52.33 [48.3, 56.4] % (chance 13.2 %, centre Gaussian 40.7), "
+        "kept in /a/rather/long/path-of/somebody's/results.json: +1.2 [-0.3, +2.7]"
+    )
+    lines = wrapped(text, width)
+    assert " ".join(line.strip() for line in lines) == text
+    assert max(map(len, lines)) <= width
+    for whole in (
+        "[48.3, 56.4] %",
+        "13.2 %",
+        "/a/rather/long/path-of/somebody's/results.json:",
+        "[-0.3, +2.7]",
+    ):
+        assert any(whole in line for line in lines)
+
+
+def test_notes_are_one_line_in_a_pipe_and_wrapped_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "note: " + "word " * 40 + "end"
+    tell(text)
+    assert capsys.readouterr().err == text + "\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "50")
+    tell(text)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 4
+    assert max(map(len, lines)) <= 50

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from wsol.errors import UserError
 from wsol.runs.record import RECORD, RUNS, TRAIN_ONE, Run, load_run
+from wsol.wrapping import tell
 
 
 def all_runs(root: str | os.PathLike[str] = RUNS) -> list[Run]:
@@ -19,7 +19,7 @@ def all_runs(root: str | os.PathLike[str] = RUNS) -> list[Run]:
         try:
             found.append(load_run(file.parent))
         except UserError as error:
-            sys.stderr.write(f"note: passed over: {error}\n")
+            tell(f"note: passed over: {error}")
     return sorted(found, key=lambda run: (str(run.record.get("started", "")), run.dir.name), reverse=True)
 
 

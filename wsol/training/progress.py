@@ -10,6 +10,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from wsol.wrapping import wrapped
+
 
 class Reporter(Protocol):
     """Where a run's messages go."""
@@ -71,7 +73,8 @@ class Terminal:
         self._console = Console(highlight=False, soft_wrap=True)
 
     def line(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        for line in wrapped(text, self._console.width):
+            self._console.print(line, markup=False)
 
     def bar(self, title: str, total: int) -> Bar:
         return _RichBar(self._console, title, total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -235,4 +236,5 @@ def _conclude(run: Run, trainer: Trainer) -> None:
     found = (run.record.get("result") or {}).get("validation")
     validation = f", validation top-1 {found['top1']:.1f} % on {found['images']:,} images" if found else ""
     report.line(f"finished in {duration(trainer.position.seconds)}{validation} (the last epoch's weights)")
-    report.line(f"results: {run.dir}; next: python -m eval.localize {run.dir}")
+    report.line(f"results: {run.dir}")
+    report.line(f"next: python -m eval.localize {shlex.quote(str(run.dir))}")
