@@ -362,25 +362,42 @@ def test_illegal_settings_are_user_errors(make, match):
         make()
 
 
-@pytest.mark.parametrize("name", PLAIN)
+LAYER_SETTINGS = {"feature_cutmix": {"layer": "layer1"}}
+IMAGES, CLASSES = torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64)
+
+
 @pytest.mark.parametrize(
-    ("images", "labels", "error"),
+    "name", [name for name in METHODS if METHODS[name].apply is not METHODS["vanilla"].apply]
+)
+@pytest.mark.parametrize(
+    ("images", "labels", "error", "match"),
     [
+        pytest.param(IMAGES.byte(), CLASSES, TypeError, "floating point.*got torch.uint8", id="uint8"),
+        pytest.param(IMAGES[0], CLASSES, ValueError, r"\[N, 3, H, W\], got \(3, 8, 8\)", id="no batch axis"),
         pytest.param(
-            torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2).long(), TypeError, id="uint8"
+            IMAGES.numpy(), CLASSES, TypeError, "`images` must be a tensor.*got ndarray", id="array"
         ),
-        pytest.param(torch.zeros(3, 8, 8), torch.zeros(3).long(), ValueError, id="no batch axis"),
-        pytest.param(torch.zeros(2, 3, 8, 8), torch.zeros(2), TypeError, id="float labels"),
-        pytest.param(torch.zeros(2, 3, 8, 8), torch.zeros(3).long(), ValueError, id="label count"),
-        pytest.param(torch.zeros(3, 3, 8, 8), torch.zeros(3).long(), ValueError, id="another batch size"),
+        pytest.param(IMAGES, [0, 1], TypeError, "`labels` must be a tensor, integer.*got list", id="list"),
+        pytest.param(
+            IMAGES, CLASSES.float(), TypeError, "class indices, got torch.float32", id="float labels"
+        ),
+        pytest.param(IMAGES, CLASSES.bool(), TypeError, "class indices, got torch.bool", id="bool labels"),
+        pytest.param(IMAGES, torch.eye(2).long(), ValueError, r"\[2\], got \(2, 2\)", id="one-hot labels"),
+        pytest.param(IMAGES, CLASSES[:1], ValueError, r"\[2\], got \(1,\)", id="label count"),
+        pytest.param(
+            IMAGES[:1], CLASSES[:1], ValueError, "made for 2 images, got 1", id="another batch size"
+        ),
     ],
 )
-def test_batches_that_do_not_fit_are_refused(name, images, labels, error):
-    method = METHODS[name]()
-    if name == "vanilla" and len(images) == 3 and images.ndim == 4 and labels.shape == (3,):
-        pytest.skip("plain training draws nothing that depends on the batch's size")
-    with pytest.raises(error):
+def test_batches_that_do_not_fit_are_refused(name, images, labels, error, match):
+    method = METHODS[name](**LAYER_SETTINGS.get(name, {}))
+    with pytest.raises(error, match=match):
         method.apply(images, labels, method.draw(2, (8, 8), seeded(0)))
+
+
+def test_plain_training_refuses_a_batch_that_it_cannot_read():
+    with pytest.raises(TypeError, match="`labels` must be a tensor"):
+        METHODS["vanilla"]().apply(IMAGES, None, None)
 
 
 def test_settings_are_frozen():

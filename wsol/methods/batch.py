@@ -44,11 +44,19 @@ def check_batch(images: Tensor, labels: Tensor, drawn_for: int | None = None) ->
     and `labels` integer [N]; raises TypeError or ValueError otherwise. `drawn_for` is the draw's batch size, where
     the draw depends on it.
     """
+    import torch
+
+    for name, value, wanted in (
+        ("images", images, "floating point [N, 3, H, W]"),
+        ("labels", labels, "integer class indices [N]"),
+    ):
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(f"`{name}` must be a tensor, {wanted}, got {type(value).__name__}")
     if not images.is_floating_point():
         raise TypeError(f"`images` must be floating point and normalised, got {images.dtype}")
     if images.ndim != 4:
         raise ValueError(f"`images` must have shape [N, 3, H, W], got {tuple(images.shape)}")
-    if labels.is_floating_point() or labels.is_complex():
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise TypeError(f"`labels` must be integer class indices, got {labels.dtype}")
     if labels.shape != images.shape[:1]:
         raise ValueError(f"`labels` must have shape [{images.shape[0]}], got {tuple(labels.shape)}")
