@@ -25,8 +25,7 @@ from wsol.methods import (
     mixed_cross_entropy,
     soft_targets,
 )
-from wsol.methods.cutmix import CutMixDraw
-from wsol.methods.cutmix_box import clipped_box, kept_share
+from wsol.methods.cutmix_box import BoxDraw, clipped_box, kept_share
 from wsol.methods.cutout import CutoutDraw
 from wsol.methods.has import HaSDraw
 from wsol.methods.mixup import MixupDraw
@@ -93,7 +92,7 @@ def test_cutmix_box_and_its_lambda(size_hw, lam, centre_xy, box, kept):
 
 def test_cutmix_pastes_the_partner_inside_the_box_only():
     images, labels = numbered(3, (4, 4)), torch.tensor([0, 1, 2])
-    draw = CutMixDraw(torch.tensor([2, 0, 1]), ((1, 0, 3, 2),), (0.75,))
+    draw = BoxDraw(torch.tensor([2, 0, 1]), ((1, 0, 3, 2),), (0.75,))
     mixed = CutMix().apply(images, labels, draw)
     assert mixed.images[0, 0].tolist() == [[1, 3, 3, 1], [1, 3, 3, 1], [1, 1, 1, 1], [1, 1, 1, 1]]
     assert mixed.images[1, 2].tolist() == [[2, 1, 1, 2], [2, 1, 1, 2], [2, 2, 2, 2], [2, 2, 2, 2]]
@@ -104,7 +103,7 @@ def test_cutmix_pastes_the_partner_inside_the_box_only():
 
 def test_cutmix_per_sample_gives_each_image_its_own_box():
     images, labels = numbered(2, (2, 2)), torch.tensor([3, 4])
-    draw = CutMixDraw(torch.tensor([1, 0]), ((0, 0, 1, 2), (0, 0, 0, 0)), (0.5, 1.0))
+    draw = BoxDraw(torch.tensor([1, 0]), ((0, 0, 1, 2), (0, 0, 0, 0)), (0.5, 1.0))
     mixed = CutMix(per_sample=True).apply(images, labels, draw)
     assert mixed.images[:, 1].tolist() == [[[2, 1], [2, 1]], [[2, 2], [2, 2]]]
     assert torch.equal(mixed.lam, torch.tensor([0.5, 1.0]))
@@ -185,7 +184,7 @@ def test_cutmix_equals_torchvision_for_the_same_box_and_pairing(seed, size_hw, m
     images, labels = make_batch(6, size_hw, seed)
     ours = CutMix()
     drawn = ours.draw(6, size_hw, seeded(seed))
-    rolled = CutMixDraw(torch.arange(6).roll(1), drawn.boxes_xyxy, drawn.lam)  # torchvision pairs neighbours
+    rolled = BoxDraw(torch.arange(6).roll(1), drawn.boxes_xyxy, drawn.lam)  # torchvision pairs neighbours
     mixed = ours.apply(images, labels, rolled)
     theirs = v2.CutMix(num_classes=NUM_CLASSES)
     params = {"box": drawn.boxes_xyxy[0], "lam_adjusted": drawn.lam[0]}

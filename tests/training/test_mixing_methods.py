@@ -17,14 +17,13 @@ from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors
 from wsol.methods import METHODS, CutMix, MixedBatch, mixed_cross_entropy, soft_targets
 from wsol.methods.attentive_cutmix import AttentiveCutMix, AttentiveCutMixDraw
-from wsol.methods.cutmix import CutMixDraw
-from wsol.methods.cutmix_box import clipped_box
+from wsol.methods.cutmix_box import BoxDraw, clipped_box
 from wsol.methods.dropblock import DropBlock, dropped
 from wsol.methods.feature_cutmix import FeatureCutMix, FeatureCutMixDraw
 from wsol.methods.fmix import FMix, FMixDraw, highest, low_frequency_image
 from wsol.methods.label_smoothing import LabelSmoothing
 from wsol.methods.manifold_mixup import ManifoldMixup, ManifoldMixupDraw
-from wsol.methods.resizemix import ResizeMix, ResizeMixDraw
+from wsol.methods.resizemix import ResizeMix
 from wsol.methods.saliencymix import SaliencyMix, SaliencyMixDraw, spectral_residual
 from wsol.methods.snapmix import SnapMix, SnapMixDraw, shares
 from wsol.models import ClassifierSpec, build_classifier
@@ -124,10 +123,10 @@ def test_cutmix_label_variants_weigh_as_published(kind: Any, own: float) -> None
     for per_sample in (False, True):
         method = CutMix(labels=kind, per_sample=per_sample)
         boxes = ((1, 1, 3, 3),) * (2 if per_sample else 1)
-        mixed = method.apply(images, LABELS, CutMixDraw(SWAP, boxes, (0.75,) * len(boxes)))
+        mixed = method.apply(images, LABELS, BoxDraw(SWAP, boxes, (0.75,) * len(boxes)))
         assert soft_targets(mixed, 2).tolist() == [[own, 1 - own], [1 - own, own]]
         assert mixed.images[0, 0].tolist() == [[1, 1, 1, 1], [1, 2, 2, 1], [1, 2, 2, 1], [1, 1, 1, 1]]
-    small_part = CutMixDraw(SWAP, ((0, 0, 4, 3),), (0.25,))
+    small_part = BoxDraw(SWAP, ((0, 0, 4, 3),), (0.25,))
     assert soft_targets(CutMix(labels="larger").apply(images, LABELS, small_part), 2)[0].tolist() == [0, 1]
 
 
@@ -240,10 +239,10 @@ def test_dropblock_drops_whole_squares_of_the_published_share() -> None:
 def test_resizemix_pastes_the_whole_partner_small() -> None:
     images = numbered(2, (4, 4))
     images[1] = torch.arange(16.0).view(4, 4)
-    mixed = ResizeMix().apply(images, LABELS, ResizeMixDraw(SWAP, (2, 0, 4, 2)))
+    mixed = ResizeMix().apply(images, LABELS, BoxDraw(SWAP, ((2, 0, 4, 2),), (0.75,)))
     assert mixed.images[0, 1].tolist() == [[1, 1, 0, 2], [1, 1, 8, 10], [1, 1, 1, 1], [1, 1, 1, 1]]
     assert soft_targets(mixed, 2).tolist() == [[0.75, 0.25], [0.25, 0.75]]
-    sides = [ResizeMix().draw(2, (200, 200), seeded(i)).box_xyxy for i in range(300)]
+    sides = [ResizeMix().draw(2, (200, 200), seeded(i)).boxes_xyxy[0] for i in range(300)]
     assert max(x1 - x0 for x0, _, x1, _ in sides) <= 160
 
 

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+Size = tuple[int, int]
+"""Height and width of images, in pixels."""
+
+
 @dataclass(frozen=True)
 class MixedBatch:
     """A batch to train on; `lam` is the weight of `labels_a`, `lam_b` that of `labels_b`.
@@ -97,7 +101,7 @@ def hidden(images: Tensor, masks: Tensor) -> Tensor:
     return images.clone().masked_fill_(masks, 0.0)  # clone keeps the memory format, masked_fill does not
 
 
-def box_masks(boxes_xyxy: Tensor, size_hw: torch.Size | tuple[int, int]) -> Tensor:
+def box_masks(boxes_xyxy: Tensor, size_hw: torch.Size | Size) -> Tensor:
     """Boolean masks [N, 1, H, W] of half-open boxes x0, y0, x1, y1 ([N, 4], integer pixels)."""
     import torch
 

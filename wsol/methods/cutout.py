@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from wsol.methods.batch import box_masks, check_batch, hidden, unmixed
+from wsol.methods.batch import Size, box_masks, check_batch, hidden, unmixed
 from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_count, check_fraction, numpy_generator
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from wsol.methods.batch import MixedBatch
     from wsol.training.look import Look
@@ -39,9 +38,7 @@ class Cutout(Method):
     )
     prob: float = setting(1.0, "Chance that an image is cut.", check_fraction)
 
-    def draw(
-        self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator, progress: float = 0.0
-    ) -> CutoutDraw:
+    def draw(self, batch_size: int, size_hw: Size, generator: Generator, progress: float = 0.0) -> CutoutDraw:
         import numpy as np
         import torch
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from wsol.cams.layers import layer_named
 from wsol.methods.batch import MixedBatch, check_batch, unmixed
-from wsol.methods.cutmix_box import clipped_box, kept_share
+from wsol.methods.cutmix_box import clipped_box, kept_share, pasted
 from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_fraction, check_positive, numpy_generator, partners
 
@@ -68,10 +68,8 @@ class FeatureCutMix(Method):
         def paste(features: Tensor) -> Tensor:
             height, width = features.shape[-2:]
             centre = int(draw.centre_xy[0] * width), int(draw.centre_xy[1] * height)
-            x0, y0, x1, y1 = box = clipped_box((height, width), draw.lam, centre)
+            box = clipped_box((height, width), draw.lam, centre)
             draw.weights[0].fill_(kept_share(box, (height, width)))
-            mixed = features.clone()
-            mixed[:, :, y0:y1, x0:x1] = features[draw.permutation.to(features.device), :, y0:y1, x0:x1]
-            return mixed
+            return pasted(features, draw.permutation.to(features.device), (box,))
 
         return {} if draw.lam == 1.0 else {str(self.layer): paste}

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from wsol.methods.batch import MixedBatch, check_batch, unmixed
+from wsol.methods.batch import MixedBatch, Size, check_batch, unmixed
 from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_fraction, check_positive, numpy_generator, partners
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import torch
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from wsol.training.look import Look
 
@@ -35,14 +34,10 @@ class FMix(Method):
 
     name: ClassVar[str] = "fmix"
     alpha: float = setting(1.0, "lambda ~ Beta(alpha, alpha).", check_positive)
-    decay: float = setting(
-        3.0, "Power by which frequencies fade; higher gives smoother shapes.", check_positive
-    )
+    decay: float = setting(3.0, "Power by which frequencies fade; higher is smoother.", check_positive)
     prob: float = setting(1.0, "Chance that a batch is mixed.", check_fraction)
 
-    def draw(
-        self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator, progress: float = 0.0
-    ) -> FMixDraw:
+    def draw(self, batch_size: int, size_hw: Size, generator: Generator, progress: float = 0.0) -> FMixDraw:
         import torch
 
         rng = numpy_generator(generator)
@@ -62,9 +57,7 @@ class FMix(Method):
         return MixedBatch(mixed, labels, labels[permutation], draw.lam)
 
 
-def low_frequency_image(
-    size_hw: tuple[int, int], decay: float, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+def low_frequency_image(size_hw: Size, decay: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Real part of the inverse Fourier transform of complex Gaussian noise over frequency^decay (section 3)."""
     height, width = size_hw
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))  # [H, W // 2 + 1]

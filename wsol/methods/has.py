@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from wsol.errors import UserError
-from wsol.methods.batch import check_batch, hidden, unmixed
+from wsol.methods.batch import Size, check_batch, hidden, unmixed
 from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_count, check_fraction, numpy_generator
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from wsol.methods.batch import MixedBatch
     from wsol.training.look import Look
@@ -51,9 +50,7 @@ class HaS(Method):
         if any(isinstance(px, bool) or not isinstance(px, int) or px < 0 for px in self.cell_px):
             raise UserError(f"has: `cell_px` must be whole numbers of at least 0, got {self.cell_px!r}")
 
-    def draw(
-        self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator, progress: float = 0.0
-    ) -> HaSDraw:
+    def draw(self, batch_size: int, size_hw: Size, generator: Generator, progress: float = 0.0) -> HaSDraw:
         import torch
 
         rng = numpy_generator(generator)

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from wsol.errors import UserError
-from wsol.methods.batch import MixedBatch, check_batch, mixed_cross_entropy, unmixed
+from wsol.methods.batch import MixedBatch, Size, check_batch, mixed_cross_entropy, unmixed
 from wsol.methods.rng import numpy_generator
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from wsol.models import Classifier
     from wsol.models.head import Outputs
@@ -57,9 +56,7 @@ class Method:
             if value is not None and about.get("check"):
                 about["check"](self.name, entry.name, value)
 
-    def draw(
-        self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator, progress: float = 0.0
-    ) -> Any:
+    def draw(self, batch_size: int, size_hw: Size, generator: Generator, progress: float = 0.0) -> Any:
         """Every random choice for one batch, from `generator` alone. `progress` is the share of the run's steps that
         are done, in [0, 1). The base draws one number, as every method does, so that streams stay comparable."""
         numpy_generator(generator)

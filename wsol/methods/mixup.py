@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from wsol.methods.batch import MixedBatch, check_batch, unmixed
+from wsol.methods.batch import MixedBatch, Size, check_batch, unmixed
 from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_fraction, check_positive, numpy_generator, partners
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from wsol.training.look import Look
 
@@ -33,9 +32,7 @@ class Mixup(Method):
     alpha: float = setting(1.0, "lambda ~ Beta(alpha, alpha), one for the batch.", check_positive)
     prob: float = setting(1.0, "Chance that a batch is mixed.", check_fraction)
 
-    def draw(
-        self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator, progress: float = 0.0
-    ) -> MixupDraw:
+    def draw(self, batch_size: int, size_hw: Size, generator: Generator, progress: float = 0.0) -> MixupDraw:
         rng = numpy_generator(generator)
         permutation = partners(rng, batch_size)
         lam = float(rng.beta(self.alpha, self.alpha)) if rng.random() < self.prob else 1.0

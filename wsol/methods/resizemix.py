@@ -6,24 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from wsol.errors import UserError
-from wsol.methods.batch import MixedBatch, check_batch, unmixed
-from wsol.methods.cutmix_box import Box, box_around, kept_share
+from wsol.methods.batch import MixedBatch, Size, check_batch, unmixed
+from wsol.methods.cutmix_box import NO_BOX, BoxDraw, box_around, kept_share, uniform_centre
 from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_fraction, numpy_generator, partners
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from wsol.training.look import Look
-
-
-@dataclass(frozen=True)
-class ResizeMixDraw:
-    """`permutation` int64 [N]; `box_xyxy`, half-open, is where the small image goes; (0, 0, 0, 0) for nowhere."""
-
-    permutation: Tensor
-    box_xyxy: Box
 
 
 @dataclass(frozen=True)
@@ -41,27 +32,23 @@ class ResizeMix(Method):
         if self.low > self.high:
             raise UserError(f"resizemix: `low` {self.low} is above `high` {self.high}")
 
-    def draw(
-        self, batch_size: int, size_hw: tuple[int, int], generator: torch.Generator, progress: float = 0.0
-    ) -> ResizeMixDraw:
+    def draw(self, batch_size: int, size_hw: Size, generator: Generator, progress: float = 0.0) -> BoxDraw:
         rng = numpy_generator(generator)
         permutation = partners(rng, batch_size)
         tau = rng.uniform(self.low, self.high)
-        centre_xy = int(rng.integers(size_hw[1])), int(rng.integers(size_hw[0]))
-        box = box_around(size_hw, (int(size_hw[0] * tau), int(size_hw[1] * tau)), centre_xy)
-        return ResizeMixDraw(permutation, box if rng.random() < self.prob else (0, 0, 0, 0))
+        side_hw = int(size_hw[0] * tau), int(size_hw[1] * tau)
+        box = box_around(size_hw, side_hw, uniform_centre(rng, size_hw))
+        box = box if rng.random() < self.prob else NO_BOX
+        return BoxDraw(permutation, (box,), (kept_share(box, size_hw),))
 
-    def apply(
-        self, images: Tensor, labels: Tensor, draw: ResizeMixDraw, look: Look | None = None
-    ) -> MixedBatch:
+    def apply(self, images: Tensor, labels: Tensor, draw: BoxDraw, look: Look | None = None) -> MixedBatch:
         from torch.nn.functional import interpolate
 
         check_batch(images, labels, len(draw.permutation))
-        x0, y0, x1, y1 = draw.box_xyxy
-        if x0 == x1:
+        if draw.lam == (1.0,):
             return unmixed(images, labels)
+        ((x0, y0, x1, y1),) = draw.boxes_xyxy
         permutation = draw.permutation.to(images.device, non_blocking=True)
         mixed = images.clone()
         mixed[:, :, y0:y1, x0:x1] = interpolate(images[permutation], (y1 - y0, x1 - x0))
-        size_hw = (images.shape[-2], images.shape[-1])
-        return MixedBatch(mixed, labels, labels[permutation], kept_share(draw.box_xyxy, size_hw))
+        return MixedBatch(mixed, labels, labels[permutation], draw.lam[0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from wsol.methods.batch import MixedBatch, check_batch, unmixed
-from wsol.methods.cutmix_box import clipped_box, kept_share
+from wsol.methods.cutmix_box import clipped_box, kept_share, pasted
 from wsol.methods.method import Method, setting
 from wsol.methods.rng import check_fraction, check_positive, numpy_generator, partners
 
@@ -54,9 +54,7 @@ class SaliencyMix(Method):
         height, width = images.shape[-2:]
         place = int(spectral_residual(images[draw.permutation[0]].mean(0)).argmax())
         box = clipped_box((height, width), draw.lam, (place % width, place // width))
-        x0, y0, x1, y1 = box
-        mixed = images.clone()
-        mixed[:, :, y0:y1, x0:x1] = images[permutation, :, y0:y1, x0:x1]
+        mixed = pasted(images, permutation, (box,))
         return MixedBatch(mixed, labels, labels[permutation], kept_share(box, (height, width)))
 
 
