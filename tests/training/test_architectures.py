@@ -69,9 +69,10 @@ class PlainADL(nn.Module):
     [
         ("resnet50", 16, [("layer3", 0), ("layer4", 0), ("layer4", 2)]),
         ("vgg16_gap", 8, [("features", 16), ("features", 22), ("features", 29)]),
+        ("inception_v3", 8, [("", "Mixed_5d"), ("", "Mixed_6e"), ("", "SPG_A3_2b")]),
     ],
 )
-def test_adl_equals_layers_put_in_by_hand(arch: str, stride: int, sites: list[tuple[str, int]]) -> None:
+def test_adl_equals_layers_put_in_by_hand(arch: str, stride: int, sites: list[tuple[str, Any]]) -> None:
     method = ADL(drop_rate=0.5, threshold=0.8)
     model = build_classifier(ClassifierSpec(arch, 3, stride, 32, "late"), seed=0, method=method).train()
     plain = copy.deepcopy(model)
@@ -80,7 +81,8 @@ def test_adl_equals_layers_put_in_by_hand(arch: str, stride: int, sites: list[tu
     chosen = next(i for i, c in enumerate(coins) if min(c) < 0.5 <= max(c))  # one that hides, one that weighs
     for (name, place), coin in zip(sites, coins[chosen]):
         stage = plain.backbone.get_submodule(name)
-        stage[place] = nn.Sequential(stage[place], PlainADL(coin, 0.5, 0.8))
+        behind = nn.Sequential(stage.get_submodule(str(place)), PlainADL(coin, 0.5, 0.8))
+        setattr(stage, str(place), behind)
     with changed_layers(model, method.layers(model, draws[chosen])):
         ours = model(IMAGES)
     theirs = plain(IMAGES)
@@ -100,7 +102,8 @@ def test_adl_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "stride"), [("resnet18", 8), ("resnet50", 16), ("vgg16_gap", 16), ("vgg16_gap", 8)]
+    ("arch", "stride"),
+    [("resnet18", 8), ("resnet50", 16), ("vgg16_gap", 16), ("vgg16_gap", 8), ("inception_v3", 16)],
 )
 def test_acol_equals_its_formulas(arch: str, stride: int) -> None:
     model = build_classifier(ClassifierSpec(arch, 3, stride, 32, "late"), seed=0, method=ACoL(0.6)).eval()
@@ -109,6 +112,8 @@ def test_acol_equals_its_formulas(arch: str, stride: int) -> None:
     if arch == "vgg16_gap":
         features = plain_acol_vgg(state, stride)
         features = avg_pool2d(features, 3, 1, 1)
+    if arch == "inception_v3":
+        features = plain_inception(model.backbone, IMAGES, 16)[1]
 
     def branch(values: torch.Tensor, name: str) -> torch.Tensor:
         for i, padding in ((0, 1), (2, 1), (4, 0)):
@@ -158,8 +163,9 @@ def _place(name: str) -> int:
 
 def test_networks_that_a_method_is_not_defined_for_are_refused() -> None:
     for method in (ACoL(), SPG()):
-        with pytest.raises(UserError, match="not for timm:resnet18; choose one of them"):
-            build_classifier(ClassifierSpec("timm:resnet18", 3, 32, 64), method=method)
+        for arch in ("timm:resnet18", "mobilenet_v2"):
+            with pytest.raises(UserError, match=f"not for {arch}; choose one of them"):
+                build_classifier(ClassifierSpec(arch, 3, 32, 64), method=method)
 
 
 # --- SPG ----------------------------------------------------------------------------------------------------
@@ -178,13 +184,20 @@ def plain_guided_loss(logits: torch.Tensor, guide: torch.Tensor, high: float, lo
     return nn.functional.binary_cross_entropy_with_logits(logits[taught], masks[taught])
 
 
-@pytest.mark.parametrize(("arch", "stride"), [("resnet18", 8), ("resnet50", 16), ("vgg16_gap", 16)])
+@pytest.mark.parametrize(
+    ("arch", "stride"),
+    [("resnet18", 8), ("resnet50", 16), ("vgg16_gap", 16), ("inception_v3", 16)],
+)
 def test_spg_equals_its_formulas(arch: str, stride: int) -> None:
     method = SPG()
     model = build_classifier(ClassifierSpec(arch, 3, stride, 32, "late"), seed=0, method=method).train()
     plain, head = copy.deepcopy(model), model.head
     x, network = IMAGES, plain.backbone
-    if arch != "vgg16_gap":
+    if arch == "inception_v3":
+        network.dropout.p = model.backbone.dropout.p = 0.0  # type: ignore[union-attr, assignment]
+        early, late = plain_inception(network, IMAGES, stride)
+        final = network.SPG_A3_2b(network.SPG_A3_1b(late))  # type: ignore[operator]
+    elif arch != "vgg16_gap":
         x = network.layer2(network.layer1(network.maxpool(network.relu(network.bn1(network.conv1(x))))))
         early = network.layer3[0](x)
         late = network.layer3[1:](early)
@@ -216,6 +229,38 @@ def test_spg_equals_its_formulas(arch: str, stride: int) -> None:
     assert set(evaluated.extra) == {"maps"}, "the branches are for training alone"
     own = torch.stack([evaluated.extra["maps"][n, k] for n, k in enumerate(LABELS)])
     torch.testing.assert_close(extract_cams(model, IMAGES, LABELS).maps, own.detach())
+
+
+def plain_inception(network: Any, images: torch.Tensor, stride: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """clovaai/wsolevaluation's forward pass, up to what SPG's B1 and B2 read."""
+    x = network.Conv2d_2b_3x3(network.Conv2d_2a_3x3(network.Conv2d_1a_3x3(images)))
+    x = max_pool2d(x, kernel_size=3, stride=2, padding=1, ceil_mode=True)
+    x = network.Conv2d_4a_3x3(network.Conv2d_3b_1x1(x))
+    x = max_pool2d(x, kernel_size=3, stride=2, padding=1, ceil_mode=True)
+    x = early = network.Mixed_5d(network.Mixed_5c(network.Mixed_5b(x)))
+    if stride == 16:
+        x = early = max_pool2d(x, kernel_size=3, stride=2, ceil_mode=True)
+    six = network.Mixed_6a
+    by_six = [conv2d_bn(six.branch3x3, x), x, max_pool2d(x, kernel_size=3, stride=1, padding=1)]
+    by_six[1] = conv2d_bn(six.branch3x3dbl_3, six.branch3x3dbl_2(six.branch3x3dbl_1(x)))
+    x = torch.cat(by_six, 1)
+    return early, network.Mixed_6e(network.Mixed_6d(network.Mixed_6c(network.Mixed_6b(x))))
+
+
+def conv2d_bn(block: Any, x: torch.Tensor) -> torch.Tensor:
+    """A 3 x 3 convolution at stride 1, padded, without bias; batch norm of epsilon 0.001; ReLU."""
+    x = nn.functional.conv2d(x, block.conv.weight, padding=1)
+    bn = block.bn
+    return nn.functional.batch_norm(
+        x,
+        bn.running_mean,
+        bn.running_var,
+        bn.weight,
+        bn.bias,
+        training=block.training,
+        momentum=0.0,
+        eps=0.001,
+    ).relu()
 
 
 def test_spg_masks_by_hand() -> None:

@@ -79,6 +79,8 @@ def resnet18_file(tmp_path):
         ("vgg16_gap", 64, 16, "auto", 4, ["pool5: dropped"]),
         ("vgg16_gap", 32, 8, "auto", 4, ["pool5: dropped", "pool4: dropped"]),
         ("vgg16_gap", 32, 4, "auto", 8, ["pool5: dropped", "pool4: dropped", "pool3: dropped"]),
+        ("inception_v3", 224, 16, "auto", 14, []),
+        ("inception_v3", 224, 8, "auto", 28, ["pooling behind Mixed_5d: dropped"]),
     ],
 )
 def test_output_stride_gives_the_map_and_says_what_changed(arch, size, stride, plan, side, changes):
@@ -145,6 +147,31 @@ def test_native_resnet_equals_torchvision(resnet18_file):
     model = load_external_classifier(path, "resnet18", input_size=64)
     with torch.inference_mode():
         torch.testing.assert_close(model(images(2, 64)).logits, net(images(2, 64)))
+
+
+def test_inception_takes_torchvisions_weights_and_those_of_the_reference(tmp_path):
+    """torchvision's network ends in blocks that SPG's A3 replaces; wsolevaluation's ends in A3 and A4, the head."""
+    theirs = torchvision.models.inception_v3(weights=None, init_weights=False).state_dict()
+    torch.save(theirs, tmp_path / "torchvision.pth")
+    spec = ClassifierSpec("inception_v3", 3, 8, 32)
+    model = build_classifier(spec, pretrained=str(tmp_path / "torchvision.pth"), seed=0).eval()
+    state = model.backbone.state_dict()
+    taken = [name for name in state if not name.startswith("SPG_A3")]
+    assert all(torch.equal(state[name], theirs[name]) for name in taken)
+    assert {p.shape for p in model.parameters_by_role(pretrained=True)["new"]} == {
+        (1024, 768, 3, 3), (1024, 1024, 3, 3), (1024,)
+    }  # fmt: skip
+    head = model.head.state_dict()
+    reference = state | {"SPG_A4.weight": head["weight"][:, :, None, None], "SPG_A4.bias": head["bias"]}
+    torch.save({"state_dict": reference}, tmp_path / "reference.pth")
+    again = load_external_classifier(
+        tmp_path / "reference.pth", "inception_v3", input_size=32, output_stride=8
+    )
+    with torch.inference_mode():
+        features, logits = (again(images(2, 32)).features, again(images(2, 32)).logits)
+        torch.testing.assert_close(logits, model(images(2, 32)).logits)
+        a4 = nn.functional.conv2d(features, reference["SPG_A4.weight"], reference["SPG_A4.bias"])
+    torch.testing.assert_close(logits, a4.mean((2, 3)))
 
 
 def test_logits_are_float32_and_exact_under_autocast():

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from wsol.errors import UserError
 from wsol.methods.method import Method, setting
-from wsol.methods.rng import check_fraction
+from wsol.methods.rng import check_fraction, check_network
 from wsol.methods.scaled_maps import scaled
 
 if TYPE_CHECKING:
@@ -25,23 +24,17 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class ACoL(Method):
     """Built as Choe et al. (CVPR 2020) have it: behind layer4 of a ResNet; VGG16 without conv6, with overlapping pools
-    and another average over 3 x 3 cells. The threshold is their code's."""
+    and another average over 3 x 3 cells; InceptionV3 up to Mixed_6e. The threshold is their code's."""
 
     name: ClassVar[str] = "acol"
     threshold: float = setting(0.7, "Share of branch A's map from which features are erased.", check_fraction)
 
     def extend(self, model: Classifier) -> None:
-        from wsol.methods.acol_head import AcolHead, as_acol_vgg
+        from wsol.methods.acol_head import AcolHead, strip
 
-        arch, classes = model.spec.arch, model.spec.num_classes
-        if arch.startswith("timm:"):
-            raise UserError(
-                f"acol is defined for our ResNets and vgg16_gap, not for {arch}; choose one of them"
-            )
-        channels = model.head.in_features
-        if arch == "vgg16_gap":
-            channels = as_acol_vgg(model.backbone)
-        model.head = AcolHead(channels, classes, self.threshold, smooth=arch == "vgg16_gap")  # type: ignore[assignment]
+        check_network(self.name, model.spec.arch)
+        channels, smooth = strip(model), model.spec.arch == "vgg16_gap"
+        model.head = AcolHead(channels, model.spec.num_classes, self.threshold, smooth)  # type: ignore[assignment]
 
     def loss(self, outputs: Outputs, mixed: MixedBatch) -> Tensor:
         from torch.nn.functional import cross_entropy

@@ -1,11 +1,14 @@
-"""The two branches of ACoL, and the changes that it makes to VGG16."""
+"""The two branches of ACoL, and what they replace in a network."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from wsol.methods.scaled_maps import scaled
+from wsol.models.classifier import Classifier
 from wsol.models.head import Outputs
 
 WIDTH = 1024
@@ -35,14 +38,21 @@ class AcolHead(nn.Module):
         return Outputs(logits, features, extra)
 
 
-def as_acol_vgg(backbone: nn.Module) -> int:
-    """Give VGG16-GAP ACoL's poolings (3 x 3, overlapping, the last two at stride 1 where the map is fine) and take
-    conv6 away, in place; returns the channels of the final map."""
-    features = backbone.get_submodule("features")
-    assert isinstance(features, nn.Sequential)
+def strip(model: Classifier) -> int:
+    """Take away what ACoL's branches replace, in place; returns the channels of the final map.
+
+    InceptionV3 loses A3. VGG16 loses conv6 and gets ACoL's poolings: 3 x 3, overlapping, at stride 1 where a pooling
+    was left out and at the end.
+    """
+    backbone: Any = model.backbone
+    if model.spec.arch == "inception_v3":
+        backbone.SPG_A3_1b, backbone.SPG_A3_2b, backbone.dropout = (nn.Identity() for _ in range(3))
+        return 768
+    if model.spec.arch != "vgg16_gap":
+        return model.head.in_features
     for place in (4, 9, 16, 23, 30):
-        dropped = isinstance(features[place], nn.Identity)
-        features[place] = nn.MaxPool2d(3, 1 if dropped else 2, 1)
+        dropped = isinstance(backbone.features[place], nn.Identity)
+        backbone.features[place] = nn.MaxPool2d(3, 1 if dropped else 2, 1)
     backbone.conv6 = nn.Identity()
     return 512
 

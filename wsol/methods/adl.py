@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from wsol.models import Classifier
 
 # Choe et al.'s code (CVPR 2020): behind layer3's first and layer4's first and third block; behind VGG16's pool3,
-# conv4_3 and conv5_3 with their ReLUs.
+# conv4_3 and conv5_3 with their ReLUs; behind InceptionV3's Mixed_5d, Mixed_6e and A3, which has no dropout then.
 SITES = {
     "resnet50": ("layer3.0", "layer4.0", "layer4.2"),
     "vgg16_gap": ("features.16", "features.22", "features.29"),
+    "inception_v3": ("Mixed_5d", "Mixed_6e", "SPG_A3_2b"),
 }
 
 
@@ -48,6 +49,8 @@ class ADL(Method):
     def extend(self, model: Classifier) -> None:
         for name in self._sites(model):
             layer_named(model.backbone, name)  # a `UserError` for a layer that this network does not have
+        if model.spec.arch == "inception_v3":
+            model.backbone.dropout.p = 0.0  # type: ignore[union-attr]
 
     def layers(self, model: Classifier, draw: Any) -> Mapping[str, Callable[[Tensor], Tensor]]:
         hide, weigh = self.hidden, weighed

@@ -58,5 +58,13 @@ def check_choice(method: str, name: str, value: object, legal: tuple[str, ...]) 
         raise UserError(f"{method}: `{name}` must be one of {', '.join(legal)}, got {value!r}")
 
 
+def check_network(method: str, arch: str) -> None:
+    """Refuse a network for which ACoL and SPG are not defined."""
+    if arch not in ("vgg16_gap", "inception_v3") and not arch.startswith("resnet"):
+        raise UserError(
+            f"{method} is defined for our ResNets, vgg16_gap and inception_v3, not for {arch}; choose one of them"
+        )
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from wsol.errors import UserError
 from wsol.methods.method import Method, setting
-from wsol.methods.rng import check_fraction
+from wsol.methods.rng import check_fraction, check_network
 from wsol.methods.scaled_maps import scaled
 
 if TYPE_CHECKING:
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SPG(Method):
-    """Built as Choe et al. (CVPR 2020) have it: B1 and B2 behind the first and the last block of a ResNet's layer3, or
-    behind VGG16's pool4 and conv5_3; the thresholds are their code's. `resnet_small` ends with layer3, so that B2 and C
-    read the same there."""
+    """Built as Choe et al. (CVPR 2020) have it: B1 and B2 behind the first and the last block of a ResNet's layer3,
+    behind VGG16's pool4 and conv5_3, or InceptionV3's last pooling and Mixed_6e; the thresholds are their code's.
+    `resnet_small` ends with layer3, so that B2 and C read the same there."""
 
     name: ClassVar[str] = "spg"
     can_compile: ClassVar[bool] = False
@@ -41,10 +40,7 @@ class SPG(Method):
     def extend(self, model: Classifier) -> None:
         from wsol.methods.spg_head import put_spg_head
 
-        if model.spec.arch.startswith("timm:"):
-            raise UserError(
-                f"spg is defined for our ResNets and vgg16_gap, not for {model.spec.arch}; choose one of them"
-            )
+        check_network(self.name, model.spec.arch)
         put_spg_head(model)
 
     def loss(self, outputs: Outputs, mixed: MixedBatch) -> Tensor:
@@ -54,8 +50,7 @@ class SPG(Method):
         from wsol.methods.spg_head import guided_loss
 
         def large(maps: Tensor) -> Tensor:
-            size = mixed.images.shape[-2:]
-            return interpolate(maps.float(), size, mode="bilinear", align_corners=False)[:, 0]  # [N, H, W]
+            return interpolate(maps.float(), mixed.images.shape[-2:], mode="bilinear")[:, 0]  # [N, H, W]
 
         own = outputs.extra["maps"][range(len(mixed.labels_a)), mixed.labels_a][:, None]
         b1, b2, c = (large(outputs.extra[name]) for name in ("b1", "b2", "c"))

@@ -162,6 +162,17 @@ NETWORKS: dict[str, Network] = {
             left_out=("backbone.classifier.", "backbone.pre_logits.", "backbone.head."),
             fresh=("backbone.conv6.",),
         ),
+        Network(
+            "inception_v3",
+            "InceptionV3 up to Mixed_6e with SPG's two convolutions, as Choe et al. have it",
+            "wsol.models.inception:build",
+            strides=(8, 16),
+            pixels=Pixels((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 224, "bilinear", 299 / 342),
+            weights="wsol.models.torchvision_network:weights",
+            heads=("SPG_A4",),
+            left_out=("backbone.fc.", "backbone.AuxLogits.", "backbone.Mixed_7"),
+            fresh=("backbone.SPG_A3_",),
+        ),
         *map(_patch_tokens, PATCH_TOKENS),
         *(
             _torchvision(name)
