@@ -50,7 +50,7 @@ def contenders(model: Classifier, images: Tensor, ids: Tensor) -> dict[str, Call
         return lambda: extract_maps(model, images, ids, wanted)
 
     found: dict[str, Callable[[], Any]] = {"forward pass": forward, "CAM": ours(["cam"], ["final"])}
-    closed = [name for name in MAP_METHODS if name != "eigencam"]
+    closed = [name for name, m in MAP_METHODS.items() if m.formula and not m.class_agnostic]
     found[f"all {len(closed)} closed forms, final"] = ours(closed, ["final"])
     found |= {f"LayerCAM {layer}": ours(["layercam"], [layer]) for layer in ("layer3", "layer2")}
     found["LayerCAM and Grad-CAM, final, layer3, layer2"] = ours(

@@ -92,7 +92,8 @@ def _mixing(model: Classifier, images: torch.Tensor) -> Image.Image:
 def _maps(model: Classifier, images: torch.Tensor, photographs: Sequence[Picture]) -> Image.Image:
     """A panel a map method and layer: the map of each photograph's predicted class. Methods of the final map alone come
     first, then a row for each other one."""
-    methods = sorted(MAP_METHODS, key=lambda name: not MAP_METHODS[name].final_only)
+    readable = [name for name, method in MAP_METHODS.items() if method.check is None]
+    methods = sorted(readable, key=lambda name: not MAP_METHODS[name].final_only)
     wanted = layer_maps(methods, LAYERS)
     found = extract_maps(model, images, None, wanted)
     panels: dict[str, list[Picture]] = {"photograph": [_tile(p) for p in photographs], " ": [], "  ": []}

@@ -24,6 +24,7 @@ from eval.terminal.tables import notes, result_tables
 from eval.terminal.text import print_place, print_table, print_text, terminal
 from eval.write_results import conclude
 from wsol.cams.registry import layer_maps
+from wsol.errors import UserError
 from wsol.files.lock import locked
 from wsol.machine.distributed import World, agree_on, joined, wait_for_all, world_from_environment
 from wsol.wrapping import tell
@@ -51,6 +52,11 @@ def localize_and_print(config: LocalizeConfig) -> None:
 def per_map(config: LocalizeConfig) -> list[LocalizeConfig]:
     """A config for each map method and layer that `config` names; with several, `--out` holds a folder for each."""
     wanted = layer_maps(config.map_method, config.map_layer)
+    costly = [w.method.name for w in wanted if w.method.pass_a_channel]
+    if costly and config.limit is None:
+        raise UserError(
+            f"{costly[0]} costs a forward pass for every channel of every image; say how many with --limit"
+        )
     return [
         dataclasses.replace(
             config,

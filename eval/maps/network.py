@@ -83,7 +83,7 @@ class NetworkMaps:
         self.precision = precision
         self.wanted = tuple(wanted)
         for one in self.wanted:
-            one.check(model.head)
+            one.check(model)
         classes = model.spec.num_classes
         self.outputs = np.arange(classes) if outputs is None else np.asarray(outputs, np.int64)
         self._label_of = np.full(

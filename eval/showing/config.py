@@ -45,8 +45,8 @@ class ShowConfig:
     class_: Annotated[str | None, tyro.conf.arg(name="class")] = None
     """Class whose map is shown: its name, part of it, or its number (default: the predicted class)."""
     map_method: tuple[str, ...] = ("cam",)
-    """cam, hirescam, gradcam, gradcam++, xgradcam, layercam, elementwise, positivecam, ablationcam or eigencam; several
-    are shown side by side."""
+    """cam, hirescam, gradcam, gradcam++, xgradcam, layercam, elementwise, positivecam, ablationcam, eigencam,
+    principal, scorecam or rollout; several are shown side by side."""
     map_layer: tuple[str, ...] = ("final",)
     """Where they read the network: its final map, or modules by name, such as layer3."""
 

@@ -83,6 +83,13 @@ def test_several_methods_share_the_passes_and_give_what_each_gives_alone(
         assert one["protocols"] == shared["protocols"]
 
 
+def test_score_cam_runs_behind_a_limit(pictures: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "cutmix-0", pictures)
+    limited = ["--limit", "2", "--map-method", "principal", "scorecam", "--out", str(tmp_path / "o")]
+    assert localize([str(run), *QUICK, *limited, "--protocols", "maxboxacc"]) == 0
+    assert read_results(tmp_path / "o" / "scorecam")["protocols"]["maxboxacc"]["value"] >= 0
+
+
 def test_maps_of_one_method_are_never_taken_for_anothers(pictures: Path, tmp_path: Path) -> None:
     """Into one folder one after the other: the second is made anew, not continued from the first one's maps."""
     run = make_run(tmp_path / "cutmix-0", pictures)
@@ -102,6 +109,8 @@ def test_maps_of_one_method_are_never_taken_for_anothers(pictures: Path, tmp_pat
         pytest.param(
             ["--map-method", "cam", "--map-layer", "layer2"], "reads the final map alone", id="cam layer2"
         ),
+        pytest.param(["--map-method", "scorecam"], "say how many with --limit", id="Score-CAM without limit"),
+        pytest.param(["--map-method", "rollout"], "transformers with a class token", id="rollout"),
         pytest.param(["--map-method", "layercamm"], "did you mean 'layercam'", id="unknown method"),
         pytest.param(
             ["--map-layer", "layerx", "--map-method", "layercam"], "unknown layer", id="unknown layer"

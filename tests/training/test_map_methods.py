@@ -1,4 +1,4 @@
-"""Map methods: hand-computed cases, closed forms against autograd through the network, torch-cam as the oracle."""
+"""Map methods: cases by hand, closed forms against autograd through the network, torch-cam and timm as oracles."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from wsol.cams.extract import extract_maps, head_gradient
 from wsol.cams.map_method import LayerMap, MapMethod
 from wsol.cams.registry import MAP_METHODS, layer_maps
 from wsol.errors import UserError
-from wsol.models import ClassifierSpec, build_classifier
+from wsol.models import Classifier, ClassifierSpec, Parts, build_classifier
 from wsol.models.head import Outputs, PooledLinear
+from wsol.models.networks import PATCH_TOKENS
 
 # One image, two channels, 1 x 2 cells; class 0 has weights (2, -1) and bias 1, class 1 others.
 FEATURES = torch.tensor([[[[1.0, 3.0]], [[2.0, 0.0]]]])
@@ -35,12 +36,13 @@ BY_HAND = {
 
 
 def made(name: str, features: Tensor, head: nn.Module, ids: Tensor) -> Tensor:
-    method = MAP_METHODS[name]
+    formula = MAP_METHODS[name].formula
+    assert formula is not None
     with torch.no_grad():
-        return method.formula(features, head_gradient(head, features, ids), head, ids)
+        return formula(features, head_gradient(head, features, ids), head, ids)
 
 
-@pytest.mark.parametrize("name", [n for n in MAP_METHODS if n != "eigencam"])
+@pytest.mark.parametrize("name", [n for n, m in MAP_METHODS.items() if m.formula and not m.class_agnostic])
 def test_by_hand(name: str) -> None:
     found = made(name, FEATURES, HEAD, torch.tensor([0]))
     torch.testing.assert_close(found, torch.tensor([[BY_HAND[name]]], dtype=torch.float32))
@@ -55,6 +57,81 @@ def test_eigencam_is_the_first_principal_component_whatever_the_class() -> None:
         torch.testing.assert_close(found.flatten(1).abs(), (s[:, :1] * vt[:, 0]).abs(), rtol=1e-4, atol=1e-5)
         assert (found.sum((1, 2)) > 0).all()
     assert MAP_METHODS["eigencam"].class_agnostic
+
+
+def test_principal_is_the_first_component_of_centred_features_by_an_svd() -> None:
+    features = torch.rand(3, 5, 4, 4, generator=torch.Generator().manual_seed(0))
+    features[:, :, 1, 2] += 3.0  # a cell that stands out, with the background of the others
+    for sign in (1, -1):
+        found = made("principal", sign * features, PooledLinear(5, 2), torch.tensor([0, 1, 0]))
+        cells = (features - features.mean((2, 3), keepdim=True)).flatten(2).mT  # [N, A, C]
+        u, s, _ = torch.linalg.svd(cells, full_matrices=False)
+        torch.testing.assert_close(found.flatten(1).abs(), (u[..., 0] * s[:, :1]).abs(), rtol=1e-4, atol=1e-5)
+        assert found.flatten(1).argmax(1).tolist() == [6, 6, 6]
+        torch.testing.assert_close(found.mean((1, 2)), torch.zeros(3), atol=1e-5, rtol=0)
+
+
+def small_classifier() -> Classifier:
+    """Two convolutions, the first of stride 3, so that enlarging its map by 3 keeps the values of its cells."""
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(3, 7, 3, 3), nn.Sequential(nn.ReLU(), nn.Conv2d(7, 5, 3, padding=1)))
+    return Classifier(ClassifierSpec("resnet_small", 4, 8, 33), Parts(backbone, PooledLinear(5, 4), 4)).eval()
+
+
+@pytest.mark.parametrize(("layer", "chunk"), [("0", 64), ("0", 3), ("final", 64)])
+def test_score_cam_equals_torchcam(layer: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch-cam scales each channel before it enlarges it; where cells keep their values, that is the same."""
+    methods = oracle("torchcam", "torchcam.methods")
+    monkeypatch.setattr("wsol.cams.score_cam.AT_ONCE", chunk)
+    model = small_classifier()
+    nn.init.normal_(model.head.weight, generator=torch.Generator().manual_seed(1))
+    logits = nn.Sequential()
+    logits.model = model
+    logits.forward = lambda images: model(images).logits  # type: ignore[method-assign]
+    images, ids = torch.randn(2, 3, 33, 33, generator=torch.Generator().manual_seed(0)), [3, 1]
+    target = "model.backbone.0" if layer == "0" else "model.backbone"
+    with methods.ScoreCAM(logits, target) as extractor, torch.no_grad():
+        (expected,) = extractor(ids, logits(images), normalized=False)
+    found = extract_maps(model.train(), images, torch.tensor(ids), layer_maps(["scorecam"], [layer])).maps[0]
+    assert model.training
+    scale = float(expected.abs().max())
+    assert scale > 0
+    torch.testing.assert_close(found, expected.relu(), rtol=1e-4, atol=1e-5 * scale)
+
+
+def test_score_cam_of_a_constant_channel_and_of_no_image() -> None:
+    model = small_classifier()
+    nn.init.zeros_(model.backbone[0].weight[2])  # type: ignore[index, arg-type]
+    wanted = layer_maps(["scorecam"], ["0"])
+    images = torch.randn(1, 3, 33, 33, generator=torch.Generator().manual_seed(0))
+    assert torch.isfinite(extract_maps(model, images, torch.tensor([0]), wanted).maps[0]).all()
+    assert extract_maps(model, images[:0], torch.tensor([], dtype=torch.int64), wanted).maps[0].shape == (
+        0,
+        11,
+        11,
+    )
+
+
+@pytest.mark.parametrize("arch", ["deit_tiny", "dinov2_small"])
+def test_rollout_equals_its_formula_on_timms_own_attention(arch: str) -> None:
+    timm = oracle("timm")
+    side = {"deit_tiny": 48, "dinov2_small": 42}[arch]
+    model = build_classifier(ClassifierSpec(arch, 3, None, side), seed=0).eval()
+    plain = timm.create_model(PATCH_TOKENS[arch], num_classes=0, img_size=side).eval()
+    plain.load_state_dict(model.backbone.body.state_dict())  # type: ignore[union-attr]
+    attentions: list[Tensor] = []
+    for block in plain.blocks:
+        block.attn.fused_attn = False
+        block.attn.attn_drop.register_forward_hook(lambda module, inputs, output: attentions.append(output))
+    images = torch.rand((2, 3, side, side), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        plain(images)
+    rollout = torch.eye(10)
+    for attention in attentions:
+        rollout = (0.5 * attention.mean(1) + 0.5 * torch.eye(10)) @ rollout
+    found = extract_maps(model, images, torch.tensor([2, 0]), layer_maps(["rollout"], ["final"]))
+    torch.testing.assert_close(found.maps[0], rollout[:, 0, 1:].reshape(2, 3, 3))
+    assert not any(m._forward_pre_hooks for m in model.modules())
 
 
 def network(arch: str, size: int, stride: int) -> nn.Module:
@@ -78,7 +155,7 @@ def test_closed_forms_equal_autograd(arch: str, size: int, stride: int, last: st
     model = network(arch, size, stride)
     images = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
     ids = torch.tensor([5, 0, 2])
-    names = [n for n, m in MAP_METHODS.items() if not m.final_only]
+    names = [n for n, m in MAP_METHODS.items() if m.formula and not m.final_only]
     closed = extract_maps(model, images, ids, layer_maps(names, ["final"]))
     autograd = extract_maps(model, images, ids, layer_maps(names, [last]))
     torch.testing.assert_close(closed.logits, autograd.logits)
@@ -139,7 +216,9 @@ def test_deeper_layers_equal_the_formula_on_plain_autograd(name: str, layer: str
     rest = b.layer4(b.layer3(x)) if layer == "layer2" else b.layer4(x)
     z = model.head(rest).logits
     (gradient,) = torch.autograd.grad(z[0, 4] + z[1, 1], x)
-    expected = MAP_METHODS[name].formula(x.detach(), gradient, model.head, ids)
+    formula = MAP_METHODS[name].formula
+    assert formula is not None
+    expected = formula(x.detach(), gradient, model.head, ids)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
 
 
@@ -164,7 +243,8 @@ def test_several_methods_and_layers_share_the_passes_and_leave_the_network_as_it
     passes: list[int] = []
     model.backbone.register_forward_hook(lambda *_: passes.append(1))
     images, ids = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 5])
-    wanted = layer_maps(list(MAP_METHODS), ["layer1", "layer2", "final"])
+    of_formulas = [n for n, m in MAP_METHODS.items() if m.formula]
+    wanted = layer_maps(of_formulas, ["layer1", "layer2", "final"])
     together = extract_maps(model, images, ids, wanted)
     assert len(passes) == 1
     for w, found in zip(wanted, together.maps):
@@ -190,6 +270,7 @@ def test_a_layer_whose_next_module_works_in_place_is_read_as_it_was() -> None:
         pytest.param(["camm"], ["final"], "cam", id="unknown method"),
         pytest.param(["cam"], ["layer3"], "final map alone", id="CAM at another layer"),
         pytest.param(["layercam"], ["layer9"], "layer3", id="unknown layer"),
+        pytest.param(["rollout"], ["final"], "transformers.*not of resnet_small", id="no class token"),
         pytest.param(["layercam"], [""], "layer", id="the network itself"),
         pytest.param(["gradcam"], ["layer1.0.relu"], "several times", id="a module that runs twice"),
     ],
@@ -209,7 +290,7 @@ def test_methods_of_the_final_map_alone_are_taken_there_among_several_layers() -
 def test_half_precision_gives_maps_in_float32() -> None:
     model = network("resnet_small", 32, 8)
     images, ids = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 5])
-    wanted = layer_maps(list(MAP_METHODS), ["layer2", "final"])
+    wanted = layer_maps([n for n in MAP_METHODS if n != "rollout"], ["layer2", "final"])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = extract_maps(model, images, ids, wanted)
     assert all(m.dtype == torch.float32 and bool(torch.isfinite(m).all()) for m in found.maps)

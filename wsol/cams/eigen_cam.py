@@ -13,6 +13,13 @@ from wsol.cams.map_method import MapMethod
 
 
 def _maps(features: Tensor, gradient: Tensor, head: nn.Module, class_ids: Tensor) -> Tensor:
+    maps = first_component(features)
+    return torch.where(maps.sum((1, 2), keepdim=True) < 0, -maps, maps).float()
+
+
+def first_component(features: Tensor) -> Tensor:
+    """Features [N, C, h, w] projected on the first right singular vector of each image's own, [N, h, w] in float64, of
+    either sign."""
     n, channels, height, width = features.shape
     cells = features.flatten(2).double()  # [N, C, A]
     if height * width <= channels:
@@ -21,8 +28,7 @@ def _maps(features: Tensor, gradient: Tensor, head: nn.Module, class_ids: Tensor
     else:
         _, vectors = torch.linalg.eigh(cells @ cells.mT)  # [N, C, C]
         maps = (cells * vectors[..., -1:]).sum(1)
-    maps = torch.where(maps.sum(1, keepdim=True) < 0, -maps, maps)
-    return maps.view(n, height, width).float()
+    return maps.view(n, height, width)
 
 
 EIGEN_CAM = MapMethod(

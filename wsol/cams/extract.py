@@ -47,7 +47,7 @@ def extract_maps(
     if class_ids is not None:  # before the pass, and where the ids are: no waiting for the device
         class_ids = checked_class_ids(class_ids, images.shape[0], model.spec.num_classes)
     for one in wanted:
-        one.check(model.head)
+        one.check(model)
     device = next(model.parameters()).device
     layers = list(dict.fromkeys(w.layer for w in wanted if w.layer != FINAL))
     backward = list(dict.fromkeys(w.layer for w in wanted if w.method.needs_gradient and w.layer != FINAL))
@@ -59,7 +59,8 @@ def extract_maps(
         seen = stack.enter_context(outputs_of(model.backbone, layers, bool(backward)))
         if class_ids is not None:
             class_ids = class_ids.to(device, non_blocking=True)
-        outputs = model(images.to(device, non_blocking=True), class_ids)
+        images = images.to(device, non_blocking=True)
+        outputs = model(images, class_ids)
         logits, features = outputs.logits, outputs.features
         if class_ids is None:
             class_ids = logits.argmax(1)
@@ -78,6 +79,10 @@ def extract_maps(
                 maps.append(model.method.maps(model, outputs, class_ids))
                 continue
             found = features_of[w.layer]
+            if w.method.through is not None:
+                maps.append(w.method.through(model, images, found, class_ids))
+                continue
+            assert w.method.formula is not None, w.method.name
             gradient = exact(gradients[w.layer]) if w.method.needs_gradient else found
             maps.append(w.method.formula(found, gradient, model.head, class_ids))
     return MapBatch(logits.detach(), tuple(maps), class_ids)

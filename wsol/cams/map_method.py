@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from wsol.errors import UserError
+from wsol.models.classifier import Classifier
 from wsol.models.head import TailHead
 
 FINAL = "final"
@@ -24,22 +25,29 @@ that needs no gradient gets the features in its place. `head` maps (final map, c
 `FINAL` alone.
 """
 
+Through = Callable[[Classifier, Tensor, Tensor, Tensor], Tensor]
+"""(network, images [N, 3, S, S], features [N, C, h, w], class ids [N]) to raw maps [N, h, w], by passes of its own."""
+
 
 @dataclass(frozen=True)
 class MapMethod:
-    """A way of making score maps.
+    """A way of making score maps: by a `formula`, or `through` the network once more where formula is None.
 
-    `final_only`: its formula holds for `FINAL` alone. `linear_head`: it reads the head's weights, so the head must be
-    one linear layer behind the pooling. `class_agnostic`: the class ids change nothing. `source` names the paper.
+    `final_only`: it holds for `FINAL` alone. `linear_head`: it reads the head's weights, so the head must be one linear
+    layer behind the pooling. `class_agnostic`: the class ids change nothing. `pass_a_channel`: it costs a forward pass
+    for every channel. `check` raises UserError for a network that it cannot read. `source` names the paper.
     """
 
     name: str
-    formula: Formula
+    formula: Formula | None
     source: str
     needs_gradient: bool = True
     final_only: bool = False
     linear_head: bool = False
     class_agnostic: bool = False
+    through: Through | None = None
+    pass_a_channel: bool = False
+    check: Callable[[Classifier], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,11 @@ class LayerMap:
                 "layercam and hirescam take any layer"
             )
 
-    def check(self, head: nn.Module) -> None:
-        """UserError, with the reason and a way on, where the method cannot read a network with this head."""
+    def check(self, model: Classifier) -> None:
+        """UserError, with the reason and a way on, where the method cannot read this network."""
+        if self.method.check is not None:
+            self.method.check(model)
+        head: nn.Module = model.head
         if self.method.linear_head and isinstance(head, TailHead):
             raise UserError(
                 f"{head.why_no_cam}; '{self.method.name}' reads the weights of a layer right behind the pooling. "

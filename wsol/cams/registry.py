@@ -14,6 +14,9 @@ from wsol.cams.hirescam import HIRESCAM
 from wsol.cams.layercam import LAYERCAM
 from wsol.cams.map_method import FINAL, LayerMap, MapMethod
 from wsol.cams.positive_cam import POSITIVE_CAM
+from wsol.cams.principal import PRINCIPAL
+from wsol.cams.rollout import ROLLOUT
+from wsol.cams.score_cam import SCORE_CAM
 from wsol.cams.xgradcam import XGRADCAM
 from wsol.errors import unknown_name
 
@@ -30,6 +33,9 @@ MAP_METHODS: dict[str, MapMethod] = {
         POSITIVE_CAM,
         ABLATION_CAM,
         EIGEN_CAM,
+        PRINCIPAL,
+        SCORE_CAM,
+        ROLLOUT,
     )
 }
 

@@ -121,6 +121,11 @@ PATCH_TOKENS = {
     "deit_tiny": "deit_tiny_patch16_224",
     "deit_small": "deit_small_patch16_224",
     "deit_base": "deit_base_patch16_224",
+    "dino_small": "vit_small_patch16_224.dino",
+    "dino_base": "vit_base_patch16_224.dino",
+    "dinov2_small": "vit_small_patch14_dinov2.lvd142m",
+    "dinov2_base": "vit_base_patch14_dinov2.lvd142m",
+    "clip_base": "vit_base_patch16_clip_224.openai",
 }
 """Transformers whose patch tokens are the final map, by timm's names (`wsol.models.patch_tokens`)."""
 
@@ -130,10 +135,11 @@ def _patch_tokens(name: str) -> Network:
         name,
         f"timm {PATCH_TOKENS[name]}, read at its patch tokens",
         "wsol.models.patch_tokens:build",
-        strides=(16,),
+        strides=(14 if "_patch14_" in PATCH_TOKENS[name] else 16,),
         pixels="wsol.models.patch_tokens:pixels",
         weights="wsol.models.patch_tokens:weights",
         heads=(),
+        left_out=("backbone.mask_token",),
         body="body.",
     )
 

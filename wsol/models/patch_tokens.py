@@ -6,8 +6,8 @@ to be trained; everything before it keeps timm's weights and names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -37,28 +37,34 @@ class PatchTokens(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         found: list[Tensor] = []
-        with self._attention_into(found):
-            tokens = self.body.forward_features(images)  # type: ignore[operator]
-        prefix = int(self.body.num_prefix_tokens)  # type: ignore[arg-type]
-        height, width = self.body.patch_embed.grid_size  # type: ignore[union-attr, misc]
-        patches = tokens[:, prefix:].transpose(1, 2).unflatten(2, (height, width))  # [N, C, h, w]
+
+        def keep(attention: nn.Module, tokens: Tensor) -> None:
+            found.append(attention_weights(attention, tokens, 1)[:, 0])
+
+        wanted = self.with_attention and not self.training
+        with self.watched(keep) if wanted else nullcontext():
+            patches = self.as_map(self.body.forward_features(images))  # type: ignore[operator]
         if not self.with_attention:
             return patches
         if not found:
             return torch.cat([patches, torch.zeros_like(patches[:, :1])], 1)
-        attention = torch.stack(found).sum(0)[:, prefix:].unflatten(1, (height, width))
-        return torch.cat([patches, attention[:, None].to(patches.dtype)], 1)
+        attention = self.as_map(torch.stack(found).sum(0)[:, :, None])
+        return torch.cat([patches, attention.to(patches.dtype)], 1)
+
+    def as_map(self, tokens: Tensor) -> Tensor:
+        """Tokens [N, T, C] without the class token and its like, where their patches lie: [N, C, h, w]."""
+        prefix = int(self.body.num_prefix_tokens)  # type: ignore[arg-type]
+        grid_hw = self.body.patch_embed.grid_size  # type: ignore[union-attr]
+        return tokens[:, prefix:].transpose(1, 2).unflatten(2, grid_hw)
 
     @contextmanager
-    def _attention_into(self, found: list[Tensor]) -> Iterator[None]:
-        if not self.with_attention or self.training:
-            yield
-            return
+    def watched(self, keep: Callable[[nn.Module, Tensor], None]) -> Iterator[None]:
+        """Meanwhile every pass calls `keep` before each block's attention layer, with it and its tokens [N, T, D]."""
 
-        def keep(module: nn.Module, inputs: Any) -> None:
-            found.append(class_attention(module, inputs[0]))
+        def hook(attention: nn.Module, inputs: Any) -> None:
+            keep(attention, inputs[0])
 
-        handles = [block.attn.register_forward_pre_hook(keep) for block in self.body.blocks]  # type: ignore[union-attr]
+        handles = [block.attn.register_forward_pre_hook(hook) for block in self.body.blocks]  # type: ignore[union-attr]
         try:
             yield
         finally:
@@ -66,15 +72,15 @@ class PatchTokens(nn.Module):
                 handle.remove()
 
 
-def class_attention(attention: Any, tokens: Tensor) -> Tensor:
-    """How much the class token attends to each token in one of timm's attention layers: [N, T, D] to [N, T], the mean
-    over its heads."""
+def attention_weights(attention: Any, tokens: Tensor, first: int | None = None) -> Tensor:
+    """How much each of the `first` tokens (None: all) attends to each token in one of timm's attention layers: tokens
+    [N, T, D] to [N, first, T], the mean over its heads."""
     n, t, d = tokens.shape
     heads = attention.num_heads
     q, k, _ = attention.qkv(tokens).reshape(n, t, 3, heads, d // heads).permute(2, 0, 3, 1, 4)
-    q, k = attention.q_norm(q[:, :, :1]), attention.k_norm(k)  # [N, heads, 1 or T, D / heads]
+    q, k = attention.q_norm(q[:, :, :first]), attention.k_norm(k)  # [N, heads, first or T, D / heads]
     weights = (q * attention.scale) @ k.transpose(-2, -1)
-    return weights.float().softmax(-1).mean(1)[:, 0]
+    return weights.float().softmax(-1).mean(1)
 
 
 def build(spec: ClassifierSpec) -> Parts:
