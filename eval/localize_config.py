@@ -70,8 +70,8 @@ class LocalizeConfig:
     # --- how a network's maps are made
     map_method: tuple[str, ...] = ("cam",)
     """How a network's score maps are made: cam, hirescam, gradcam, gradcam++, xgradcam, layercam, elementwise,
-    positivecam, ablationcam, scorecam (needs --limit), or, knowing no class, eigencam, principal and rollout. Several
-    are made in the same passes."""
+    positivecam, ablationcam, scorecam (needs --limit), or, knowing no class, rollout, principal and eigencam (several
+    are made in the same passes)."""
     map_layer: tuple[str, ...] = ("final",)
     """Where they read the network: its final map, or modules by name, such as layer3. Several: every method at each."""
 
