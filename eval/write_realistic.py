@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.analysis.choice import TAUS, IouOverThresholds, chosen, with_pseudo_boxes, with_true_boxes
+from eval.analysis.choice import (
+    LABELS_TAU,
+    TAUS,
+    IouOverThresholds,
+    chosen,
+    classification_accuracy,
+    with_pseudo_boxes,
+    with_true_boxes,
+)
 from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated, open_manifest, relabelled
 from eval.comparison.run_pairs import require_same_images
 from eval.metrics.bootstrap import Bootstrap
@@ -47,6 +55,9 @@ def realistic_and_print(config: RealisticConfig) -> None:
         print_text(
             console, words + ("" if quality is None else f", IoU with the true ones {quality:.2f} on average")
         )
+    tied = next((c["equal"] for c in found["columns"] if c.get("equal", 1) > 1), None)
+    if tied:
+        print_text(console, f"{tied} runs classify equally well, so class labels choose the first of them.")
     print_text(console, "Intervals are for new images at the chosen threshold; they do not cover the choice.")
     print_place(console, "results", path)
 
@@ -77,9 +88,23 @@ def realistic(config: RealisticConfig) -> tuple[Path, dict[str, Any]]:
                 f"'{split.image_ids[0]}', found such as '{next(iter(boxes), 'none')}'"
             )
         choose(f"without ({file.name})", by_run)
-        quality = _mean_iou(boxes, split)
+        quality = mean_iou_with_true(boxes, split)
         files.append(
             {"file": str(file), "images": len(by_run[0].iou), "of": len(split), "mean_iou_with_true": quality}
+        )
+    accuracies = [classification_accuracy(s) for s in stores]
+    right = [a for a in accuracies if a is not None]
+    if len(right) == len(runs):
+        best = int(np.argmax(right))  # of equal ones the first
+        columns.append(
+            {
+                "chosen": f"by class labels alone ({role}), threshold not chosen",
+                "run": runs[best].method,
+                "threshold": float(TAUS[LABELS_TAU]),
+                **test[best].at(LABELS_TAU, bootstrap),
+                "images": stores[best].index.num_images,
+                "equal": right.count(right[best]),
+            }
         )
     choose(f"on {runs[0].split} itself", test)
     content = {
@@ -126,7 +151,7 @@ def _other_images(config: RealisticConfig, runs: Sequence[Evaluated]) -> tuple[M
     return opened[0], split, role
 
 
-def _mean_iou(boxes: Mapping[str, Sequence[PredictedBox]], split: Split) -> float | None:
+def mean_iou_with_true(boxes: Mapping[str, Sequence[PredictedBox]], split: Split) -> float | None:
     """Mean over images, in percent, of the best IoU of the first given box with a true one; None without true boxes.
     It says how good the pseudo-boxes are and chooses nothing."""
     found = []

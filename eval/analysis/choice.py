@@ -16,7 +16,7 @@ from eval.analysis.per_image import means_of_images
 from eval.boxes.frames import Frame
 from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.curves import levels_of
-from eval.protocols import PROTOCOLS
+from eval.protocols import CONVENTIONAL_THRESHOLD, PROTOCOLS
 from eval.records.predicted_boxes import PredictedBox, boxes_in_frame
 from eval.records.store import Records
 from eval.statistics.counts import score_interval
@@ -99,6 +99,16 @@ def _iou(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.f
     shared = np.maximum(sides, 0).prod(-1)
     areas = [(x[..., 2:] - x[..., :2] + 1).prod(-1) for x in (a, b)]
     return np.asarray(shared / (areas[0] + areas[1] - shared))
+
+
+LABELS_TAU = int(np.searchsorted(TAUS, CONVENTIONAL_THRESHOLD))
+"""Column of `TAUS` where class labels alone have chosen a run: the conventional one, for labels choose no threshold."""
+
+
+def classification_accuracy(records: Records) -> float | None:
+    """Percent of images whose class is ranked first; None where no classes were predicted."""
+    right = np.concatenate([b.top1 for b in records.blocks()])
+    return 100 * float((right == 1).mean()) if (right >= 0).all() else None
 
 
 def chosen(candidates: Sequence[IouOverThresholds]) -> tuple[int, int]:

@@ -21,8 +21,8 @@ def terminal() -> Console:
 
 
 def print_table(console: Console, tables: Sequence[Table]) -> None:
-    """Print the first table that fits, given from the widest to the narrowest; the last one where none does. Its title is
-    wrapped at the terminal's width, not at the table's."""
+    """Print the first table that fits, given from the widest to the narrowest; the last one where none does. Its title
+    is wrapped at the terminal's width, not at the table's."""
     unlimited = console.options.update(max_width=10_000)
     fitting = (t for t in tables if console.measure(t, options=unlimited).maximum <= console.width)
     table = next(fitting, tables[-1])

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from eval.metrics.results_json import read_results
 from eval.proposals.regions import most_distinct, proposals
 from eval.propose import main as propose
 from eval.realistic import main
+from eval.records.predicted_boxes import read_boxes
+from eval.write_realistic import mean_iou_with_true
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
-from wsol.manifest import Manifest
+from wsol.manifest import Manifest, Sample, Split
 
 FEW = ("maxboxacc", "maxboxacc_transferred")
 
@@ -85,6 +89,51 @@ def test_pseudo_boxes_choose_what_is_like_them(dataset: Manifest, runs: list[Pat
     assert wrong["maxboxacc"]["value"] < found["without (true.txt)"]["maxboxacc"]["value"] - 20
     best = found["on test itself"]["maxboxacc"]["value"]
     assert all(c["maxboxacc"]["value"] <= best for c in found.values())
+
+
+def test_class_labels_alone_choose_the_better_classifier(
+    folder: Path, dataset: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever its maps: the one whose maps lie beside the objects, at the conventional threshold of 0.2."""
+    made = [
+        evaluated_run(folder / n, dataset, planted, method=n, bootstrap=0, protocols=(*FEW, "gt_known_fixed"))
+        for n, planted in (
+            ("localizes", Planted(accuracy=0.5)),
+            ("classifies", Planted(jitter=0.9, accuracy=0.9)),
+        )
+    ]
+    found = columns(made, tmp_path, boxes_of(dataset, tmp_path / "true.txt"))
+    labels = found["by class labels alone (train-fullsup), threshold not chosen"]
+    assert (labels["run"], labels["threshold"], labels["equal"]) == ("classifies", 0.2, 1)
+    fixed = read_results(made[1] / "eval")["protocols"]["gt_known_fixed"]
+    assert labels["maxboxacc"]["value"] == fixed["value"]
+    assert "classify equally well" not in capsys.readouterr().out
+    columns(made[:1] * 2, tmp_path, boxes_of(dataset, tmp_path / "true.txt"))
+    assert "2 runs classify equally well" in capsys.readouterr().out
+
+
+RELEASED = """200.Common_Yellowthroat/27997305608.jpg,0,115,628,660
+200.Common_Yellowthroat/42050706385.jpg,0,0,428,518
+200.Common_Yellowthroat/42114511862.jpg,0,15,438,323
+200.Common_Yellowthroat/42952822541.jpg,211,0,683,308
+200.Common_Yellowthroat/47733619781.jpg,340,174,502,438"""
+"""The last five lines of the boxes of CUB's val by selective search that Murtaza et al. released (localization.txt)."""
+
+
+def test_released_pseudo_boxes_are_read(wsol_data: Path, tmp_path: Path) -> None:
+    """Their IoU with CUBV2's own boxes, as torchvision has it."""
+    box_iou = pytest.importorskip("torchvision.ops").box_iou
+    (tmp_path / "localization.txt").write_text(RELEASED)
+    with zipfile.ZipFile(wsol_data / "wsol_metadata.zip") as archive:
+        true = archive.read("wsol_metadata/CUB/val/localization.txt").decode().splitlines()
+    own = {line.split(",")[0]: [float(v) for v in line.split(",")[1:]] for line in true}
+    boxes = read_boxes(tmp_path / "localization.txt", ())
+    samples = [Sample(i, i, 0, (1000, 1000), np.array([own[i]])) for i in boxes]
+    given = torch.tensor([b[0].xyxy for b in boxes.values()])
+    expected = box_iou(given, torch.tensor([own[i] for i in boxes])).diagonal().mean()
+    found = mean_iou_with_true(boxes, Split.from_samples(samples))
+    assert len(boxes) == 5
+    assert found == pytest.approx(100 * float(expected), abs=1e-4)
 
 
 @pytest.mark.parametrize(
