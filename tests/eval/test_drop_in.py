@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -148,6 +149,44 @@ def test_the_first_release_gives_one_number(metadata: Any, tmp_path: Path) -> No
     assert evaluator.num_correct.shape == (1000,)
 
 
+@pytest.mark.parametrize(
+    ("split", "boxes", "sizes"),
+    [
+        (
+            "CUB/val",
+            [(176, 136, 459, 291), (44, 183, 426, 254), (437, 42, 834, 422)],
+            [(560, 419), (576, 432), (999, 587)],
+        ),
+        (
+            "CUB/test",
+            [(60, 27, 385, 331), (14, 112, 402, 298), (33, 53, 284, 448)],
+            [(500, 335), (500, 347), (500, 470)],
+        ),
+        (
+            "ILSVRC/val",
+            [(156, 163, 318, 230), (143, 142, 394, 248), (28, 94, 485, 303)],
+            [(500, 375)] * 3,
+        ),
+    ],
+)
+def test_boxes_and_sizes_of_the_released_metadata(
+    split: str, boxes: list[Any], sizes: list[Any], wsol_data: Path, tmp_path: Path
+) -> None:
+    """Of the first three images as the reference states them; every box lies in its image."""
+    names = ("image_ids", "image_sizes", "localization")
+    with zipfile.ZipFile(wsol_data / "wsol_metadata.zip") as archive:
+        for name in names:
+            (tmp_path / f"{name}.txt").write_bytes(archive.read(f"wsol_metadata/{split}/{name}.txt"))
+    evaluator = BoxEvaluator(tmp_path, split.split("/")[0], "val", [0.2], [30, 50, 70])
+    first = evaluator.image_ids[:3]
+    assert [evaluator.original_bboxes[i][0] for i in first] == boxes
+    assert [evaluator.image_sizes[i] for i in first] == sizes
+    for image_id in evaluator.image_ids:
+        width, height = evaluator.image_sizes[image_id]
+        x0, y0, x1, y1 = np.array(evaluator.original_bboxes[image_id]).T
+        assert ((x0 >= 0) & (x0 <= x1) & (x1 < width) & (y0 >= 0) & (y0 <= y1) & (y1 < height)).all()
+
+
 # --- masks
 
 
@@ -164,8 +203,9 @@ def masks(tmp_path: Path) -> Any:
         drawn[y0:y1, x0:x1] = 255
         Image.fromarray(drawn).save(tmp_path / f"{name}.png")
     Image.fromarray(canvas).save(tmp_path / "none.png")
+    Image.fromarray(canvas + 255).save(tmp_path / "all.png")
     (tmp_path / "localization.txt").write_text(
-        "a.jpg,one.png,ignore.png\na.jpg,two.png,\nempty.jpg,none.png,none.png\n"
+        "a.jpg,one.png,ignore.png\na.jpg,two.png,\nempty.jpg,none.png,none.png\nwhole.jpg,all.png,none.png\n"
     )
     return {"localization": tmp_path / "localization.txt"}, tmp_path
 
@@ -198,6 +238,18 @@ def test_without_an_object_there_is_a_runtime_error(masks: Any, value: float) ->
     evaluator.accumulate(np.full((224, 224), value), "empty.jpg")
     with pytest.raises(RuntimeError):
         evaluator.compute()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_an_object_that_is_the_whole_image_gets_100(masks: Any, value: float) -> None:
+    evaluator = mask_evaluator(masks)
+    evaluator.accumulate(np.full((224, 224), value), "whole.jpg")
+    assert evaluator.compute() == pytest.approx(100.0)
+
+
+def test_a_map_of_nan_is_a_value_error(masks: Any) -> None:
+    with pytest.raises(ValueError):
+        mask_evaluator(masks).accumulate(np.full((224, 224), np.nan), "whole.jpg")
 
 
 def test_masks_of_another_dataset_are_a_value_error(masks: Any) -> None:
