@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from wsol.cams.map_method import LayerMap
+from wsol.errors import UserError
 from wsol.models.head import Outputs
 
 
@@ -33,8 +34,16 @@ class _OwnTile(nn.Module):
 
 def over_separate_tiles(wanted: LayerMap, side: int) -> LayerMap:
     """A map method as DiFull applies it: of a batch of the tiles [G * side * side] of grids, row by row, with the class
-    of each, it gives the maps [G * side * side, side * h, side * w] of these classes over their whole grids."""
-    method = wanted.method
+    of each, it gives the maps [G * side * side, side * h, side * w] of these classes over their whole grids.
+
+    Raises UserError for a method that passes images through the network again: it has no features to put together.
+    """
+    method, formula = wanted.method, wanted.method.formula
+    if formula is None:
+        raise UserError(
+            f"'{method.name}' passes images through the network again; --layout separate plays methods that read a "
+            "layer's output and its gradient, such as cam, gradcam or layercam"
+        )
 
     def maps(features: Tensor, gradient: Tensor, head: nn.Module, class_ids: Tensor) -> Tensor:
         n, channels, height, width = features.shape
@@ -42,7 +51,7 @@ def over_separate_tiles(wanted: LayerMap, side: int) -> LayerMap:
         whole = grids.reshape(-1, channels, side * height, side * width).repeat_interleave(side**2, 0)
         own = torch.zeros_like(whole)
         own.view(n, channels, side, height, side, width)[_own(n, side)] = gradient
-        return method.formula(whole, own if method.needs_gradient else whole, _OwnTile(head, side), class_ids)
+        return formula(whole, own if method.needs_gradient else whole, _OwnTile(head, side), class_ids)
 
     return LayerMap(replace(method, formula=maps), wanted.layer)
 

@@ -18,6 +18,7 @@ from eval.grids.separate import over_separate_tiles
 from eval.grids.tiles import draw_grids, tile_shares, tiled
 from tests.helpers.builders_eval import build_dataset
 from wsol.cams.registry import layer_maps
+from wsol.errors import UserError
 from wsol.loading import normalize_images
 from wsol.models import Classifier, ClassifierSpec, build_classifier
 from wsol.models.head import PooledLinear
@@ -171,6 +172,8 @@ def test_separate_tiles_are_the_disconnected_network() -> None:
         assert np.allclose(inside, 1) == (name in ("hirescam", "layercam")), (
             "their gradient is zero elsewhere"
         )
+    with pytest.raises(UserError, match="passes images through the network again"):
+        over_separate_tiles(layer_maps(["scorecam"], ["final"])[0], 2)
 
 
 @pytest.mark.parametrize(
