@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from scipy import optimize
 
 from eval.statistics.components import METHODS_FROM, UPPER, Components
 from eval.statistics.distributions import chi2_ppf, normal_sf, t_isf
@@ -89,7 +88,9 @@ def detectable(pilot: Pilot, runs: int, images: int, *, wanted: float = POWER, a
     high = deviation
     while power(pilot, high, runs, images, alpha) < wanted:
         high *= 2
-    return float(optimize.brentq(lambda e: power(pilot, e, runs, images, alpha) - wanted, 0, high, rtol=1e-3))
+    from scipy.optimize import brentq  # half a second that nothing else of a scoring command needs
+
+    return float(brentq(lambda e: power(pilot, e, runs, images, alpha) - wanted, 0, high, rtol=1e-3))
 
 
 def runs_needed(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -20,14 +21,23 @@ from wsol.cams.map_method import FINAL
 from wsol.models.classifier import Classifier
 from wsol.models.mode import evaluation_mode
 
+_FOUND: WeakKeyDictionary[Classifier, dict[str, CellCenters | None]] = WeakKeyDictionary()
+
 
 def cell_centers(model: Classifier, layer: str = FINAL) -> CellCenters | None:
     """Where the cells of a layer's map look at the network's input size; None where that cannot be followed.
 
     Shapes alone are computed. Branches that look at different places (a pooled shortcut beside a convolution) count
     as their mean. What a squeeze-and-excitation gate sees of the whole image is left out. Networks that fold the
-    image into tokens other than by a convolution are not followed.
+    image into tokens other than by a convolution are not followed. Found once for a model.
     """
+    found = _FOUND.setdefault(model, {})
+    if layer not in found:
+        found[layer] = _follow(model, layer)
+    return found[layer]
+
+
+def _follow(model: Classifier, layer: str) -> CellCenters | None:
     backbone, size = model.backbone, model.spec.input_size
     tensors = [*backbone.named_parameters(), *backbone.named_buffers()]
     shapes = {name: tensor.detach().to("meta") for name, tensor in tensors}
