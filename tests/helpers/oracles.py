@@ -43,6 +43,7 @@ def _installed(module: str) -> Callable[[], bool]:
 
 ORACLES = {
     "torchcam": Oracle("class activation maps", _installed("torchcam")),
+    "pytorch_grad_cam": Oracle("map methods, a second time", _installed("pytorch_grad_cam")),
     "pycocotools": Oracle("COCO boxes, masks and IoU", _installed("pycocotools")),
     "timm": Oracle("further networks and their own preprocessing, CutMix and Mixup", _installed("timm")),
     "h5py": Oracle("score maps in HDF5", _installed("h5py")),

@@ -71,6 +71,18 @@ def test_principal_is_the_first_component_of_centred_features_by_an_svd() -> Non
         torch.testing.assert_close(found.mean((1, 2)), torch.zeros(3), atol=1e-5, rtol=0)
 
 
+class Logits(nn.Module):
+    """A classifier that gives its logits alone, as other packages expect."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.model(images).logits
+        return found
+
+
 def small_classifier() -> Classifier:
     """Two convolutions, the first of stride 3, so that enlarging its map by 3 keeps the values of its cells."""
     torch.manual_seed(0)
@@ -85,9 +97,7 @@ def test_score_cam_equals_torchcam(layer: str, chunk: int, monkeypatch: pytest.M
     monkeypatch.setattr("wsol.cams.score_cam.AT_ONCE", chunk)
     model = small_classifier()
     nn.init.normal_(model.head.weight, generator=torch.Generator().manual_seed(1))
-    logits = nn.Sequential()
-    logits.model = model
-    logits.forward = lambda images: model(images).logits  # type: ignore[method-assign]
+    logits = Logits(model)
     images, ids = torch.randn(2, 3, 33, 33, generator=torch.Generator().manual_seed(0)), [3, 1]
     target = "model.backbone.0" if layer == "0" else "model.backbone"
     with methods.ScoreCAM(logits, target) as extractor, torch.no_grad():
@@ -236,6 +246,41 @@ def test_equals_torchcam(name: str, theirs: str) -> None:
         found = extract_maps(model, images, torch.tensor(ids), layer_maps([name], [layer])).maps[0]
         scale = float(expected.abs().max())
         torch.testing.assert_close(found, expected.relu(), rtol=1e-5, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("layer", ["layer4", "layer3"])
+@pytest.mark.parametrize(
+    ("name", "theirs", "tolerance"),
+    [
+        ("gradcam", "GradCAM", 1e-5),
+        ("hirescam", "HiResCAM", 1e-5),
+        ("xgradcam", "XGradCAM", 1e-5),
+        ("layercam", "LayerCAM", 1e-5),
+        ("elementwise", "GradCAMElementWise", 1e-5),
+        pytest.param("gradcam++", "GradCAMPlusPlus", 2e-3, id="its Grad-CAM++ adds 1e-6 to the denominator"),
+        pytest.param("principal", "EigenCAM", 1e-4, id="its Eigen-CAM centres the features, of either sign"),
+    ],
+)
+def test_equals_pytorch_grad_cam(name: str, theirs: str, tolerance: float, layer: str) -> None:
+    package = oracle("pytorch_grad_cam")
+    target = oracle("pytorch_grad_cam", "pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
+    model = network("resnet18", 64, 32)
+    images, ids = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)), [4, 1]
+    targets = [target(i) for i in ids]
+    with getattr(package, theirs)(Logits(model), [model.backbone.get_submodule(layer)]) as extractor:
+        extractor(images, targets)
+        read = extractor.activations_and_grads
+        values = [read.activations[0].numpy(), *(g.numpy() for g in read.gradients[:1])]
+        gradients = values[-1]  # of Eigen-CAM, which needs none, anything
+        raw = extractor.get_cam_image(images, layer, targets, values[0], gradients, False)
+    found = extract_maps(model, images, torch.tensor(ids), layer_maps([name], [layer])).maps[0]
+    expected = torch.from_numpy(raw).to(found.dtype)
+    if name == "principal":
+        found, expected = found.abs(), expected.abs()
+    elif name != "hirescam":
+        expected = expected.relu()
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance * scale)
 
 
 def test_several_methods_and_layers_share_the_passes_and_leave_the_network_as_it_was() -> None:
