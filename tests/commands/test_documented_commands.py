@@ -71,6 +71,7 @@ NOT_RUN = {
     "eval.study": "trains 60 networks; tests/study/test_study_command.py runs a study of four, killed and continued",
     "eval.search": "trains for hours; tests/study/test_search.py runs a small search",
     "--log csv wandb": "needs Weights & Biases; tests/commands/test_while_training.py has it replaced",
+    "runs/dino": "needs timm's weights of DINO; tests/training/test_map_methods.py reads such networks",
     "benchmarks.": "measures for minutes, or simulates for hours; the options are parsed",
 }
 """Commands that hold such words are parsed and not run."""
