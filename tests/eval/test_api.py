@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from eval.api import Pixels, evaluate, score_maps
+from tests.helpers.notebook import run_cells
 from wsol.errors import UserError
 from wsol.manifest import Manifest, Sample, Split
 from wsol.models.any_network import AnyNetwork
@@ -144,15 +144,11 @@ def test_the_lines_of_the_documentation_run(dataset: Manifest, capsys: pytest.Ca
 
 
 def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: Manifest) -> None:
-    """Every code cell in turn. The dataset is the small one of this file where `parts` would be drawn anew."""
+    """The dataset is the small one of this file; `.ci/run` takes `parts`, after the demo has drawn it."""
     pytest.importorskip("pandas")
     from wsol.datasets import catalog
 
     monkeypatch.setattr(catalog, "open_dataset", lambda name: dataset)
-    cells = json.loads((DOCS / "first_look.ipynb").read_text())["cells"]
-    names: dict[str, Any] = {}
-    for cell in cells:
-        if cell["cell_type"] == "code":
-            exec("".join(cell["source"]), names)
+    names = run_cells(DOCS / "first_look.ipynb")
     assert names["maps"].shape == (4, 16, 16)
     assert names["results"]["maxboxacc_v2"].ci95 is not None
