@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.measures import MEASURES
 from eval.protocols import PROTOCOLS, short_hash
+from eval.results_beside import check_costs, check_grid, costs_beside, grid_beside
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.files.strict_json import read_json
@@ -28,11 +29,16 @@ KINDS = ("measured", "published")
 _TEXTS = ("kind", "method", "network", "dataset", "split", "source")
 _MEASURED = ("num_images", "maps_sha256", "command")
 """What a measured entry has beside; in a published one it may be null, for papers seldom say."""
+_CHECKS = {"error_costs": check_costs, "grid": check_grid}
+"""What any entry may have beside."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """`numbers` by protocol: value and ci95 in percent (ci95 null where the source has none), protocol_hash."""
+    """`numbers` by protocol: value and ci95 in percent (ci95 null where the source has none), protocol_hash.
+
+    `error_costs` and `grid` (`eval.results_beside`) are there where they were measured.
+    """
 
     kind: str
     method: str
@@ -44,6 +50,8 @@ class Entry:
     maps_sha256: str | None
     command: str | None
     numbers: dict[str, dict[str, Any]]
+    error_costs: dict[str, Any] | None = None
+    grid: dict[str, Any] | None = None
     schema: int = SCHEMA
 
 
@@ -65,7 +73,7 @@ def read_entry(file: Path) -> Entry:
         )
     if data["kind"] not in KINDS:
         raise UserError(f"{where}: kind is {data['kind']!r:.20}, expected one of {', '.join(KINDS)}")
-    unknown = set(data) - {"schema", *_TEXTS, *_MEASURED, "numbers"}
+    unknown = set(data) - {"schema", *_TEXTS, *_MEASURED, "numbers", *_CHECKS}
     if unknown:
         raise UserError(f"{where}: '{sorted(unknown)[0]}' is no field of a result")
     measured = data["kind"] == "measured"
@@ -79,6 +87,9 @@ def read_entry(file: Path) -> Entry:
         raise UserError(f"{where}: it holds no number")
     for name, number in data["numbers"].items():
         _check_number(name, number, measured, where)
+    for name, check in _CHECKS.items():
+        if name in data:
+            check(data[name], where)
     return Entry(**data)
 
 
@@ -125,6 +136,8 @@ def entry_of(run: Evaluated, network: str, source: str) -> Entry:
         hashlib.sha256(maps.encode()).hexdigest(),
         _typed(results["provenance"].get("command") or ()),
         numbers,
+        costs_beside(results),
+        grid_beside(run.folder),
     )
 
 
@@ -141,6 +154,7 @@ def _typed(command: Sequence[str]) -> str:
 
 def write_entry(entry: Entry, file: Path) -> Path:
     """Write an entry, and read it back so that nothing unreadable is kept."""
-    write_durably(file, json.dumps(asdict(entry), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    said = {k: v for k, v in asdict(entry).items() if v is not None or k not in _CHECKS}
+    write_durably(file, json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     read_entry(file)
     return file

@@ -7,10 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
+from eval.analysis.error_costs import REPAIRED
 from eval.analysis.evaluated import open_evaluated
 from eval.measures import MEASURES, REGIONS
 from eval.protocols import PROTOCOLS
+from eval.report.embed import base64_of
+from eval.results_beside import GRID_ROWS
 from eval.results_entries import Entry, entry_of, read_entry, write_entry
 from eval.terminal.text import print_place, print_text, terminal
 from wsol.errors import UserError
@@ -31,12 +35,18 @@ def check_and_write(folder: Path, add: Sequence[str], network: str, source: str,
         run = open_evaluated(location)
         name = re.sub(r"[^\w.-]+", "-", f"{run.dataset}-{run.method}").strip("-")
         write_entry(entry_of(run, network, source), folder / f"{name}.json")
+        drawn = run.folder / "pictures" / f"{run.split}.png"
+        if drawn.is_file():
+            write_durably(folder / f"{name}.png", drawn.read_bytes())
     files = sorted(folder.glob("*.json"))
     if not files:
         raise UserError(f"'{folder}' holds no result (*.json); --add RUN makes one")
     entries = [read_entry(f) for f in files]
+    pictures = [
+        f.with_suffix(".png").read_bytes() if f.with_suffix(".png").is_file() else None for f in files
+    ]
     out = page or folder / "index.html"
-    write_durably(out, results_page(entries))
+    write_durably(out, results_page(entries, pictures))
     measured = sum(e.kind == "measured" for e in entries)
     console = terminal()
     print_text(
@@ -45,14 +55,20 @@ def check_and_write(folder: Path, add: Sequence[str], network: str, source: str,
     print_place(console, "page", out)
 
 
-def results_page(entries: Sequence[Entry]) -> str:
-    """One HTML page that needs no script and no network."""
+def results_page(entries: Sequence[Entry], pictures: Sequence[bytes | None] = ()) -> str:
+    """One HTML page that needs no script and no network; `pictures` are the entries' PNG files, None for none."""
     style = resources.files("eval.report").joinpath("page.css").read_text(encoding="utf-8")
     groups = dict.fromkeys((e.dataset, e.split) for e in entries)
     body = "\n".join(
-        _section(d, s, [e for e in entries if (e.dataset, e.split) == (d, s)]) for d, s in groups
+        _section(d, s, [e for e in entries if (e.dataset, e.split) == (d, s)])
+        + "".join(
+            _figure(e, p)
+            for e, p in zip(entries, pictures)
+            if (e.dataset, e.split) == (d, s) and p is not None
+        )
+        for d, s in groups
     )
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
@@ -75,32 +91,84 @@ def _section(dataset: str, split: str, entries: Sequence[Entry]) -> str:
                 f"<h3>Without a threshold, in the {region}</h3>",
                 _table(measures, measured, brief=True),
             ]
-    return f"<section>{''.join(tables)}</section>"
+    return f"<section>{''.join(tables)}{_costs(entries)}{_grids(entries)}</section>"
+
+
+def _costs(entries: Sequence[Entry]) -> str:
+    """What each kind of error costs, a row an entry that says it."""
+    stated = [(e, e.error_costs) for e in entries if e.error_costs]
+    if not stated:
+        return ""
+    rows = [
+        (e, f"under {costs['protocol']}", [costs["gains"].get(k) for k in REPAIRED]) for e, costs in stated
+    ]
+    return "<h3>Points that a perfect repair of one error alone would give</h3>" + _numbers(REPAIRED, rows)
+
+
+def _grids(entries: Sequence[Entry]) -> str:
+    """The grid game, a row an entry whose network played it."""
+    stated = [(e, e.grid) for e in entries if e.grid]
+    if not stated:
+        return ""
+    rows = [
+        (
+            e,
+            f"{g['num_grids']} grids of {g['side']} x {g['side']}, layout {g['layout']}, chance {g['chance']:.1f}",
+            [g["energy"].get(row) for row in GRID_ROWS],
+        )
+        for e, g in stated
+    ]
+    said = {"network": "energy in the own tile", "random weights": "the same network without training"}
+    return "<h3>Without any box: the grid game</h3>" + _numbers(said, rows)
+
+
+def _figure(entry: Entry, picture: bytes) -> str:
+    name = _text(f"{entry.method}, {entry.dataset}")
+    return (
+        f"<figure><img alt='Photographs with true and predicted boxes and score maps: {name}' "
+        f"style='max-width:100%' src='data:image/png;base64,{base64_of(picture)}'>"
+        f"<figcaption>{name}</figcaption></figure>"
+    )
 
 
 def _table(columns: Mapping[str, str], entries: Sequence[Entry], *, brief: bool = False) -> str:
     """A row an entry, and of the columns (name and what is said below it) those that any entry has; `brief` names the
     methods without their sources."""
     names = [c for c in columns if any(c in e.numbers for e in entries)]
+    rows = [
+        (
+            e,
+            e.network if brief else f"{e.network}; {e.kind}: {e.source}",
+            [e.numbers.get(name) for name in names],
+        )
+        for e in sorted(entries, key=lambda e: (e.kind, e.method))
+    ]
+    return _numbers({name: columns[name] for name in names}, rows)
+
+
+def _numbers(
+    columns: Mapping[str, str], rows: Sequence[tuple[Entry, str, Sequence[Mapping[str, Any] | None]]]
+) -> str:
+    """A table: columns with what is said below their names; rows of an entry, what is said below its method, and
+    numbers with their intervals."""
     head = "".join(
-        f"<th scope='col'>{_text(n)}<span class='how'>{_text(columns[n])}</span></th>" for n in names
+        f"<th scope='col'>{_text(n)}<span class='how'>{_text(said)}</span></th>"
+        for n, said in columns.items()
     )
-    rows = []
-    for e in sorted(entries, key=lambda e: (e.kind, e.method)):
+    body = []
+    for e, about, numbers in rows:
         cells = []
-        for name in names:
-            number = e.numbers.get(name)
+        for number in numbers:
             shown = "–" if number is None else f"{number['value']:.1f}"
             if number and number["ci95"]:
                 low, high = number["ci95"]
                 shown += f"<span class='range'>[{low:.1f}, {high:.1f}]</span>"
             cells.append(f"<td>{shown}</td>")
-        about = e.network if brief else f"{e.network}; {e.kind}: {e.source}"
         head_cell = f"<th scope='row'>{_text(e.method)}<span class='how'>{_text(about)}</span></th>"
-        rows.append(f"<tr>{head_cell}{''.join(cells)}</tr>")
+        body.append(f"<tr>{head_cell}{''.join(cells)}</tr>")
     return (
         f"<div class='scroll'><table class='numbers'><thead><tr><th scope='col'>method</th>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<tbody>{''.join(body)}</tbody></table></div>"
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from eval.protocols import PROTOCOLS, short_hash
 from eval.results_entries import read_entry
@@ -33,6 +34,15 @@ GOOD: dict[str, Any] = {
             "protocol_hash": short_hash(PROTOCOLS["maxboxacc"]),
         }
     },
+}
+
+GRID: dict[str, Any] = {
+    "side": 2,
+    "layout": "one",
+    "chance": 25.0,
+    "num_grids": 9,
+    "definition_hash": "0" * 8,
+    "energy": {"network": {"value": 60.0, "ci95": [50.0, 70.0]}},
 }
 
 
@@ -69,6 +79,16 @@ def test_an_entry_without_a_field_is_refused(field: str, tmp_path: Path) -> None
         ({"number": {"ci95": None}}, "needs its interval"),
         ({"number": {"value": 160.0}}, "expected a percentage"),
         ({"number": {"protocol_hash": "00000000"}}, "was defined otherwise"),
+        (
+            {"error_costs": {"protocol": "maxboxacc", "gains": {"bad luck": {}}}},
+            "expected a protocol and gains",
+        ),
+        (
+            {"error_costs": {"protocol": "maxboxacc", "gains": {"part": {"value": 3.0}}}},
+            "part: expected a percentage",
+        ),
+        ({"grid": {**GRID, "energy": {}}}, "expected energy by network, random weights"),
+        ({"grid": {**GRID, "chance": "low"}}, "'chance' must be a number"),
     ],
 )
 def test_what_is_no_result_is_refused(change: dict[str, Any], words: str, tmp_path: Path) -> None:
@@ -100,5 +120,44 @@ def test_runs_become_entries_and_a_page(tmp_path: Path) -> None:
     page = (folder / "index.html").read_text()
     assert EVIL not in page
     assert f"{stated['value']:.1f}" in page
+    costs = json.loads((run / "eval" / "results.json").read_text())["error_costs"]
+    assert entry.error_costs is not None
+    assert entry.error_costs["gains"]["part"]["value"] == costs["repairs"]["part"]["gain"]
+    assert "a perfect repair" in page
+    assert "grid game" not in page
+    assert "<img" not in page
+
+
+def test_grids_and_pictures_of_a_run_are_on_the_page(tmp_path: Path) -> None:
+    """As `eval.grid_game --out RUN/grid-2` and `eval.localize --pictures` leave them beside the results."""
+    manifest = build_dataset(tmp_path, test=12, fullsup=4)
+    run = evaluated_run(tmp_path / "run", manifest, Planted(), bootstrap=20, protocols=("maxboxacc",))
+    game = {
+        "chance": 25.0,
+        "num_grids": 9,
+        "definition_hash": "0" * 8,
+        "definition": {"side": 2, "layout": "one"},
+        "rows": {"network": {"energy": {"value": 61.25, "ci95": [50.0, 70.0], "num_grids": 9}}},
+    }
+    (run / "eval" / "grid-2").mkdir()
+    (run / "eval" / "grid-2" / "grid.json").write_text(json.dumps(game))
+    (run / "eval" / "pictures").mkdir()
+    Image.new("RGB", (4, 4)).save(run / "eval" / "pictures" / "test.png")
+    folder = tmp_path / "results"
+    assert main([str(folder), "--add", str(run)]) == 0
+    (file,) = folder.glob("*.json")
+    assert read_entry(file).grid == {**GRID, "energy": {"network": {"value": 61.25, "ci95": [50.0, 70.0]}}}
+    page = (folder / "index.html").read_text()
+    assert "9 grids of 2 x 2" in page
+    assert "61.2" in page
+    assert "src='data:image/png;base64," in page
+    (run / "eval" / "grid-2" / "grid.json").write_text("{}")
+    assert main([str(folder), "--add", str(run)]) == 2
+
+
+def test_a_folder_that_lacks_a_field_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path
+    (folder / "a.json").write_text(json.dumps(GOOD))
+    assert main([str(folder)]) == 0
     (folder / "b.json").write_text("{}")
     assert main([str(folder)]) == 2
