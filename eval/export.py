@@ -22,6 +22,8 @@ class ExportConfig:
     """A run that eval.localize has scored (default: the newest finished one)."""
     coco: Path | None = None
     """File for the predicted boxes; the dataset they refer to is written beside it, as NAME-dataset.json."""
+    fiftyone: Path | None = None
+    """File of FiftyOne's samples (JSON): true and predicted boxes, predicted classes, IoU."""
     maps: Path | None = None
     """Folder for the score maps, IMAGE_ID.npy, float64 in [0, 1], 224 x 224 (400 KB each)."""
     protocol: str = "maxboxacc"
@@ -39,11 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = parse(ExportConfig, "eval.export", arguments)
 
     def body() -> None:
-        from eval.export_formats import export_run  # slow to import; `--help` must not wait
+        from eval.write_exports import export_run  # slow to import; `--help` must not wait
 
         export_run(
             config.run,
             coco=config.coco,
+            fiftyone=config.fiftyone,
             maps=config.maps,
             protocol=config.protocol,
             normalization=config.normalization,

@@ -10,21 +10,18 @@ Score maps are float64 in [0, 1] at the frame's size, `<root>/<image_id>.npy`: w
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated, open_manifest
+from eval.analysis.evaluated import Evaluated, Unavailable
 from eval.analysis.per_image import per_image
 from eval.maps.normalization import normalize, upsample
 from eval.protocols import Protocol
-from eval.terminal.progress import progress
-from wsol.errors import UserError, unknown_name
+from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
-from wsol.runs.find import newest_run
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -162,44 +159,3 @@ def _inside(folder: Path, image_id: str) -> Path:
     if not parts or ".." in parts or PurePosixPath(image_id).is_absolute() or "\\" in image_id:
         raise UserError(f"image id '{image_id}' leads out of '{folder}'; its map is not written")
     return folder.joinpath(*parts[:-1], f"{parts[-1]}.npy")
-
-
-def export_run(
-    folder: Path | None,
-    *,
-    coco: Path | None,
-    maps: Path | None,
-    protocol: str,
-    normalization: str,
-    dataset: str | None,
-    data_root: Path | None,
-) -> None:
-    """Write a scored run's boxes to `coco` and its score maps to `maps`, whichever is given, and say where.
-
-    Raises `UserError` where nothing is asked for, the run has no such protocol, or its dataset is gone.
-    """
-    if coco is None and maps is None:
-        raise UserError("nothing to export: give --coco FILE, --maps DIR, or both")
-    run = open_evaluated(folder if folder is not None else newest_run())
-    if protocol not in run.protocols:
-        raise unknown_name("protocol", protocol, run.protocols)
-    opened = open_manifest(run, dataset, data_root)
-    if isinstance(opened, Unavailable):
-        raise UserError(opened.reason)
-    manifest, split = opened
-    if coco is not None:
-        results, truth = write_coco(run, manifest, split, run.protocols[protocol], coco)
-        sys.stdout.write(f"boxes: {results} (dataset: {truth})\n")
-    if maps is not None:
-        with progress("score maps", len(split)) as advance:
-            odd = write_score_maps(
-                run,
-                split,
-                maps,
-                normalization=normalization,
-                frame_size=run.protocols[protocol].frame_size,
-                advance=advance,
-            )
-        if odd:
-            sys.stdout.write(f"note: {odd} maps are missing or cannot be normalised, and are all zeros\n")
-        sys.stdout.write(f"score maps: {maps} ({len(split)} files)\n")
