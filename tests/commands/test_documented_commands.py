@@ -72,6 +72,7 @@ NOT_RUN = {
     "eval.search": "trains for hours; tests/study/test_search.py runs a small search",
     "--log csv wandb": "needs Weights & Biases; tests/commands/test_while_training.py has it replaced",
     "runs/dino": "needs timm's weights of DINO; tests/training/test_map_methods.py reads such networks",
+    **dict.fromkeys(("runs/maps-cub10", "maps-pets3", "tiny10"), "as dogs10's command, which is run"),
     "benchmarks.": "measures for minutes, or simulates for hours; the options are parsed",
 }
 """Commands that hold such words are parsed and not run."""
