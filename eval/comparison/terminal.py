@@ -167,7 +167,7 @@ def driver_lines(entry: Mapping[str, Any]) -> list[str]:
         groups = drivers.get(key, {}).get("groups", [])
         if len(groups) > 1:
             rows = ", ".join(
-                f"{g['group'][:24]} {signed(g['difference'], 1)} {interval(g['ci95'])} (n={g['images']})"
+                f"{g['group']} {signed(g['difference'], 1)} {interval(g['ci95'])} (n={g['images']})"
                 for g in groups[:8]
             )
             lines.append(
