@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from torch import nn
 from tests.helpers.tiny_dataset import make_tiny_dataset
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors
+from wsol.machine.peers import destroy_group
 from wsol.manifest import load_manifest
 from wsol.methods import acol_head
 from wsol.runs.record import load_run
@@ -292,6 +294,18 @@ def test_a_first_process_that_is_stopped_ends_the_others(
 
     assert in_processes(2, body) == [-signal.SIGKILL, 2]
     assert "process 0 has not been heard of for 1 s" in capfd.readouterr().err
+
+
+def test_a_group_that_does_not_end_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that keeps Python's lock, as gloo's destructor does while it waits for a thread that wants that lock."""
+    monkeypatch.setenv("WSOL_SILENCE_SECONDS", "1")
+    monkeypatch.setattr("torch.distributed.destroy_process_group", lambda: ctypes.PyDLL(None).sleep(60))
+
+    def body() -> int:
+        destroy_group()
+        return 0
+
+    assert in_processes(1, body) == [1]
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(manifest: Path) -> None:

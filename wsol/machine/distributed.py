@@ -19,7 +19,7 @@ import torch
 from torch import distributed
 
 from wsol.errors import UserError
-from wsol.machine.peers import Watch, agree, code_hash, find_peers, naming_the_process
+from wsol.machine.peers import Watch, agree, code_hash, destroy_group, find_peers, naming_the_process
 
 _LONGEST_WAIT = timedelta(hours=12)
 """For what one process does while the others wait (decoding a dataset); a dead one is noticed by its silence."""
@@ -80,7 +80,7 @@ def joined(world: World, device: torch.device) -> Iterator[None]:
         finally:
             watch.leave()
             if distributed.is_initialized():
-                distributed.destroy_process_group()
+                destroy_group()
     except Exception as error:
         if (named := naming_the_process(world.rank, world.size, error)) is not None:
             raise named from error

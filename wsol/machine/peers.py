@@ -9,6 +9,7 @@ job before it begins.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import hashlib
 import os
 import socket
@@ -27,6 +28,7 @@ from wsol.errors import EXIT_USER_ERROR, UserError
 
 _BEAT_SECONDS = 2.0
 _LEFT = b"left"
+_STANDARD_ERROR = 2
 
 
 def seconds_from_environment(name: str, default: int) -> int:
@@ -170,6 +172,20 @@ class Watch:
                     f"process {next_rank} has not been heard of for {self._limit} s (it was stopped, or its host is "
                     "gone); what was saved is whole, start all processes again to continue",
                 )
+
+
+def destroy_group() -> None:
+    """Leave the process group; where that does not end within `WSOL_SILENCE_SECONDS`, the process does.
+
+    Gloo's destructor waits, without giving Python's lock away, for a thread that may want that lock (seen once with
+    torch 2.6, on a busy machine). No Python code runs then, so the clock is faulthandler's own; it says where it was.
+    """
+    limit = seconds_from_environment("WSOL_SILENCE_SECONDS", 60)
+    faulthandler.dump_traceback_later(limit, exit=True, file=_STANDARD_ERROR)
+    try:
+        distributed.destroy_process_group()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def agree(size: int, facts: Mapping[str, Any]) -> None:
