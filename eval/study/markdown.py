@@ -33,6 +33,14 @@ def study_tables(content: Mapping[str, Any]) -> str:
             [[o["outcome"], o["method"], *_values(o, o["baseline_method"])] for o in content["outcomes"]],
         )
     )
+    cells = [f"{c['dataset']}, {c['network']}" for c in primary[0]["cells"]]
+    parts.append("**The difference of every outcome, each dataset and network**")
+    parts.append(
+        _table(
+            ["outcome", "method", *cells],
+            [[o["outcome"], o["method"], *_by_cell(o, cells)] for o in content["outcomes"]],
+        )
+    )
     if content["controls"]:
         parts.append(f"**{content['primary']} against controls**")
         parts.append(
@@ -71,8 +79,17 @@ _VALUES = ("compared with", "its value", "method's value", "difference")
 
 
 def _values(entry: Mapping[str, Any], baseline: str) -> list[str]:
-    difference = f"{signed(entry['difference'], 1)} {interval(entry['ci95'])}"
-    return [baseline, f"{entry['baseline']:.1f}", f"{entry['other']:.1f}", difference]
+    return [baseline, f"{entry['baseline']:.1f}", f"{entry['other']:.1f}", _difference(entry)]
+
+
+def _difference(entry: Mapping[str, Any]) -> str:
+    return f"{signed(entry['difference'], 1)} {interval(entry['ci95'])}"
+
+
+def _by_cell(outcome: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """The differences in the order of `names`; empty where a cell lacks the outcome or the method."""
+    found = {f"{c['dataset']}, {c['network']}": _difference(c) for c in outcome["cells"]}
+    return [found.get(name, "") for name in names]
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 import jinja2
 import numpy as np
-import numpy.typing as npt
 from markupsafe import Markup
 
 from eval.analysis.evaluated import Evaluated
@@ -42,6 +41,7 @@ PAGE = "study.html"
 TABLES = "study.md"
 COMPARISONS = "comparisons"
 ENERGY = "energy on "
+TOP1 = "top-1 accuracy"
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
             comparison = _compared(design, mine, evaluation, out / COMPARISONS / f"{dataset}-{network}")
             for pairing in comparison.pairings:
                 sides.setdefault(pairing.other_method, pairing)
-                found = _protocol_differences(pairing, comparison.summaries) | _energy_differences(pairing)
+                found = _protocol_differences(pairing, comparison.summaries) | _measured_differences(pairing)
                 for name, difference in found.items():
                     outcome = _outcome_of(name, evaluation, design.primary)
                     if outcome is not None:
@@ -149,34 +149,39 @@ def _protocol_differences(
     }
 
 
-def _energy_differences(pairing: Pairing) -> dict[str, Difference]:
-    """The difference of the map's positive energy on the object and on each part, where masks were recorded: outcomes
-    without a threshold."""
+def _measured_differences(pairing: Pairing) -> dict[str, Difference]:
+    """The differences of outcomes without a threshold: top-1 accuracy, without which a map says little, and, where
+    masks were recorded, the map's positive energy on the object and on each part."""
     index = pairing.baseline[0].store.index
-    a, b = _energy(pairing.baseline), _energy(pairing.other)
-    if a is None or b is None:
-        return {}
+    names: dict[str, tuple[str, int | None]] = {
+        TOP1: ("top1", None),
+        f"{ENERGY}object": ("energy_object", None),
+        **{f"{ENERGY}{part}": ("energy_parts", k) for k, part in enumerate(index.part_names)},
+    }
     units = DEFAULT_BOOTSTRAP.units(index.num_images)
     found = {}
-    for column, name in enumerate(["object", *index.part_names][: a.shape[2]]):
-        sides = [Sampled.of(s[:, 0, column].tolist(), list(s[:, 1:, column])) for s in (a, b)]
-        found[f"{ENERGY}{name}"] = paired_difference(*sides, by_seed=pairing.by_seed, units=units)
+    for name, (array, column) in names.items():
+        a, b = (_means(runs, array, column) for runs in (pairing.baseline, pairing.other))
+        if a is not None and b is not None:
+            found[name] = paired_difference(a, b, by_seed=pairing.by_seed, units=units)
     return found
 
 
-def _energy(runs: Sequence[Evaluated]) -> npt.NDArray[np.float64] | None:
-    """Mean shares in percent, [R, 1 + B, 1 + P]: whole set and resamples, object and parts; None where not recorded."""
+def _means(runs: Sequence[Evaluated], array: str, column: int | None) -> Sampled | None:
+    """The mean of a per-image measure in percent, run by run, with its resamples; None where it was not recorded."""
     means = []
     for run in runs:
         blocks = []
         for block in run.store.blocks():
-            whole, parts = block.measure("energy_object"), block.measure("energy_parts")
-            if whole is None:
+            values = block.measure(array)
+            if values is None:
                 return None
-            values = whole[:, None] if parts is None else np.concatenate([whole[:, None], parts], axis=1)
-            blocks.append((values, np.isfinite(values)))
-        means.append(resampled_means(blocks, [len(v) for v, _ in blocks], DEFAULT_BOOTSTRAP))
-    return np.stack(means)
+            chosen = (values if column is None else values[:, column])[:, None]
+            blocks.append((chosen, np.isfinite(chosen) & (chosen >= 0)))
+        if not any(fine.any() for _, fine in blocks):
+            return None
+        means.append(resampled_means(blocks, [len(v) for v, _ in blocks], DEFAULT_BOOTSTRAP)[:, 0])
+    return Sampled.of([float(m[0]) for m in means], [m[1:] for m in means])
 
 
 def _content(
