@@ -37,10 +37,10 @@ def comparison_table(
                         "small": interval(p["ci95"]),
                     },
                     {"text": probability(p["adjusted_p"])},
+                    {"text": _word(p["verdict"]), "css": "verdict"},
                     {"text": could_show(p)},
                     *({"text": beside(p, control), "css": "beside"} for control in BESIDE),
                     {"text": published_text(p["published"]) or "–", "css": "note"},
-                    {"text": _word(p["verdict"]), "css": "verdict"},
                 ],
             }
         )
@@ -51,10 +51,10 @@ def comparison_table(
         {"name": "difference"},
         {"name": "95 % interval", "css": "wide"},
         {"name": "p"},
+        {"name": "verdict", "css": "text"},
         {"name": "could show"},
         *({"name": words, "css": "beside"} for words in BESIDE.values()),
         {"name": "published", "css": "text"},
-        {"name": "verdict", "css": "text"},
     ]
     return {
         "title": entry["name"] if several else "",
