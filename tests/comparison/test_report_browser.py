@@ -225,11 +225,7 @@ def test_an_image_is_found_by_its_id_and_reached_by_buttons_and_by_a_link(
     ]
     link = page.run("location.hash")
     page.run("document.getElementById('close').click()")
-    page.open(comparison)
-    page.run(f"location.hash = {link!r}; location.reload()")
-    while page.run("document.readyState") != "complete":
-        pass
-    page.settle()
+    page.open(comparison, link)
     assert page.run("document.getElementById('viewer').open")
     assert page.run("document.querySelector('#viewer-body p').textContent") == second
     page.run("document.getElementById('close').click()")

@@ -103,10 +103,12 @@ class Page:
         ]
         self.send("Emulation.setEmulatedMedia", features=features)
 
-    def open(self, file: Path) -> float:
-        """Open a file and wait until it has loaded and drawn; returns the seconds it took."""
+    def open(self, file: Path, fragment: str = "") -> float:
+        """Open a file, anew if it is there already, and wait until it has loaded and drawn; returns the seconds it
+        took. `fragment` is what follows the path, with its #."""
         start = time.monotonic()
-        self.send("Page.navigate", url=file.resolve().as_uri())
+        self.send("Page.navigate", url="about:blank")
+        self.send("Page.navigate", url=file.resolve().as_uri() + fragment)
         while self.run("document.readyState") != "complete":
             pass
         self.settle()

@@ -29,6 +29,7 @@ from wsol.errors import EXIT_USER_ERROR, UserError
 _BEAT_SECONDS = 2.0
 _LEFT = b"left"
 _STANDARD_ERROR = 2
+_LAST_WORK_SECONDS = 0.2
 
 
 def seconds_from_environment(name: str, default: int) -> int:
@@ -177,9 +178,11 @@ class Watch:
 def destroy_group() -> None:
     """Leave the process group; where that does not end within `WSOL_SILENCE_SECONDS`, the process does.
 
-    Gloo's destructor waits, without giving Python's lock away, for a thread that may want that lock (seen once with
-    torch 2.6, on a busy machine). No Python code runs then, so the clock is faulthandler's own; it says where it was.
+    Gloo's destructor waits, without giving Python's lock away, for a thread that may still want that lock to end its
+    last work (seen twice with torch 2.6, on a busy machine), so that thread is given time first. Should it not be
+    enough, no Python code runs any more: the clock is faulthandler's own, and says where it was.
     """
+    time.sleep(_LAST_WORK_SECONDS)
     limit = seconds_from_environment("WSOL_SILENCE_SECONDS", 60)
     faulthandler.dump_traceback_later(limit, exit=True, file=_STANDARD_ERROR)
     try:

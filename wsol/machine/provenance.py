@@ -41,5 +41,6 @@ def git_state() -> dict[str, Any] | None:
 
 
 def command_line() -> list[str]:
-    """The command as typed, without the interpreter."""
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+    """The command as typed, without the interpreter; of `python -m PACKAGE` the package's name."""
+    file = Path(sys.argv[0])
+    return [file.parent.name if file.name == "__main__.py" else file.name, *sys.argv[1:]]
