@@ -46,6 +46,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _SET_BY_THE_STUDY = frozenset({"dataset", "seed", "out", "resume", "config"})
 
 
+MOST_SEEDS = 1000
+"""More than anybody trains, and few enough to list."""
+
+
 @dataclass(frozen=True)
 class StudyDataset:
     """A prepared manifest, or the arguments with which `wsol.prepare` makes it."""
@@ -104,6 +108,9 @@ class Design:
             if unknown:
                 raise UserError(f"{kind} names '{sorted(unknown)[0]}', which the study does not have")
         for method in self.methods:
+            asked = self.seeds_of.get(method, self.seeds)
+            if isinstance(asked, int) and asked > MOST_SEEDS:
+                raise UserError(f"method '{method}': at most {MOST_SEEDS:,} seeds")
             if not self.seeds_for(method):
                 raise UserError(f"method '{method}' has no seed")
         if self.maps[:1] != (CAM_OF_FINAL,):

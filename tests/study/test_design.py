@@ -99,6 +99,7 @@ def test_a_job_of_several_processes_and_maps(tmp_path: Path) -> None:
         ({"train": {"seed": 3}}, "'seed' is set by the study"),
         ({"seeds_of": {"mixup": 3}}, "'mixup', which the study does not have"),
         ({"seeds": []}, "has no seed"),
+        ({"seeds": 10**30}, "at most 1,000 seeds"),
         ({"colour": "red"}, "colour"),
     ],
     ids=lambda value: str(value)[:40],
