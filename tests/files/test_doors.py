@@ -113,6 +113,15 @@ def test_tar_headers_that_announce_gigabytes(tmp_path: Path, kind: bytes) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["a.tar"]
 
 
+def test_a_tar_member_passed_over_that_announces_more_than_there_is(tmp_path: Path) -> None:
+    """The standard library reads on behind the end of the archive, block by block: for 10**17 bytes half a year."""
+    header = tarfile.TarInfo(".")
+    header.size = 10**17
+    (tmp_path / "a.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
+    with pytest.raises(UserError, match="it ends before what its headers announce"):
+        unpack_tar(tmp_path / "a.tar", tmp_path / "out")
+
+
 def test_another_archive_of_the_same_name_and_size(tmp_path: Path) -> None:
     def pack(text: bytes, name: str) -> None:
         (tmp_path / name).write_bytes(text)

@@ -128,15 +128,23 @@ class _Entry(tarfile.TarInfo):
         return cast(tarfile.TarInfo, super()._proc_member(tar))  # type: ignore[misc]
 
 
+_READS_AT_THE_END = 10  # a sound archive is asked once or twice
+
+
 class _Tail:
-    """A stream that remembers the last block that was read from it."""
+    """A stream that remembers the last block that was read from it, and ends who reads on behind its end: tarfile passes
+    over what a header announces block by block, whether or not there are any, and it can announce 10**19 bytes."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
+        self._reads_left = _READS_AT_THE_END
         self.last = b""
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(size)
+        self._reads_left -= not data
+        if self._reads_left < 0:
+            raise EOFError("it ends before what its headers announce")
         self.last = (self.last + data[-tarfile.BLOCKSIZE :])[-tarfile.BLOCKSIZE :]
         return data
 
