@@ -28,7 +28,7 @@ from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import tensors_sha256
 from wsol.images import IMAGE_SUFFIXES
-from wsol.machine.cores import usable_cores
+from wsol.machine.cores import decoding_processes
 from wsol.machine.device import use_full_float32
 from wsol.manifest import SPLIT_ROLES, split_hash
 from wsol.models import Classifier, load_external_classifier, untrained
@@ -296,7 +296,7 @@ def _network_factory(
         description = {**description, "tf32": False}
     if not known.plain:
         description = {**description, "class_outputs": list(known.outputs)}
-    workers = config.workers if config.workers is not None else (min(usable_cores(), 16) if gpu else 0)
+    workers = config.workers if config.workers is not None else (decoding_processes(True) if gpu else 0)
     if device.type != "mps":
         model.to(memory_format=torch.channels_last)  # as the images come; up to 1.4 times as fast
 

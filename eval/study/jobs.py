@@ -17,7 +17,7 @@ from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.runs.made_by import MAY_CHANGE_ON_RESUME
 from wsol.runs.record import RECORD, load_run
-from wsol.training.config import TrainConfig
+from wsol.training.config import TrainConfig, default_of
 
 EVAL = "eval"
 RANDOM = "eval-random"
@@ -72,11 +72,11 @@ class Job:
 
     def _check_recipe(self, recorded: Mapping[str, Any]) -> None:
         """A run may be used where every setting that the study states is the recorded one; "auto" and None are
-        resolved when a run starts, so they agree with anything."""
+        resolved when a run starts, so they agree with anything. Before a setting existed, every run had its default."""
         for key, wanted in asdict(self.config).items():
             if key in MAY_CHANGE_ON_RESUME or key == "dataset" or wanted in (None, "auto"):
                 continue
-            found = recorded.get(key)
+            found = recorded.get(key, default_of(key))
             wanted = list(wanted) if isinstance(wanted, tuple) else wanted  # as YAML gives it back
             if found != wanted:
                 raise UserError(

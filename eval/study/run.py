@@ -12,6 +12,7 @@ from typing import Any
 from eval.study.design import StudyDataset
 from eval.study.jobs import Job
 from wsol.errors import UserError
+from wsol.machine.cores import keep_to_cores, share_of_cores
 
 _POLL_SECONDS = 1.0
 
@@ -32,12 +33,13 @@ def prepare_datasets(datasets: Mapping[str, StudyDataset], out: Path) -> None:
         )
 
 
-def run_job(commands: Sequence[Sequence[str]], log: str) -> None:
-    """Run a job's commands one after the other; their output goes to the file `log`.
+def run_job(commands: Sequence[Sequence[str]], log: str, cores: Sequence[int] = ()) -> None:
+    """Run a job's commands one after the other, on these cores alone; their output goes to the file `log`.
 
     A top-level function of plain values, so that a job engine can send it to another process or host. Raises
     RuntimeError with the command and the log's last line where a command fails.
     """
+    keep_to_cores(cores)
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with Path(log).open("ab") as stream:
         for command in commands:
@@ -61,8 +63,8 @@ def run_jobs(
     slurm: dict[str, Any] | None = None,
     report: Callable[[str], None],
 ) -> list[str]:
-    """Run what is missing, at most `workers` jobs at a time, each in `processes`. Returns one line for each job that
-    failed.
+    """Run what is missing, at most `workers` jobs at a time, each in `processes`; on this machine each has its own share
+    of the cores. Returns one line for each job that failed.
 
     `cluster`: "local" runs processes on this machine, "slurm" submits jobs (both through submitit, which must be
     installed for more than one worker); `slurm` holds submitit's further parameters. A failed job does not stop the
@@ -76,15 +78,18 @@ def run_jobs(
         return _one_by_one(todo, out, report)
     pool = executor(out, cluster, slurm or {})
     waiting = list(todo)
-    active: list[tuple[Job, Any]] = []
+    free = shares(workers, cluster)
+    active: list[tuple[Job, Any, Sequence[int]]] = []
     failed: list[str] = []
     while waiting or active:
-        while waiting and len(active) < workers:
+        while waiting and free:
             job, commands = waiting.pop(0)
+            cores = free.pop(0)
             report(f"started {job.name}")
-            active.append((job, pool.submit(run_job, commands, str(job.log))))
-        for job, submitted in [entry for entry in active if entry[1].done()]:
-            active.remove((job, submitted))
+            active.append((job, pool.submit(run_job, commands, str(job.log), cores), cores))
+        for job, submitted, cores in [entry for entry in active if entry[1].done()]:
+            active.remove((job, submitted, cores))
+            free.append(cores)
             trouble = submitted.exception()
             if trouble is not None:
                 failed.append(_failure(job, trouble, report))
@@ -93,6 +98,11 @@ def run_jobs(
         if active:
             time.sleep(_POLL_SECONDS)
     return failed
+
+
+def shares(workers: int, cluster: str) -> list[tuple[int, ...]]:
+    """The cores of each of several jobs at a time; any, where Slurm hands them out."""
+    return [share_of_cores(turn, workers) if cluster == "local" else () for turn in range(workers)]
 
 
 def _one_by_one(

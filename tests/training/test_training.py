@@ -25,7 +25,6 @@ from wsol.runs.find import newest_run
 from wsol.runs.network import load_classifier
 from wsol.runs.record import Run, load_run, next_free_dir, resume_command, update_run, write_run
 from wsol.training.batches import BatchPlan, Images, ahead, crop_batch, make_batches, plan_step
-from wsol.training.batchnorm_stats import PartStatistics
 from wsol.training.config import TrainConfig
 from wsol.training.data import first_classes
 from wsol.training.log import trim_log
@@ -469,24 +468,6 @@ def test_accumulated_parts_take_one_step_together(manifest: Path) -> None:
     run = train(config, report=Silent()).run
     lines = [json.loads(text) for text in (run.dir / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
-
-
-def test_parts_move_the_running_statistics_and_no_other_buffer() -> None:
-    """Tables of indices (coatnet, maxvit) and blur filters (resnetblur) are buffers too, and constants."""
-    net = torch.nn.Sequential(torch.nn.BatchNorm2d(2))
-    table, blur = torch.arange(5), torch.rand(64, generator=torch.Generator().manual_seed(0))
-    net.register_buffer("table", table.clone())
-    net.register_buffer("blur", blur.clone())
-    statistics = PartStatistics(net, 3, World())
-    for turn in range(3):
-        statistics.before_part(turn == 0)
-        net(torch.full((1, 2, 1, 2), float(turn)))
-        statistics.after_part()
-    statistics.after_step()
-    assert torch.equal(net.get_buffer("table"), table)
-    assert torch.equal(net.get_buffer("blur"), blur)
-    assert net.get_buffer("0.running_mean").tolist() == pytest.approx([0.1, 0.1])  # momentum 0.1, mean 1
-    assert int(net.get_buffer("0.num_batches_tracked")) == 1
 
 
 def test_first_classes_only(manifest: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from wsol.errors import UserError
-from wsol.machine.cores import usable_cores
+from wsol.machine.cores import decoding_processes
 from wsol.machine.random_state import random_state, restore_random_state
 
 if TYPE_CHECKING:
@@ -59,10 +59,7 @@ def resolve_auto(config: TrainConfig, device: torch.device) -> TrainConfig:
     channels_last = config.channels_last
     if channels_last == "auto":
         channels_last = "off" if device.type == "mps" else "on"
-    workers = config.workers
-    if workers is None:
-        spare = usable_cores() if device.type == "cuda" else usable_cores() // 2
-        workers = max(1, min(spare, 16))
+    workers = decoding_processes(device.type == "cuda") if config.workers is None else config.workers
     return replace(
         config,
         precision=precision,

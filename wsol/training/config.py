@@ -111,6 +111,10 @@ class TrainConfig:
     fresh_head: bool = False
     """With --pretrained, start the head at random even where the weights have one for as many classes."""
 
+    freeze_batch_norm: bool = False
+    """With --pretrained, normalize by the weights' own running statistics in training too, and keep them; scale and
+    shift learn on. For small batches, and for weights whose batch normalization is folded into the convolutions."""
+
     # --- method
     method: str = "cutmix"
     method_schedule: Literal["constant", "linear"] = "constant"

@@ -21,7 +21,7 @@ from wsol.machine.random_state import random_state, restore_random_state
 from wsol.runs.made_by import MADE_BY, require_made_by
 from wsol.runs.record import CHECKPOINTS, LOG, WEIGHTS
 from wsol.training.batches import BatchPlan, Images, make_batches, plan_step
-from wsol.training.batchnorm_stats import PartStatistics
+from wsol.training.batchnorm_stats import PartStatistics, freeze_statistics
 from wsol.training.checkpoint import Checkpoint, Position, write_checkpoint
 from wsol.training.failures import DIVERGED
 from wsol.training.log import append_line, sentence, trim_log
@@ -107,6 +107,8 @@ class Trainer:
         layout = torch.channels_last if config.channels_last == "on" else torch.contiguous_format
         self.layout = layout
         self.model = cast("Classifier", job.model.to(job.device, memory_format=layout)).train()  # type: ignore[call-overload]
+        if config.freeze_batch_norm:
+            freeze_statistics(self.model)
         self.optimizer = build_optimizer(self.model, config)
         self.method = config.make_method()
         self.look = Look(self.model, self.autocast)

@@ -14,9 +14,10 @@ from wsol.files.atomic_write import remove_unfinished
 from wsol.files.lock import locked
 from wsol.machine.device import describe_device, pick_device, preserved_torch_state, resolve_auto
 from wsol.machine.distributed import World, agree_on, from_first, joined, wait_for_all, world_from_environment
-from wsol.models import ClassifierSpec, build_classifier, find_network
+from wsol.models import Classifier, ClassifierSpec, build_classifier, find_network
 from wsol.runs.made_by import made_by
 from wsol.runs.record import CHECKPOINTS, RECORD, Run, load_run, resume_command, update_run, write_run
+from wsol.training.batchnorm_stats import batch_norm_layers, is_folded
 from wsol.training.checkpoint import checkpoint_files
 from wsol.training.config import TrainConfig, config_from_record, load_config_file, parse_config
 from wsol.training.data import Data, open_data, open_images
@@ -145,6 +146,7 @@ def _build(
     )
     for note in model.load_report.notes() if model.load_report else ():
         report.line(f"note: {note}")
+    _check_batch_norm(config, model, report)
     config = replace(config, output_stride=model.spec.output_stride)
     kind = pixels.interpolation
     images = open_images(data.train, data.root, config.resize, kind, config, world, report)
@@ -155,6 +157,18 @@ def _build(
     job = Job(config, Path(), model, images, validation, device, world, report, stop, made_by=identity)
     job.check_batch_size()
     return job
+
+
+def _check_batch_norm(config: TrainConfig, model: Classifier, report: Reporter) -> None:
+    """`UserError` where there are no statistics to freeze; a note where training would normalize weights away."""
+    if config.freeze_batch_norm and (config.pretrained is None or not batch_norm_layers(model)):
+        lacking = "--pretrained" if config.pretrained is None else f"batch normalization in --arch {config.arch}"
+        raise UserError(f"--freeze-batch-norm does nothing without {lacking}; leave it out")
+    if model.load_report is not None and not config.freeze_batch_norm and is_folded(model):
+        report.line(
+            f"note: the batch normalization of '{config.pretrained}' is folded into its convolutions; normalizing by "
+            "each batch undoes what these weights have learned: add --freeze-batch-norm"
+        )
 
 
 def _run(job: Job, data: Data, resumed: Run | None, stack: ExitStack) -> Outcome:
