@@ -31,7 +31,7 @@ class SearchConfig:
     cluster: Literal["local", "slurm"] = "local"
     """Where workers run; both go through submitit, but for one local worker."""
     slurm: tuple[str, ...] = ()
-    """Further parameters of Slurm jobs, as NAME=VALUE: slurm_partition=gpu slurm_gpus_per_node=8."""
+    """Further parameters of Slurm jobs, as NAME=VALUE: slurm_partition=gpu gpus_per_node=8."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from eval.search.ranges import draws
 from eval.study.run import run_job
 from wsol.errors import UserError
 from wsol.files.lock import Taken, let_go, take
-from wsol.machine.cores import keep_to_cores
+from wsol.machine.share import ALL, Share
 from wsol.training.failures import DIVERGED
 
 if TYPE_CHECKING:
@@ -91,15 +91,13 @@ def _alone(folder: Path) -> Iterator[None]:
         let_go(lock)
 
 
-def work(
-    file: str, folder: str, report: Callable[[str], None] = print, cores: Sequence[int] = ()
-) -> list[str]:
-    """Bring every trial that nobody else works on to its end, on these cores alone; one line for each that failed.
+def work(file: str, folder: str, report: Callable[[str], None] = print, share: Share = ALL) -> list[str]:
+    """Bring every trial that nobody else works on to its end, on a share of the machine; one line for each that failed.
 
     A top-level function of plain values, so that a job engine can send it to another process or host. Trials of all
     methods take turns, so that a search that is cut short has equally many of each.
     """
-    keep_to_cores(cores)
+    share.take()
     search, out = read_search(Path(file)), Path(folder)
     studies = {method: open_trials(search, method, out) for method in search.methods}
     failed = []

@@ -34,7 +34,7 @@ class StudyConfig:
     cluster: Literal["local", "slurm"] = "local"
     """Where jobs run; both go through submitit, but for one local worker."""
     slurm: tuple[str, ...] = ()
-    """Further parameters of Slurm jobs, as NAME=VALUE: slurm_partition=gpu slurm_gpus_per_node=8."""
+    """Further parameters of Slurm jobs, as NAME=VALUE: slurm_partition=gpu gpus_per_node=8."""
     only: tuple[str, ...] = ()
     """Run only these datasets' jobs (their comparisons, but no pooled verdict)."""
 

@@ -12,7 +12,7 @@ from typing import Any
 from eval.study.design import StudyDataset
 from eval.study.jobs import Job
 from wsol.errors import UserError
-from wsol.machine.cores import keep_to_cores, share_of_cores
+from wsol.machine.share import ALL, Share, shares
 
 _POLL_SECONDS = 1.0
 
@@ -33,13 +33,13 @@ def prepare_datasets(datasets: Mapping[str, StudyDataset], out: Path) -> None:
         )
 
 
-def run_job(commands: Sequence[Sequence[str]], log: str, cores: Sequence[int] = ()) -> None:
-    """Run a job's commands one after the other, on these cores alone; their output goes to the file `log`.
+def run_job(commands: Sequence[Sequence[str]], log: str, share: Share = ALL) -> None:
+    """Run a job's commands one after the other, on its share of the machine; their output goes to the file `log`.
 
     A top-level function of plain values, so that a job engine can send it to another process or host. Raises
     RuntimeError with the command and the log's last line where a command fails.
     """
-    keep_to_cores(cores)
+    share.take()
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with Path(log).open("ab") as stream:
         for command in commands:
@@ -63,8 +63,8 @@ def run_jobs(
     slurm: dict[str, Any] | None = None,
     report: Callable[[str], None],
 ) -> list[str]:
-    """Run what is missing, at most `workers` jobs at a time, each in `processes`; on this machine each has its own share
-    of the cores. Returns one line for each job that failed.
+    """Run what is missing, at most `workers` jobs at a time, each in `processes`; on this machine each has its share of
+    the cores and GPUs. Returns one line for each job that failed.
 
     `cluster`: "local" runs processes on this machine, "slurm" submits jobs (both through submitit, which must be
     installed for more than one worker); `slurm` holds submitit's further parameters. A failed job does not stop the
@@ -78,18 +78,17 @@ def run_jobs(
         return _one_by_one(todo, out, report)
     pool = executor(out, cluster, slurm or {})
     waiting = list(todo)
-    free = shares(workers, cluster)
-    active: list[tuple[Job, Any, Sequence[int]]] = []
+    free = job_shares(workers, processes, cluster)
+    active: list[tuple[Job, Any, Share]] = []
     failed: list[str] = []
     while waiting or active:
         while waiting and free:
-            job, commands = waiting.pop(0)
-            cores = free.pop(0)
+            (job, commands), share = waiting.pop(0), free.pop(0)
             report(f"started {job.name}")
-            active.append((job, pool.submit(run_job, commands, str(job.log), cores), cores))
-        for job, submitted, cores in [entry for entry in active if entry[1].done()]:
-            active.remove((job, submitted, cores))
-            free.append(cores)
+            active.append((job, pool.submit(run_job, commands, str(job.log), share), share))
+        for job, submitted, share in [entry for entry in active if entry[1].done()]:
+            active.remove((job, submitted, share))
+            free.append(share)
             trouble = submitted.exception()
             if trouble is not None:
                 failed.append(_failure(job, trouble, report))
@@ -100,9 +99,11 @@ def run_jobs(
     return failed
 
 
-def shares(workers: int, cluster: str) -> list[tuple[int, ...]]:
-    """The cores of each of several jobs at a time; any, where Slurm hands them out."""
-    return [share_of_cores(turn, workers) if cluster == "local" else () for turn in range(workers)]
+def job_shares(workers: int, processes: int, cluster: str) -> list[Share]:
+    """What each of several jobs at a time may use. submitit hides every GPU from local jobs that do not ask for one;
+    Slurm hands out its own.
+    """
+    return shares(workers, processes) if cluster == "local" else [ALL] * workers
 
 
 def _one_by_one(

@@ -56,9 +56,7 @@ def test_only_frozen_batches_are_normalized_one_by_one(manifest: Path, start: Pa
     assert torch.allclose(alone, together, atol=1e-4) == frozen
 
 
-def test_a_frozen_run_is_resumed_frozen(
-    manifest: Path, start: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_frozen_run_is_resumed_frozen(manifest: Path, start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"pretrained": str(start), "freeze_batch_norm": True, "checkpoint_every_steps": 1}
     whole = train(tiny_config(manifest, out="whole", **settings), report=Silent()).run
     step, taken = Trainer.step, []
@@ -108,7 +106,10 @@ def test_weights_whose_batch_normalization_is_folded_are_named(
             tensor.fill_(0.999)
     save_tensors(Path("start.safetensors"), tensors, {})
     report = Lines()
-    train(tiny_config(manifest, epochs=1, pretrained="start.safetensors", freeze_batch_norm=frozen), report=report)
+    train(
+        tiny_config(manifest, epochs=1, pretrained="start.safetensors", freeze_batch_norm=frozen),
+        report=report,
+    )
     assert any("is folded into its convolutions" in line for line in report.lines) == said
 
 
@@ -151,5 +152,3 @@ def test_parts_move_the_running_statistics_and_no_other_buffer() -> None:
     assert torch.equal(net.get_buffer("blur"), blur)
     assert net.get_buffer("0.running_mean").tolist() == pytest.approx([0.1, 0.1])  # momentum 0.1, mean 1
     assert int(net.get_buffer("0.num_batches_tracked")) == 1
-
-

@@ -16,7 +16,6 @@ from tests.helpers.tiny_dataset import make_tiny_dataset, tiny_config
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors
 from wsol.loading import evaluation_batches, normalize_images
-from wsol.machine.distributed import World
 from wsol.manifest import load_manifest, write_manifest
 from wsol.methods import METHODS, CutMix, MixedBatch
 from wsol.models import ClassifierSpec, build_classifier

@@ -132,8 +132,8 @@ _READS_AT_THE_END = 10  # a sound archive is asked once or twice
 
 
 class _Tail:
-    """A stream that remembers the last block that was read from it, and ends who reads on behind its end: tarfile passes
-    over what a header announces block by block, whether or not there are any, and it can announce 10**19 bytes."""
+    """A stream that remembers the last block that was read from it, and ends who reads on behind its end: tarfile
+    passes over what a header announces block by block, whether or not there are any, and that can be 10**19 bytes."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream

@@ -63,7 +63,9 @@ class PartStatistics:
         self._counts: list[Tensor] = []
         if parts > 1:
             training = [module for module in model.modules() if module.training]  # the others' are frozen
-            for name, buffer in (named for module in training for named in module.named_buffers(recurse=False)):
+            for name, buffer in (
+                named for module in training for named in module.named_buffers(recurse=False)
+            ):
                 if name in ("running_mean", "running_var"):  # other buffers are constants: tables, filters
                     self._live.append(buffer)
                 elif name == "num_batches_tracked":

@@ -162,7 +162,9 @@ def _build(
 def _check_batch_norm(config: TrainConfig, model: Classifier, report: Reporter) -> None:
     """`UserError` where there are no statistics to freeze; a note where training would normalize weights away."""
     if config.freeze_batch_norm and (config.pretrained is None or not batch_norm_layers(model)):
-        lacking = "--pretrained" if config.pretrained is None else f"batch normalization in --arch {config.arch}"
+        lacking = (
+            "--pretrained" if config.pretrained is None else f"batch normalization in --arch {config.arch}"
+        )
         raise UserError(f"--freeze-batch-norm does nothing without {lacking}; leave it out")
     if model.load_report is not None and not config.freeze_batch_norm and is_folded(model):
         report.line(
