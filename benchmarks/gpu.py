@@ -111,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = take_turns(evaluation_rows(setting, Path(scratch)), setting)
     peak = peak_memory(setting)
     with preserved_torch_state(deterministic=False):
+        torch.backends.cudnn.benchmark = True  # as in a run of more than a few minutes
         rows += take_turns(training_rows(setting), setting)
     kernel = box_kernel(setting)
     differences = agreement(setting)

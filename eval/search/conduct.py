@@ -82,7 +82,7 @@ def _write(search: Search, trials: Mapping[str, Sequence[FrozenTrial]], out: Pat
                     "number": t.number,
                     "settings": t.params,
                     **({"diverged": True} if t.value is None else {search.score: t.value}),
-                    "runs": str(trial_folder(out, method, t.number)),
+                    "runs": trial_folder(out, method, t.number).relative_to(out).as_posix(),
                 }
                 for t in found
             ],

@@ -193,7 +193,7 @@ def test_stopped_continued_and_called_again(
         config = parse_config(["--config", str(out / "chosen" / f"{method}.yaml")])
         assert config.method == method
         assert config.lr == best["settings"]["lr"]
-        run = Path(best["runs"]) / "colours" / "small"
+        run = out / best["runs"] / "colours" / "small"
         results = json.loads((run / "eval-train-fullsup" / "results.json").read_text())
         assert results["protocols"]["maxboxacc_v2"]["value"] == best["maxboxacc_v2"]
         assert not (run / "eval").exists()

@@ -17,6 +17,7 @@ import torch
 from tests.helpers.tiny_dataset import make_tiny_dataset
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors
+from wsol.machine import device
 from wsol.machine.cores import usable_cores
 from wsol.runs.record import load_run
 from wsol.training import session
@@ -80,7 +81,8 @@ LEFT_ALONE = {"deterministic": False, "warns": False, "searches": False, "worksp
 
 
 def seen_in_steps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Torch's settings at every step from now on."""
+    """Torch's settings at every step from now on; runs count as long ones."""
+    monkeypatch.setattr(device, "_STEPS_FOR_A_SEARCH", 1)
     seen: list[dict[str, Any]] = []
     step = Trainer.step
 
@@ -90,6 +92,15 @@ def seen_in_steps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(Trainer, "step", watched)
     return seen
+
+
+def test_a_short_run_spends_no_time_on_a_search_for_kernels(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = seen_in_steps(monkeypatch)
+    monkeypatch.setattr(device, "_STEPS_FOR_A_SEARCH", 1000)
+    run(manifest, out="short")
+    assert {found["searches"] for found in seen} == {False}
 
 
 # --- the same bits ------------------------------------------------------------------------------------------
@@ -141,7 +152,7 @@ def test_the_flag_asks_torch_before_anything_is_computed(
     monkeypatch.setattr(session, "joined", watched)
     seen = seen_in_steps(monkeypatch)
     run(manifest, *flags, out="run")
-    assert early == [expected]
+    assert early == [{**expected, "searches": False}]
     assert seen == [expected] * 6
     assert load_run("run").config["deterministic"] is bool(flags)
 

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from wsol.errors import UserError
 from wsol.files.atomic_write import remove_unfinished
 from wsol.files.lock import locked
-from wsol.machine.device import describe_device, pick_device, preserved_torch_state, resolve_auto
+from wsol.machine.device import (
+    describe_device,
+    pick_device,
+    preserved_torch_state,
+    resolve_auto,
+    search_fast_kernels,
+)
 from wsol.machine.distributed import World, agree_on, from_first, joined, wait_for_all, world_from_environment
 from wsol.models import Classifier, ClassifierSpec, build_classifier, find_network
 from wsol.runs.made_by import made_by
@@ -190,6 +196,7 @@ def _run(job: Job, data: Data, resumed: Run | None, stack: ExitStack) -> Outcome
     checkpoint = find_checkpoint(folder, report.line, world) if resumed is not None else None
     if world.first:
         write_run(run)
+    search_fast_kernels(config, config.epochs * job.steps_per_epoch)
     trainer = Trainer(job)
     if checkpoint is not None:
         trainer.restore(checkpoint)
