@@ -59,7 +59,7 @@ from eval.maps.map_stores import UnreadableMapError, open_store
 from eval.maps.predictions import Predictions
 from eval.maps.stored import StoredMaps
 from eval.metrics.results_json import read_results
-from eval.overview_table import print_overview
+from eval.overview.table import print_overview
 from eval.protocols.chosen import load_protocols
 from eval.records.predicted_boxes import read_boxes
 from eval.records.store import RecordStore

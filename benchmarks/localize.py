@@ -159,8 +159,8 @@ def peak_of(count: int) -> None:
     """Score `count` random raw maps and print this process's peak memory in MB."""
     from collections.abc import Iterator
 
-    from eval.evaluate import localize
-    from eval.localize_config import LocalizeConfig
+    from eval.evaluation.config import LocalizeConfig
+    from eval.evaluation.evaluate import localize
     from eval.maps.batch import RawBatch, unpredicted
     from eval.maps.files import ScoreMapFiles
 

@@ -12,16 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from eval.boxes.frames import Frame
-from eval.evaluate import score_subject
-from eval.limit import limited_subject
-from eval.localize_config import LocalizeConfig
+from eval.evaluation.config import LocalizeConfig
+from eval.evaluation.evaluate import score_subject
+from eval.evaluation.limit import limited_subject
+from eval.evaluation.networks import pick_device
+from eval.evaluation.plan import resolve
+from eval.evaluation.results import Results, Value
+from eval.evaluation.subject import Subject
 from eval.maps.function import MapFunction, about_function, function_source
 from eval.maps.network import NetworkMaps
 from eval.metrics.objects import BoxAccuracy, MaxBoxAcc, MaxBoxAccV2, PixelMetric, PxAP
-from eval.plan import resolve
 from eval.records.judged_maps import JudgedMaps
-from eval.results_view import Results, Value
-from eval.targets import Subject, pick_device
 from wsol.cams.extract import extract_maps
 from wsol.cams.registry import layer_maps
 from wsol.datasets.catalog import open_dataset

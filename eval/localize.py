@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from eval.localize_config import LocalizeConfig
+from eval.evaluation.config import LocalizeConfig
 from wsol.command_line import parse
 from wsol.errors import run_command
 from wsol.machine.allocator import set_up_process
@@ -17,10 +17,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_up_process()
 
     def body() -> None:
-        from eval.compile_ahead import compile_ahead
+        from eval.records.compile_ahead import compile_ahead
 
         compile_ahead()  # before torch, which takes seconds to load
-        from eval.evaluate import localize_and_print
+        from eval.evaluation.evaluate import localize_and_print
 
         localize_and_print(config)
 

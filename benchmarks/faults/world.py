@@ -14,8 +14,8 @@ import torch
 
 from benchmarks.faults.processes import Defect, finish, start
 from eval.comparison.config import CompareConfig
-from eval.evaluate import localize
-from eval.localize_config import LocalizeConfig
+from eval.evaluation.config import LocalizeConfig
+from eval.evaluation.evaluate import localize
 from eval.metrics.results_json import read_results
 from eval.write_comparison import COMPARE, compare
 from tests.helpers.map_folders import boxed_split, smooth_maps, write_maps

@@ -13,8 +13,8 @@ from eval.analysis.per_image import means_of_images
 from eval.comparison.run_pairs import Pairing
 from eval.comparison.sides import party_of
 from eval.comparison.verdicts import judge
-from eval.measures import MEASURES
 from eval.metrics.bootstrap import Bootstrap
+from eval.records.measures import MEASURES
 from eval.statistics.components import Sampled
 
 if TYPE_CHECKING:

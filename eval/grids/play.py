@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from eval.evaluation.config import LocalizeConfig
+from eval.evaluation.networks import found_network, pick_device
 from eval.grids.config import GridConfig
 from eval.grids.picture import draw_grids_picture
 from eval.grids.players import Player, function_player, network_player
 from eval.grids.separate import over_separate_tiles
 from eval.grids.tiles import draw_grids, tile_shares, tiled
-from eval.localize_config import LocalizeConfig
 from eval.maps.function import about_function, find_function
 from eval.statistics.law import Law
-from eval.targets import found_network, pick_device
 from eval.terminal.progress import progress
 from eval.terminal.tables import number, table_of
 from eval.terminal.text import print_place, print_table, print_text, terminal

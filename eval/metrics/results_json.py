@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.maps.normalization import MapStatus
-from eval.measures import MEASURES
 from eval.metrics.bootstrap import Bootstrap, resampled_means
 from eval.metrics.outcomes import NotComputed, Outcome, Summary
 from eval.protocols import Channel
 from eval.records.block import RecordBlock
+from eval.records.measures import MEASURES
 from eval.records.store import Records
 from eval.statistics.bands import RunCurves, curve_band
 from eval.statistics.counts import least_variance, score_interval

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.compile_ahead import wait_until_compiled
 from eval.maps.batch import RawBatch
 from eval.maps.blocks import BLOCK
 from eval.maps.stored import StoredMaps
+from eval.records.compile_ahead import wait_until_compiled
 from eval.records.scorer import Scorer, join
 from eval.records.store import RecordStore
 from wsol.machine.cores import usable_cores

@@ -13,11 +13,11 @@ from eval.boxes.frames import Frame, split_boxes
 from eval.maps.aligned import drawn
 from eval.maps.batch import RawBatch
 from eval.maps.normalization import MapStatus, normalize, score_levels
-from eval.measures import Region
 from eval.protocols import Channel
 from eval.records.block import channel_array, histogram_name
 from eval.records.energy import energy_shares, value_ratios
 from eval.records.histograms import histogram_edges, score_histograms
+from eval.records.measures import Region
 from eval.records.threshold_free import RankedMap, measure_region, names_of
 from eval.records.truth import ImageTruth, object_region, read_truth, visible_part_points
 from eval.records.wanted import Wanted

@@ -20,7 +20,7 @@ Arrays of a block (n images; CH stands for a channel such as `resize224-minmax`)
                                        with bins of another step CH.hist_object_STEP and so on
     energy_object float32 [n], energy_parts float32 [n, P]   shares of the map's positive energy, NaN if undefined
     FORMULA_REGION, center_gaussian.FORMULA_REGION, area_REGION, dilated_area_REGION, disc_area_REGION float32 [n]
-                                       measures without a threshold (eval.measures) of the map and of the centre
+                                       measures without a threshold (eval.records.measures) of the map and of the centre
                                        Gaussian, REGION box or mask, and the region's share of the image: as it is,
                                        grown by the tolerance, and of the disc of the tolerance around a pixel
     part_value float32 [n, P]          the map's value on each part over its mean on the object, NaN if undefined

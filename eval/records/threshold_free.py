@@ -1,4 +1,4 @@
-"""How a map ranks the pixels of a region above the others, without any threshold. Formulas of `eval.measures`.
+"""How a map ranks the pixels of a region above the others, without any threshold. Formulas of `eval.records.measures`.
 
 Maps are ranked at `LEVELS` equal steps between their minimum and maximum; the maximum itself is exact. Equal values are
 taken as ordered at random, and each number is the expected one: a constant map gets exactly what chance gets, whatever
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from eval.maps.center_gaussian import center_gaussian
-from eval.measures import MEASURES, Region
+from eval.records.measures import MEASURES, Region
 from eval.records.ranking_kernel import around_peaks, count_levels, grow, rank_region, runs_of
 
 if TYPE_CHECKING:

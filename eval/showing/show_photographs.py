@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from eval.boxes.best_iou import boxes_at_level
+from eval.evaluation.networks import pick_device
 from eval.maps.normalization import normalize, quantize, upsample
 from eval.showing.boxes_files import write_coco, write_csv
 from eval.showing.class_names import find_class
 from eval.showing.photographs import Photograph, example_photograph, find_photographs
 from eval.showing.picture import write_picture
 from eval.showing.shown_network import ShownNetwork, open_network
-from eval.targets import pick_device
 from eval.terminal.progress import progress
 from eval.terminal.text import print_text, terminal
 from wsol.cams.registry import layer_maps

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from eval.overview_table import print_overview
+from eval.overview.table import print_overview
 from eval.study.design import read_design
 from eval.study.jobs import jobs_of
 from eval.study.plan import print_plan

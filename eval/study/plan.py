@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eval.comparison.planning import pilot_of
-from eval.power_table import COMPARE, pilots
+from eval.power.table import COMPARE, pilots
 from eval.statistics.components import METHODS_FROM
 from eval.statistics.planning import POWER, detectable
 from eval.study.design import Design

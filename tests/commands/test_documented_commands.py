@@ -21,7 +21,7 @@ import torchvision
 
 from eval import write_comparison
 from eval.comparison.config import CompareConfig
-from eval.localize_config import LocalizeConfig
+from eval.evaluation.config import LocalizeConfig
 from eval.metrics.results_json import read_results
 from eval.search.__main__ import SearchConfig
 from eval.study.__main__ import StudyConfig

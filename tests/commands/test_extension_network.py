@@ -13,8 +13,8 @@ import torch
 import yaml
 
 from eval.compare import main as compare
-from eval.evaluate import localize
-from eval.localize_config import LocalizeConfig
+from eval.evaluation.config import LocalizeConfig
+from eval.evaluation.evaluate import localize
 from eval.metrics.results_json import read_results
 from tests.helpers.dummy_network import TINY, TinyNet
 from tests.helpers.moments import in_a_child

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from eval.comparison.config import CompareConfig
-from eval.localize_config import LocalizeConfig
+from eval.evaluation.config import LocalizeConfig
 from wsol import __version__
 from wsol.command_help import help_text
 from wsol.command_line import program
@@ -72,13 +72,13 @@ def test_options_stand_in_the_sections_of_the_source() -> None:
         "eval.localize",
         "eval.compare",
         "eval.grid_game",
-        "eval.realistic",
-        "eval.results_table",
+        "eval.realistic.__main__",
+        "eval.results_table.__main__",
         "eval.propose",
-        "eval.overview",
-        "eval.power",
+        "eval.overview.__main__",
+        "eval.power.__main__",
         "eval.study.__main__",
-        "eval.export",
+        "eval.export.__main__",
         "eval.protocols.__main__",
         "wsol.prepare",
         "wsol.export",

@@ -294,7 +294,7 @@ def test_an_overview_is_of_one_list_of_images(
     scored: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two datasets of one name and size, such as `parts` from two seeds, are no two rows of a table."""
-    from eval.overview import main as overview
+    from eval.overview.__main__ import main as overview
 
     manifest, _ = scored
     other = boxed_manifest(tmp_path / "other")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import eval.records.fill
-from eval.evaluate import localize
-from eval.localize_config import LocalizeConfig
+from eval.evaluation.config import LocalizeConfig
+from eval.evaluation.evaluate import localize
 from eval.metrics.results_json import RESULTS
 from tests.helpers.map_folders import boxed_split, smooth_maps
 from wsol.manifest import Manifest, write_manifest

@@ -15,7 +15,7 @@ from eval.comparison.run_pairs import group, pair
 from eval.localize import main as localize
 from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.results_json import read_results
-from eval.overview import main as overview
+from eval.overview.__main__ import main as overview
 from tests.helpers.evaluations import make_maps, make_pictures, make_run
 from wsol.cams.map_method import MapMethod
 from wsol.cams.registry import MAP_METHODS

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from eval.analysis.evaluated import open_evaluated
-from eval.evaluate import localize
+from eval.evaluation.config import LocalizeConfig
+from eval.evaluation.evaluate import localize
 from eval.localize import main
-from eval.localize_config import LocalizeConfig
 from eval.maps.batch import ranks_from_logits
 from eval.maps.network import NetworkMaps
 from eval.maps.stored import StoredMaps

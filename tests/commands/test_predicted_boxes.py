@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eval.export import main as export
+from eval.export.__main__ import main as export
 from eval.localize import main
 from eval.maps.map_stores import UnreadableMapError, open_store
 from eval.metrics.results_json import read_results

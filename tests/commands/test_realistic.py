@@ -15,9 +15,9 @@ import torch
 from eval.metrics.results_json import read_results
 from eval.proposals.regions import most_distinct, proposals
 from eval.propose import main as propose
-from eval.realistic import main
+from eval.realistic.__main__ import main
+from eval.realistic.write import mean_iou_with_true
 from eval.records.predicted_boxes import read_boxes
-from eval.write_realistic import mean_iou_with_true
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
 from wsol.manifest import Manifest, Sample, Split
 

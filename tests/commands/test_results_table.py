@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from eval.protocols import PROTOCOLS, short_hash
-from eval.results_entries import read_entry
-from eval.results_table import main
+from eval.results_table.__main__ import main
+from eval.results_table.entries import read_entry
 from tests.helpers.builders_eval import EVIL, Planted, build_dataset, evaluated_run
 from wsol.errors import UserError
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eval.evaluate import localize
-from eval.localize_config import LocalizeConfig
+from eval.evaluation.config import LocalizeConfig
+from eval.evaluation.evaluate import localize
 from eval.metrics.results_json import read_results
 from eval.records.store import RecordStore
 from tests.helpers.map_folders import boxed_split, smooth_maps, write_maps

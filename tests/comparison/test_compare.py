@@ -17,9 +17,9 @@ from eval.comparison.build import compare_runs
 from eval.comparison.csv_latex import latex_escape
 from eval.comparison.decomposition import decompose
 from eval.comparison.run_pairs import comparable_protocols, group, pair, require_same_images
-from eval.measures import MEASURES
 from eval.metrics.bootstrap import NO_BOOTSTRAP, Bootstrap
 from eval.protocols import PROTOCOLS
+from eval.records.measures import MEASURES
 from eval.records.store import RecordStore
 from eval.report.comparison_page import write_comparison_page
 from eval.report.parts_of_page import curve_protocols

@@ -10,7 +10,7 @@ import pytest
 
 from eval.analysis.paired_statistics import paired_difference
 from eval.comparison.planning import pilot_of, planning
-from eval.power import main
+from eval.power.__main__ import main
 from eval.statistics.components import Sampled
 from eval.statistics.planning import Pilot, detectable, images_needed, power, runs_needed
 

@@ -185,7 +185,7 @@ def test_without_the_dataset_the_numbers_are_still_shown(run: Path, tmp_path: Pa
 
 
 def test_other_peoples_maps_are_shown_too(run: Path, tmp_path: Path) -> None:
-    from eval.export import main as export
+    from eval.export.__main__ import main as export
 
     assert export([str(run), "--maps", str(tmp_path / "maps")]) == 0
     manifest = next(run.parent.glob("data/manifest"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eval.analysis.evaluated import open_evaluated, open_manifest
-from eval.export import main
+from eval.export.__main__ import main
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
 
 RECORDED = Path(__file__).parent / "recorded" / "fiftyone_samples.json"

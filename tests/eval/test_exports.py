@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from eval.analysis.evaluated import Evaluated, open_evaluated, open_manifest
-from eval.export import main
-from eval.export_formats import _inside, boxes_in_image, coco_ground_truth, coco_results
+from eval.export.__main__ import main
+from eval.export.formats import _inside, boxes_in_image, coco_ground_truth, coco_results
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
 from tests.helpers.oracles import oracle
 from wsol.errors import UserError

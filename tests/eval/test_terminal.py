@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from eval.overview_table import overview_tables
+from eval.overview.table import overview_tables
 from eval.terminal.progress import Lines
 from eval.terminal.tables import notes, result_tables
 from eval.terminal.text import PIPED_WIDTH, print_table, print_text, terminal

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from eval.measures import MEASURES
 from eval.metrics.results_json import read_results
+from eval.records.measures import MEASURES
 from eval.records.threshold_free import FORMULAS, Place, RankedMap, measure_region, measured
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from eval.evaluate import score_subject
-from eval.localize_config import LocalizeConfig
+from eval.evaluation.config import LocalizeConfig
+from eval.evaluation.evaluate import score_subject
+from eval.evaluation.plan import resolve
+from eval.evaluation.subject import Subject
 from eval.maps.batch import Ranks, RawBatch
 from eval.maps.blocks import BLOCK
-from eval.plan import resolve
 from eval.records.judged_maps import JudgedMaps
-from eval.targets import Subject
 from wsol.manifest import Manifest, Sample, Split, load_manifest, write_manifest
 
 EVIL = "<img src=x onerror=alert(1)>"

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from eval.few_shot import Lesson, saliency, saliency_loss, teach
-from eval.fsl import main as fsl
+from eval.fsl.__main__ import main as fsl
+from eval.fsl.few_shot import Lesson, saliency, saliency_loss, teach
 from eval.localize import main as localize
 from tests.helpers.evaluations import SIDE, make_pictures, make_run
 from wsol.loading import normalize_images

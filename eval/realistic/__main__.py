@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = parse(RealisticConfig, "eval.realistic", arguments)
 
     def body() -> None:
-        from eval.write_realistic import realistic_and_print  # brings torch, which `--help` must not wait for
+        from eval.realistic.write import realistic_and_print  # brings torch, which `--help` must not wait for
 
         realistic_and_print(config)
 

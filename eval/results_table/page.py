@@ -11,11 +11,11 @@ from typing import Any
 
 from eval.analysis.error_costs import REPAIRED
 from eval.analysis.evaluated import open_evaluated
-from eval.measures import MEASURES, REGIONS
 from eval.protocols import PROTOCOLS
+from eval.records.measures import MEASURES, REGIONS
 from eval.report.embed import base64_of
-from eval.results_beside import GRID_ROWS
-from eval.results_entries import Entry, entry_of, read_entry, write_entry
+from eval.results_table.beside import GRID_ROWS
+from eval.results_table.entries import Entry, entry_of, read_entry, write_entry
 from eval.terminal.text import print_place, print_text, terminal
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from eval.analysis.evaluated import Unavailable, open_evaluated, open_manifest
-from eval.export_fiftyone import fiftyone_samples
-from eval.export_formats import write_coco, write_score_maps
+from eval.export.fiftyone import fiftyone_samples
+from eval.export.formats import write_coco, write_score_maps
 from eval.terminal.progress import progress
 from wsol.errors import UserError, unknown_name
 from wsol.files.atomic_write import write_durably

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.analysis.per_image import per_image
-from eval.export_formats import coco_ground_truth, coco_results
+from eval.export.formats import coco_ground_truth, coco_results
 from wsol.errors import UserError
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = parse(PowerConfig, "eval.power", arguments)
 
     def body() -> None:
-        from eval.power_table import print_power  # slow to import; `--help` must not wait
+        from eval.power.table import print_power  # slow to import; `--help` must not wait
 
         print_power(config)
 

@@ -15,8 +15,8 @@ from wsol.manifest import SPLIT_ROLES
 from wsol.wrapping import tell
 
 if TYPE_CHECKING:
-    from eval.localize_config import LocalizeConfig
-    from eval.targets import Subject
+    from eval.evaluation.config import LocalizeConfig
+    from eval.evaluation.subject import Subject
     from wsol.manifest import Split
 
 

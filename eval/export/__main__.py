@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = parse(ExportConfig, "eval.export", arguments)
 
     def body() -> None:
-        from eval.write_exports import export_run  # slow to import; `--help` must not wait
+        from eval.export.write import export_run  # slow to import; `--help` must not wait
 
         export_run(
             config.run,

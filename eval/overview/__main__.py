@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = parse(OverviewConfig, "eval.overview", arguments)
 
     def body() -> None:
-        from eval.overview_table import print_overview  # slow to import; `--help` must not wait
+        from eval.overview.table import print_overview  # slow to import; `--help` must not wait
 
         print_overview(config.runs)
 

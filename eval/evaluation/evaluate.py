@@ -9,20 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.localize_config import LocalizeConfig, check_counts
+from eval.evaluation.config import LocalizeConfig, check_counts
+from eval.evaluation.find_subject import find_subject
+from eval.evaluation.networks import pick_device
+from eval.evaluation.owner import claim, subject_facts
+from eval.evaluation.plan import Plan, resolve
+from eval.evaluation.subject import Subject
+from eval.evaluation.write_results import conclude
 from eval.maps.network import NetworkMaps
 from eval.maps.together import keep_together
 from eval.metrics.results_json import RESULTS
-from eval.owner import claim, subject_facts
-from eval.plan import Plan, resolve
 from eval.records.judged import JudgedRecords, Work
 from eval.records.judged_maps import JudgedMaps
 from eval.records.scorer import require_boxes_or_masks
-from eval.targets import Subject, find_subject, pick_device
 from eval.terminal.progress import progress
 from eval.terminal.tables import notes, result_tables
 from eval.terminal.text import print_place, print_table, print_text, terminal
-from eval.write_results import conclude
 from wsol.cams.registry import layer_maps
 from wsol.errors import UserError
 from wsol.files.lock import locked

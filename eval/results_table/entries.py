@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.measures import MEASURES
 from eval.protocols import PROTOCOLS, short_hash
-from eval.results_beside import check_costs, check_grid, costs_beside, grid_beside
+from eval.records.measures import MEASURES
+from eval.results_table.beside import check_costs, check_grid, costs_beside, grid_beside
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.files.strict_json import read_json
@@ -37,7 +37,7 @@ _CHECKS = {"error_costs": check_costs, "grid": check_grid}
 class Entry:
     """`numbers` by protocol: value and ci95 in percent (ci95 null where the source has none), protocol_hash.
 
-    `error_costs` and `grid` (`eval.results_beside`) are there where they were measured.
+    `error_costs` and `grid` (`eval.results_table.beside`) are there where they were measured.
     """
 
     kind: str

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from eval.targets import Subject
+    from eval.evaluation.subject import Subject
     from wsol.manifest import Manifest
 
 

@@ -33,12 +33,12 @@ from wsol.machine.provenance import command_line, git_state, software_versions
 from wsol.wrapping import tell
 
 if TYPE_CHECKING:
+    from eval.evaluation.plan import Plan
+    from eval.evaluation.subject import Subject
     from eval.metrics.bootstrap import Bootstrap
     from eval.metrics.outcomes import Outcome
-    from eval.plan import Plan
     from eval.records.judged import JudgedRecords
     from eval.records.store import Records
-    from eval.targets import Subject
     from wsol.manifest import Manifest, Split
 
 

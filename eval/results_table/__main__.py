@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = parse(ResultsTableConfig, "eval.results_table", arguments)
 
     def body() -> None:
-        from eval.results_page import check_and_write  # slow to import; `--help` must not wait
+        from eval.results_table.page import check_and_write  # slow to import; `--help` must not wait
 
         check_and_write(config.folder, config.add, config.network, config.source, config.page)
 

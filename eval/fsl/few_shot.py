@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 from eval.boxes.frames import Frame, split_boxes
+from eval.evaluation.networks import pick_device
 from eval.records.truth import object_region, read_truth
-from eval.targets import pick_device
 from eval.terminal.progress import progress
 from wsol.cams.cam import class_activation_maps
 from wsol.datasets.catalog import open_dataset
@@ -41,7 +41,7 @@ from wsol.training.rng import network_seed
 from wsol.views import EvalView
 
 if TYPE_CHECKING:
-    from eval.fsl import FslConfig
+    from eval.fsl.__main__ import FslConfig
     from wsol.manifest import Split
     from wsol.models import Classifier
     from wsol.training.config import TrainConfig

@@ -15,7 +15,7 @@ from wsol.files.strict_json import read_json
 from wsol.files.typed import check_types
 
 if TYPE_CHECKING:
-    from eval.power import PowerConfig
+    from eval.power.__main__ import PowerConfig
 
 COMPARE = "compare.json"
 _PLANNING = {

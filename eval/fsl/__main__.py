@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def body() -> None:
         config = parse(FslConfig, "eval.fsl", arguments)
-        from eval.few_shot import make_maps  # slow to import; `--help` must not wait
+        from eval.fsl.few_shot import make_maps  # slow to import; `--help` must not wait
 
         make_maps(config)
 
