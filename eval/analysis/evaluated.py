@@ -16,6 +16,7 @@ from eval.metrics.results_json import RESULTS, read_results, without_results
 from eval.metrics.summarize import Chosen, chosen_thresholds, summarize
 from eval.protocols import Protocol, channels_of, differences
 from eval.records.controls import CONTROLS, ControlRecords
+from eval.records.limited import limited
 from eval.records.store import Records, RecordStore
 from wsol.class_map import map_classes, select
 from wsol.datasets.catalog import open_dataset
@@ -225,6 +226,8 @@ def _control_records(
     if not config.get("dataset"):
         raise UserError(f"'{folder / RESULTS}' does not say which dataset the control was scored on")
     manifest = open_dataset(config["dataset"], data_root=config.get("data_root"), roles=roles)
+    if config.get("limit") is not None:
+        manifest = limited(manifest, int(config["limit"]))
     protocols = [protocol_from_definition(entry["definition"]) for entry in results["protocols"].values()]
     channels = channels_of(p for p in protocols if p.metric == "box_accuracy")
     found = [ControlRecords(provenance["control"], manifest, manifest.split(r), r, channels) for r in roles]

@@ -13,7 +13,7 @@ from eval.comparison.training_differences import TrainingDifference, same_networ
 def caveats(pairing: Pairing, primary: Difference, unlike: Sequence[TrainingDifference]) -> list[str]:
     """The caveats of one pair of methods, the weightiest first."""
     runs = (*pairing.baseline, *pairing.other)
-    lines = []
+    lines = [f"{note[0].upper()}{note[1:]}." for note in _on_a_part(runs)]
     if unlike:
         lines.append(
             f"The trainings differ in more than the method ({pairing.baseline_method} / {pairing.other_method}): "
@@ -32,6 +32,13 @@ def caveats(pairing: Pairing, primary: Difference, unlike: Sequence[TrainingDiff
             "'parts' is composed from a seed to show mechanisms; it is no evidence about photographs."
         )
     return lines
+
+
+def _on_a_part(runs: Sequence[Evaluated]) -> list[str]:
+    """That only a part of a dataset was scored: published differences are those of the whole."""
+    notes = [note for run in runs for note in run.results["provenance"].get("notes", ())]
+    parts = list(dict.fromkeys(note for note in notes if note.startswith("only ")))
+    return [f"{note}; published differences are of the whole dataset" for note in parts]
 
 
 def _runs(pairing: Pairing, primary: Difference) -> list[str]:

@@ -166,9 +166,6 @@ def _network_factory(
     description: dict[str, Any],
 ) -> Callable[[Split, str, Sequence[Frame]], MapSource]:
     gpu = device.type == "cuda"
-    if gpu and config.precision == "fp32":
-        use_full_float32()
-        description = {**description, "tf32": False}
     if not known.plain:
         description = {**description, "class_outputs": list(known.outputs)}
     workers = config.workers if config.workers is not None else (decoding_processes(True) if gpu else 0)
@@ -200,14 +197,19 @@ def _network_factory(
 
 
 def pick_device(name: str, world: World) -> Any:
-    """The torch device of a name; `auto` is the process's own GPU, or the CPU. `UserError` where it is not there."""
+    """The torch device of a name; `auto` is the process's own GPU, or the CPU. `UserError` where it is not there.
+
+    On a GPU float32 is float32 from then on, without the rounding of TF32 that torch allows its convolutions.
+    """
     if name == "auto":
-        return torch.device(f"cuda:{world.local_rank}" if torch.cuda.is_available() else "cpu")
+        name = f"cuda:{world.local_rank}" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from error
+    if device.type == "cuda":
+        use_full_float32()
     return device
 
 

@@ -109,6 +109,11 @@ class NetworkMaps:
             "kind": "network",
             "images_sha256": self._images_sha256,
             "precision": self.precision,
+            **(
+                {"tf32": torch.backends.cudnn.allow_tf32}
+                if self.device.type == "cuda" and self.precision == "fp32"
+                else {}
+            ),
             "frames": list(self.frames),
             # maps from before every view had ranks of its own are made anew
             **({"ranks": list(self.frames)} if len(self.frames) > 1 else {}),

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eval.compare import main as compare
 from eval.localize import main
 from eval.metrics.results_json import read_results
+from eval.report.__main__ import main as report
 from eval.report.measures_sections import measured_section
 from tests.eval.test_summarize import reference_numbers
 from tests.helpers.map_folders import boxed_manifest, smooth_maps, write_maps
@@ -199,6 +201,36 @@ def test_a_smoke_run_scores_few_images_in_a_folder_of_its_own(
     results = read_results(tmp_path / "maps-eval-limit-3")
     assert results["num_images"] == 3
     assert not (tmp_path / "maps-eval").exists()
+
+
+def test_a_smoke_run_and_its_control_are_reported_and_compared(
+    scored: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A control keeps no records: they are computed anew, from the same few images. A comparison says that it is of a
+    part."""
+    manifest, maps = scored
+    few = (
+        "--manifest",
+        manifest,
+        "--bootstrap",
+        100,
+        "--limit",
+        5,
+        "--threshold-split",
+        "None",
+        "--pictures",
+        0,
+    )
+    assert run("--score-maps", maps, *few, "--out", tmp_path / "maps5") == 0
+    assert run("--control", "center_gaussian", *few, "--out", tmp_path / "gauss") == 0
+    report([str(tmp_path / "gauss")])
+    compare([f"a={tmp_path / 'maps5'}", f"b={tmp_path / 'gauss'}", "--out", str(tmp_path / "compared")])
+    words = " ".join(capsys.readouterr().out.split())
+    assert (
+        "Only 5 images of each split (--limit); no result about the dataset; published differences" in words
+    )
+    (entry,) = json.loads((tmp_path / "compared" / "compare.json").read_text())["comparisons"]
+    assert entry["caveats"][0].startswith("Only 5 images of each split")
 
 
 def test_every_variant_and_a_protocol_of_ones_own(scored: tuple[Path, Path], tmp_path: Path) -> None:

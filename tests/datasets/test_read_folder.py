@@ -214,6 +214,12 @@ def test_masks_beside_the_images(tmp_path: Path) -> None:
     }
 
 
+def test_a_folder_of_masks_that_is_not_there(tmp_path: Path) -> None:
+    write_tree(tmp_path / "images", own_files(2))
+    with pytest.raises(UserError, match=r"--masks '.*absent' does not exist"):
+        read(tmp_path / "images", box_lines(1), masks=str(tmp_path / "absent"))
+
+
 @pytest.mark.parametrize("masks", ["masks", "masks/", "./masks"])
 def test_masks_beside_split_folders_leave_the_splits_as_they_are(tmp_path: Path, masks: str) -> None:
     """Once the folder of masks made classes of `train/cat` and `test/cat`, and splits of its own over both."""

@@ -328,7 +328,8 @@ def test_fine_tuning_takes_the_body_and_reports_the_new_head(prefix, resnet18_fi
     assert report.head_reinitialised
     assert report.source_classes == 6
     assert report.missing == ("head.weight", "head.bias")
-    assert report.left_out == ("fc.bias", "fc.weight")
+    assert report.left_out == ()  # the head is replaced, not left out
+    assert report.notes() == [f"{path} has a head for 6 classes; this one starts at random"]
     assert report.loaded == len(net.state_dict()) - 2
     assert torch.equal(model.backbone.conv1.weight, net.conv1.weight)
     assert model.head.weight.shape == (10, 512)
@@ -384,6 +385,19 @@ def test_the_reference_numbers_vggs_layers_without_gaps(tmp_path, stride):
     assert len(convs) == len(theirs) == 13
     assert all(torch.equal(ours.weight, value) for ours, value in zip(convs, theirs))
     assert model.load_report.left_out == ()
+    assert model.load_report.other_weights == ()
+
+
+@pytest.mark.parametrize("stride", [16, 8])
+def test_a_layer_under_the_prefix_of_the_taken_weights_is_never_passed_over(tmp_path, stride):
+    """The second set of weights is no reason: the layer belongs to the first."""
+    state = reference_vgg(stride)
+    both = {f"{prefix}.{n}": v for prefix in ("net", "ema") for n, v in state.items()}
+    torch.save({**both, "net.attention.weight": torch.ones(1)}, tmp_path / "vgg.pth")
+    with pytest.raises(UserError, match=r"also has 1 tensors \(net\.attention\.weight\)"):
+        load_external_classifier(
+            tmp_path / "vgg.pth", "vgg16_gap", input_size=32, output_stride=stride, weights_key="net."
+        )
 
 
 def test_the_references_numbers_say_their_output_stride(tmp_path):

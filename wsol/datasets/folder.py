@@ -257,6 +257,8 @@ class _MaskFolder:
         if path.is_absolute():
             if not Path(root.location).is_dir():
                 raise UserError(f"--masks '{named}' lies outside the archive; unpack '{root.location}'")
+            if not path.exists():
+                raise UserError(f"--masks '{named}' does not exist")
             self._files = open_root(path)
         else:
             self.inside = path.as_posix().strip("/")

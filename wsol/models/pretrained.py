@@ -49,6 +49,10 @@ class LoadReport:
                 f"{self.source} holds {1 + len(self.other_weights)} sets of weights; taken: '{self.weights_key}'. For "
                 f"another: " + " or ".join(f"--weights-key '{name}'" for name in self.other_weights)
             )
+        if self.head_reinitialised and self.source_classes is not None:
+            found.append(
+                f"{self.source} has a head for {self.source_classes:,} classes; this one starts at random"
+            )
         if self.left_out and not self.other_weights:
             found.append(f"{self.source}: {_some('left out', self.left_out)} that the network has not")
         return found
@@ -136,7 +140,7 @@ def find_weights(
         if not allow_new_head:
             raise
         head = None
-    return FoundWeights(chosen, head, tuple(one.name for one in sets if one is not chosen))
+    return FoundWeights(chosen, head, tuple(one.name for one in sets if one.name != chosen.name))
 
 
 def _respelt(chosen: WeightSet, network: Network, stride: int, source: str) -> WeightSet:
@@ -189,7 +193,6 @@ def _load(
         taken |= {"head.weight": head.weight, "head.bias": head.bias}
     else:
         missing += layer
-        left_out = sorted((*left_out, *(head.names if head else ())))
     model.load_state_dict(taken, strict=False)
     return LoadReport(
         source,
