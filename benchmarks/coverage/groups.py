@@ -65,7 +65,9 @@ def kinds_of_error(model: Runs) -> Callable[[Rng, int], Row]:
     def once(rng: Rng, number: int) -> Row:
         a, b = ([h[:, r].sum(1).astype(np.int8) for r in range(h.shape[1])] for h in model.draw(rng, cuts))
         assert len(cuts) + 1 == len(KINDS)
-        found = taxonomy_shares(a, b, by_seed=True, bootstrap=Bootstrap(_RESAMPLES, seed=number))
+        found = taxonomy_shares(
+            a, b, by_class=True, by_seed=True, bootstrap=Bootstrap(_RESAMPLES, seed=number)
+        )
         return {
             "any, max-T": 100.0 * (min(d["adjusted_p"] for d in found.values()) < ALPHA),
             "any, alone": 100.0 * (min(d["p_value"] for d in found.values()) < ALPHA),

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from eval.boxes.frames import Frame
     from wsol.manifest import Split
 
-KINDS = ("correct", "classification", "multi-instance", "part", "more", "other")
+CLASSIFICATION = "classification"
+KINDS = ("correct", CLASSIFICATION, "multi-instance", "part", "more", "other")
 THRESHOLDS = {
     "multi_instance_covered": 0.3,
     "part_inside": 0.5,
@@ -56,7 +57,7 @@ def classify(
         rows = slice(int(offsets[i]), int(offsets[i + 1]))
         best = int(np.argmax(iou[rows]))
         if image.top1[i] == 0:
-            kind = "classification"
+            kind = CLASSIFICATION
         elif image.hit[i, 0]:
             kind = "correct"
         elif (covered[rows] > THRESHOLDS["multi_instance_covered"]).sum() > 1:
@@ -92,10 +93,12 @@ def taxonomy_shares(
     baseline: Sequence[npt.NDArray[np.int8]],
     other: Sequence[npt.NDArray[np.int8]],
     *,
+    by_class: bool,
     by_seed: bool,
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:
-    """Share of images of each kind by method with the paired difference, in percent; the kinds are one family."""
+    """Share of images of each kind by method with the paired difference, in percent; the kinds are one family. Without
+    `by_class`, where a side predicts no class, the kind `classification` is absent."""
 
     def sampled(runs: Sequence[npt.NDArray[np.int8]]) -> list[tuple[Any, Any]]:
         found = []
@@ -117,4 +120,6 @@ def taxonomy_shares(
         )
         for k in range(len(KINDS))
     ]
-    return {kind: d.as_json() for kind, d in zip(KINDS, adjusted(found))}
+    asked = [k for k, name in enumerate(KINDS) if name != CLASSIFICATION or by_class]
+    differences = adjusted([found[k] for k in asked])
+    return {KINDS[k]: d.as_json() for k, d in zip(asked, differences)}

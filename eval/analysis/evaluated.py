@@ -226,8 +226,7 @@ def _control_records(
     if not config.get("dataset"):
         raise UserError(f"'{folder / RESULTS}' does not say which dataset the control was scored on")
     manifest = open_dataset(config["dataset"], data_root=config.get("data_root"), roles=roles)
-    if config.get("limit") is not None:
-        manifest = limited(manifest, int(config["limit"]))
+    manifest = _few(manifest, config)
     protocols = [protocol_from_definition(entry["definition"]) for entry in results["protocols"].values()]
     channels = channels_of(p for p in protocols if p.metric == "box_accuracy")
     found = [ControlRecords(provenance["control"], manifest, manifest.split(r), r, channels) for r in roles]
@@ -288,7 +287,7 @@ def open_manifest(
         chosen_on = run.results.get("threshold_split")
         roles = [run.split, *([str(chosen_on)] if chosen_on else [])]
         manifest = open_dataset(name, data_root=root, roles=roles)
-        manifest = _scored_part(manifest, provenance, run.name)
+        manifest = _few(_scored_part(manifest, provenance, run.name), config)
         split = manifest.split(run.split)
     except UserError as error:
         return Unavailable(str(error))
@@ -309,6 +308,11 @@ def _scored_part(manifest: Manifest, provenance: Mapping[str, Any], name: str) -
     if not classifier.get("num_classes"):
         return manifest
     return map_classes(manifest, int(classifier["num_classes"]), f"'{name}'")[0]
+
+
+def _few(manifest: Manifest, config: Mapping[str, Any]) -> Manifest:
+    """The images that were scored with --limit; all of them without."""
+    return manifest if config.get("limit") is None else limited(manifest, int(config["limit"]))
 
 
 def _run_folder(run: Evaluated, recorded: str) -> Path:

@@ -54,7 +54,11 @@ class Difference:
 
     @property
     def ci95(self) -> tuple[float, float] | None:
-        return self.law.interval() if self.law else None
+        """Within the 100 points by which two shares can differ; the law knows no such bound."""
+        if self.law is None:
+            return None
+        low, high = self.law.interval()
+        return max(low, -100.0), min(high, 100.0)
 
     @property
     def p_value(self) -> float | None:

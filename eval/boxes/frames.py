@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -45,10 +46,10 @@ class Frame:
         return self.size, self.size
 
     def boxes(
-        self, boxes_xyxy: npt.NDArray[np.float64], size_wh: npt.ArrayLike, image_id: str
+        self, boxes_xyxy: npt.NDArray[np.float64], size_wh: npt.ArrayLike, image_id: str | Sequence[str]
     ) -> npt.NDArray[np.int64]:
         """Ground truth [M, 4] in the frame, as integers truncated towards zero. `size_wh` is the image's (width,
-        height), or [M, 2] where the boxes belong to several images.
+        height), or [M, 2] where the boxes belong to several images, whose ids `image_id` then holds, one a box.
 
         In a crop, boxes are clipped to it; one wholly outside becomes a sliver at the edge, which nothing localises,
         so that the image stays in the denominator.
@@ -75,6 +76,20 @@ def resize_mask(mask: npt.NDArray[np.uint8], size_hw: tuple[int, int]) -> npt.ND
     return np.asarray(resized) > 0.5
 
 
+@dataclass(frozen=True)
+class _Owners(Sequence[str]):
+    """The image id of each box, looked up where one is asked for."""
+
+    split: Split
+    rows: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, box: Any) -> Any:
+        return self.split.image_ids[int(self.rows[box])]
+
+
 def split_boxes(
     split: Split, rows: npt.NDArray[np.int64], frame: Frame
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -93,4 +108,5 @@ def split_boxes(
             f"image '{split.image_ids[owner]}' has boxes, but the manifest does not state its width and height; "
             "prepare the dataset again with its image files in place"
         )
-    return frame.boxes(split.boxes_xyxy[picked], sizes, split.image_ids[int(rows[0])]), offsets
+    owners = _Owners(split, np.repeat(rows, counts))
+    return frame.boxes(split.boxes_xyxy[picked], sizes, owners), offsets

@@ -16,6 +16,7 @@ these functions keep each such habit under its own name:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,12 +52,16 @@ def inclusive_iou(boxes_a: npt.ArrayLike, boxes_b: npt.ArrayLike) -> npt.NDArray
 
 
 def rescaled(
-    boxes_xyxy: npt.ArrayLike, size_wh: npt.ArrayLike, frame_wh: tuple[int, int], image_id: str
+    boxes_xyxy: npt.ArrayLike,
+    size_wh: npt.ArrayLike,
+    frame_wh: tuple[int, int],
+    image_id: str | Sequence[str],
 ) -> npt.NDArray[np.float64]:
     """Ground truth of an image of `size_wh` in a frame of `frame_wh`: (x * W) / w, [M, 4] to float64 [M, 4].
 
-    `size_wh` is one (width, height), or [M, 2] with the size of each box's own image. The product comes first: the
-    protocols then truncate, and x * (W / w) gives other integers. No boxes give shape [0, 4].
+    `size_wh` is one (width, height), or [M, 2] with the size of each box's own image; `image_id` is one or each box's
+    own likewise. The product comes first: the protocols then truncate, and x * (W / w) gives other integers. No boxes
+    give shape [0, 4].
 
     Raises:
         UserError: a negative or non-finite coordinate, or x1 < x0 or y1 < y0; the message names `image_id`.
@@ -74,8 +79,9 @@ def rescaled(
     bad = ~np.isfinite(boxes).all(1) | (boxes < 0).any(1) | (boxes[:, 2:] < boxes[:, :2]).any(1)
     if bad.any():
         box = [float(value) for value in boxes[bad][0]]
+        whose = image_id if isinstance(image_id, str) else image_id[int(np.flatnonzero(bad)[0])]
         raise UserError(
-            f"image '{image_id}': ground-truth box {box} is not a box; expected 0 <= x0 <= x1 and 0 <= y0 <= y1 in "
+            f"image '{whose}': ground-truth box {box} is not a box; expected 0 <= x0 <= x1 and 0 <= y0 <= y1 in "
             "pixels of the stored image; correct or remove the row"
         )
     frame = np.array([*frame_wh, *frame_wh], dtype=np.float64)

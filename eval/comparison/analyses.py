@@ -102,6 +102,7 @@ def analyse(
         "shares": taxonomy_shares(
             [classify(r, boxes, offsets) for r in asked[: len(a)]],
             [classify(r, boxes, offsets) for r in asked[len(a) :]],
+            by_class=all((r.top1 >= 0).all() for r in asked),
             by_seed=pairing.by_seed,
             bootstrap=bootstrap,
         ),
@@ -135,7 +136,12 @@ def _top_loc(
 ) -> None:
     gated = [p for p in protocols if p.class_gate != "none" and len(p.iou_thresholds) == 1]
     if not gated:
-        analysis.missing["top_loc"] = "there are no class predictions, so no Top-1 Loc to split"
+        predicted = all(r.results["classification"] for r in (*pairing.baseline, *pairing.other))
+        analysis.missing["top_loc"] = (
+            "no protocol with the predicted class, such as top1_loc, was scored on both sides"
+            if predicted
+            else "there are no class predictions, so no Top-1 Loc to split"
+        )
         return
     analysis.found["top_loc"] = {
         p.name: decompose(

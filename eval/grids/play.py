@@ -21,7 +21,7 @@ from eval.grids.tiles import draw_grids, tile_shares, tiled
 from eval.maps.function import about_function, find_function
 from eval.statistics.law import Law
 from eval.terminal.progress import progress
-from eval.terminal.tables import number, table_of
+from eval.terminal.tables import number, table_of, unit
 from eval.terminal.text import print_place, print_table, print_text, terminal
 from wsol.cams.extract import extract_maps
 from wsol.cams.registry import CAM_OF_FINAL, layer_maps
@@ -77,7 +77,7 @@ def play_and_print(config: GridConfig) -> None:
     console = terminal()
     title = (
         f"{results['dataset']}, {results['split']}: {results['num_grids']} grids of {config.side} x {config.side} "
-        "classes; percent [95 % interval]"
+        f"classes; {unit(row[what] for row in results['rows'].values() for what in WHAT)}"
     )
     table = table_of(title, "", ["energy in its tile", "maximum in its tile", "chance"])
     for name, row in results["rows"].items():

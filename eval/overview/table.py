@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from eval.metrics.results_json import read_results
-from eval.terminal.tables import number, stacked, table_of
+from eval.terminal.tables import number, stacked, table_of, unit
 from eval.terminal.text import print_table, terminal
 from wsol.errors import UserError
 
@@ -36,7 +36,8 @@ def overview_tables(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Tabl
         raise UserError("name at least one scored run")
     _check_same_data(named)
     first = named[0][1]
-    title = f"{first['dataset']}, {first['split']}, {first['num_images']} images: percent [95 % interval]"
+    title = f"{first['dataset']}, {first['split']}, {first['num_images']} images: "
+    title += unit(entry for _, results in named for entry in results["protocols"].values())
     subjects = [(name, _measures(results, first)) for name, results in named]
     subjects += [(words, _control(first, key)) for key, words in CONTROLS if first["controls"].get(key)]
     headings = list(subjects[0][1])

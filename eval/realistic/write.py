@@ -23,7 +23,7 @@ from eval.comparison.run_pairs import require_same_images
 from eval.metrics.bootstrap import Bootstrap
 from eval.proposals.config import RealisticConfig
 from eval.records.predicted_boxes import PredictedBox, read_boxes
-from eval.terminal.tables import number, table_of
+from eval.terminal.tables import number, table_of, unit
 from eval.terminal.text import print_place, print_table, print_text, terminal
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
@@ -43,7 +43,8 @@ def realistic_and_print(config: RealisticConfig) -> None:
     """Choose as configured, write realistic.json and print the columns."""
     path, found = realistic(config)
     console = terminal()
-    title = f"{found['dataset']}, {found['split']}: {found['num_images']} images; percent [95 % interval]"
+    title = f"{found['dataset']}, {found['split']}: {found['num_images']} images; "
+    title += unit(c["maxboxacc"] for c in found["columns"])
     table = table_of(title, "chosen\n  run", ["MaxBoxAcc", "mean IoU", "threshold"])
     for c in found["columns"]:
         name = f"{c['chosen']}\n  {c['run']}"

@@ -182,17 +182,19 @@ def _errors(entry: Entry) -> Iterator[Section]:
     stacks = [
         {
             "name": entry[side],
-            "svg": charts.stacked_bar({k: shares[k][side] for k in KINDS}, f"Error kinds of {entry[side]}"),
+            "svg": charts.stacked_bar(
+                {k: shares[k][side] if k in shares else 0.0 for k in KINDS}, f"Error kinds of {entry[side]}"
+            ),
         }
         for side in ("baseline", "other")
     ]
     yield difference_section(
         "Kinds of error",
-        [(k, shares[k], "") for k in KINDS],
+        [(k, d, "") for k, d in shares.items()],
         entry["other"],
         first="kind",
         stacks=stacks,
-        kinds=KINDS,
+        kinds=[k if k in shares else f"{k}: nothing predicts a class" for k in KINDS],
         note=f"By {entry['main_protocol']}. In this order: classification: the top class is wrong; multi-instance: of "
         f"several true boxes more than one is covered by over {100 * t['multi_instance_covered']:.0f} %; part: over "
         f"{100 * t['part_inside']:.0f} % of the predicted box lies in the true one; more: at least "
@@ -208,8 +210,8 @@ def _costs(entry: Entry) -> Iterator[Section]:
             [(name, d, REPAIRED[name]) for name, d in costs.items()],
             entry["other"],
             first="repair",
-            note=f"Points that a perfect repair of this alone would give under {entry['main_protocol']} (class and "
-            "box right). Repairs overlap, so they do not add up.",
+            note=f"Points that a perfect repair of this alone would give under {entry['main_protocol']} ("
+            f"{'class and box' if 'class' in costs else 'box'} right). Repairs overlap, so they do not add up.",
         )
 
 

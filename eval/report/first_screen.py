@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.comparison.controls import BESIDE
+from eval.comparison.decomposition import NOTHING
 from eval.report.numbers import interval, signed
 
 MEASURES = (
@@ -78,6 +79,9 @@ def explanation(top_loc: Mapping[str, Any]) -> str:
         for i, (key, value) in enumerate(sorted(values.items(), key=lambda item: -abs(item[1])))
     ]
     total = signed(sum(values.values()), 1)
+    if found.get("in_words") == NOTHING:
+        shares = ", ".join(f"{TERMS.get(k, k)} {signed(v, 1)}" for k, v in values.items())
+        return f"Of {total} points of Top-1 Loc no part can be told from zero: {shares}."
     return f"Of {total} points of Top-1 Loc, {joined(parts)}."
 
 

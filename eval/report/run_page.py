@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eval.analysis.error_kinds import classify, true_boxes
 from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated, open_manifest
 from eval.analysis.per_image import PerImage, main_protocol, per_image
+from eval.records.controls import CONTROLS
 from eval.records.store import RecordStore
 from eval.report import charts
 from eval.report.gallery import build_gallery
@@ -151,9 +152,15 @@ def _caveats(run: Evaluated) -> list[str]:
             "Protocols with the best threshold on this split choose it on the images they score: an upper bound. The "
             "headline uses a threshold chosen elsewhere where there is one."
         )
-    lines.append(
-        "Intervals are for new test images and these trained weights; they do not cover another training run."
-    )
+    provenance = run.results["provenance"]
+    if provenance.get("control") in CONTROLS:
+        lines.append("Intervals are for new test images; a control is not trained.")
+    elif provenance.get("classifier"):
+        lines.append(
+            "Intervals are for new test images and these trained weights; they do not cover another training run."
+        )
+    else:
+        lines.append("Intervals are for new test images and whatever made these maps or boxes, as it is.")
     if run.dataset == "parts":
         lines.append(
             "'parts' is composed from a seed to show mechanisms; it is no evidence about photographs."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.analysis.error_costs import REPAIRED
-from eval.analysis.error_kinds import KINDS, THRESHOLDS, UNSCORED
+from eval.analysis.error_kinds import CLASSIFICATION, KINDS, THRESHOLDS, UNSCORED
 from eval.analysis.evaluated import Evaluated
 from eval.analysis.per_image import PerImage, means_of_images
 from eval.analysis.subgroups import INSTANCE_NAMES, SIZE_NAMES, instance_groups, size_groups
@@ -51,7 +51,8 @@ def run_sections(
         protocol: whose decisions these are.
         seed: of the intervals' resamples.
     """
-    sections = [_errors(run, kinds, protocol)]
+    predicted = bool((image.top1 >= 0).all())
+    sections = [_errors(run, kinds, protocol, predicted)]
     for title, groups, names in (
         ("Object size (share of the image)", size_groups(split), SIZE_NAMES),
         ("Instances in the image", instance_groups(image.num_boxes), INSTANCE_NAMES),
@@ -75,7 +76,7 @@ def run_sections(
     return sections
 
 
-def _errors(run: Evaluated, kinds: npt.NDArray[np.int8], protocol: str) -> dict[str, Any]:
+def _errors(run: Evaluated, kinds: npt.NDArray[np.int8], protocol: str, predicted: bool) -> dict[str, Any]:
     counted = kinds[kinds != UNSCORED]
     shares = {k: 100 * float((counted == i).mean()) for i, k in enumerate(KINDS)} if len(counted) else {}
     t = THRESHOLDS
@@ -83,7 +84,10 @@ def _errors(run: Evaluated, kinds: npt.NDArray[np.int8], protocol: str) -> dict[
         "Kinds of error",
         lead=f"By {protocol}, at its own threshold. Kinds as in TS-CAM (ICCV 2021).",
         stacks=[{"name": run.method, "svg": charts.stacked_bar(shares, f"Error kinds of {run.method}")}],
-        kinds=[f"{k} {v:.1f} %" for k, v in shares.items()],
+        kinds=[
+            f"{k} {v:.1f} %" if predicted or k != CLASSIFICATION else f"{k}: nothing predicts a class"
+            for k, v in shares.items()
+        ],
         note="In this order: classification: the top class is wrong; multi-instance: of several true boxes "
         f"more than one is covered by over {100 * t['multi_instance_covered']:.0f} %; part: over "
         f"{100 * t['part_inside']:.0f} % of the predicted box lies in the true one; more: at least "
@@ -99,10 +103,11 @@ def _costs(costs: Mapping[str, Any]) -> dict[str, Any]:
         rows.append(
             [name, f"+{e['gain']:.1f}", strip, f"[{ci[0]:.1f}, {ci[1]:.1f}]" if ci else "–", REPAIRED[name]]
         )
+    right = "class and box are right" if "class" in costs["repairs"] else "box is right"
     return section(
         "What each error costs",
         lead=f"Points that a perfect repair of one error alone would give under {costs['protocol']}, to the "
-        f"{costs['right']:.1f} % of images whose class and box are right.",
+        f"{costs['right']:.1f} % of images whose {right}.",
         table={
             "columns": ["repair", "points", "0 to 100", "95 % interval", "what is repaired"],
             "rows": rows,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -59,6 +59,15 @@ def table_of(title: str, first: str, columns: Sequence[str], *, lines: bool = Fa
     return table
 
 
+def unit(entries: Iterable[Mapping[str, Any]]) -> str:
+    """What the numbers of a table are, in its title.
+
+    >>> unit([{"value": 50.0, "ci95": [45.0, 55.0]}]), unit([{"value": 50.0, "ci95": None}])
+    ('percent [95 % interval]', 'percent')
+    """
+    return "percent [95 % interval]" if any(entry.get("ci95") for entry in entries) else "percent"
+
+
 def stacked(entry: Mapping[str, Any] | None) -> str:
     """`number` with the interval in a line of its own."""
     return number(entry).replace(" [", "\n[")
@@ -66,7 +75,7 @@ def stacked(entry: Mapping[str, Any] | None) -> str:
 
 def _title(results: Mapping[str, Any]) -> str:
     counted = f"{results['counts']['scored']} images with boxes of {results['num_images']}"
-    return f"{results['dataset']}, {results['split']}: {counted}; percent [95 % interval]"
+    return f"{results['dataset']}, {results['split']}: {counted}; {unit(results['protocols'].values())}"
 
 
 def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], str, Any, Any]]:
@@ -147,9 +156,10 @@ def notes(results: Mapping[str, Any]) -> list[str]:
         lines.append(f"boxes beside the objects, {name}: {displacement_text(entry)}")
     costs = results.get("error_costs")
     if costs:
+        right = "class and box right" if "class" in costs["repairs"] else "box right"
         gains = ", ".join(f"{k} {number({**v, 'value': v['gain']})}" for k, v in costs["repairs"].items())
         lines.append(
-            f"points that a perfect repair of one error alone would give ({costs['protocol']}, class and box right "
+            f"points that a perfect repair of one error alone would give ({costs['protocol']}, {right} "
             f"{costs['right']:.1f}): {gains}"
         )
     lines += _where_drawn(results)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from eval.compare import main as compare
+from eval.export.__main__ import main as export
 from eval.localize import main
 from eval.metrics.results_json import read_results
 from eval.report.__main__ import main as report
@@ -231,6 +232,27 @@ def test_a_smoke_run_and_its_control_are_reported_and_compared(
     )
     (entry,) = json.loads((tmp_path / "compared" / "compare.json").read_text())["comparisons"]
     assert entry["caveats"][0].startswith("Only 5 images of each split")
+    assert not {"size", "instances", "class", "errors"} & set(entry["not_analysed"])
+    export([str(tmp_path / "maps5"), "--coco", str(tmp_path / "boxes.json")])
+    report([str(tmp_path / "maps5")])
+    assert "is not the one scored" not in capsys.readouterr().err
+
+
+def test_without_predictions_nothing_is_said_of_classes(
+    scored: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, maps = scored
+    assert run("--score-maps", maps, "--manifest", manifest, "--bootstrap", 0, "--out", tmp_path / "o") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert ", box right " in out
+    assert "class and box right" not in out
+    assert "images with boxes of 20; percent " in out  # no intervals, so none is announced
+    assert "[95 % interval]" not in out
+    report([str(tmp_path / "o")])
+    page = (tmp_path / "o" / "report.html").read_text()
+    assert "% of images whose box is right" in page
+    assert "classification: nothing predicts a class" in page
+    assert "these trained weights" not in page
 
 
 def test_every_variant_and_a_protocol_of_ones_own(scored: tuple[Path, Path], tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_all_against_none_is_a_verdict() -> None:
     assert judge(found) == "higher"
     assert found.ci95 is not None
     assert found.ci95[0] < 100
+    assert found.ci95[1] == 100.0  # shares differ by no more
 
 
 def test_methods_that_agree_on_every_image_at_hand_may_still_differ() -> None:

@@ -34,6 +34,14 @@ def test_centre_crop_follows_the_view_of_a_small_network_input() -> None:
     assert frame.boxes(np.array([[10.0, 4.0, 20.0, 30.0]]), (73, 73), "a").tolist() == [[21, 0, 56, 91]]
 
 
+def test_the_image_of_a_bad_box_is_named() -> None:
+    split = boxed_split(5, seed=3)
+    boxes = split.boxes_xyxy.copy()
+    boxes[int(split.box_offsets[2])] = [50, 50, 10, 60]
+    with pytest.raises(UserError, match=f"image '{split.image_ids[2]}': ground-truth box"):
+        split_boxes(split.replace(boxes_xyxy=boxes), np.array([0, 1, 2, 3]), Frame.of("resize", 224))
+
+
 def test_split_boxes_equals_one_image_at_a_time() -> None:
     split = boxed_split(30, seed=3)
     rows = np.array([4, 2, 29, 0])

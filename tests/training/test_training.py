@@ -628,6 +628,19 @@ def test_boxes_without_images_cannot_be_trained_on(manifest: Path, tmp_path: Pat
         train(tiny_config(folder), report=Silent())
 
 
+@pytest.mark.parametrize(
+    ("test_images", "said"),
+    [(2, "next: python -m eval.localize "), (0, "next: python -m eval.show PHOTOGRAPHS --run ")],
+)
+def test_the_next_command_is_one_that_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], test_images: int, said: str
+) -> None:
+    counts = {"train-weaksup": 8, **({"test": test_images} if test_images else {})}
+    manifest = make_tiny_dataset(tmp_path / "data", per_class=counts)
+    train(tiny_config(manifest, epochs=1))
+    assert said in capsys.readouterr().out
+
+
 def test_divergence_says_what_to_do_and_keeps_no_bad_weights(manifest: Path) -> None:
     with pytest.raises(
         UserError, match=r"training diverged\. Start again with a lower --lr \(it was 1e\+20\)"

@@ -56,8 +56,11 @@ def hold_out(
     held = holdout_indices(train.image_ids, train.labels, classes, per_class, seed)
     rest = np.setdiff1d(np.arange(len(train)), held)
     splits = {"train-weaksup": train.take(rest), "train-fullsup": train.take(held)}
+    counts = np.bincount(train.labels[held], minlength=len(classes))[np.unique(train.labels)]
+    most = int(counts.max(initial=0))
+    taken = f"{most}" if (counts == most).all() else f"at most {most}"
     note = (
-        f"train-fullsup is not the dataset's own: it is a hold-out of {per_class} training images a class "
+        f"train-fullsup is not the dataset's own: it is a hold-out of {taken} training images a class "
         f"(seed {seed}), taken out of train-weaksup"
     )
     return splits, (note,)

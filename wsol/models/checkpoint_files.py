@@ -97,7 +97,8 @@ def _holds_objects(file: Path, error: HoldsObjects) -> UserError:
         f"checkpoint {file} holds {what}, and loading it could run code, so it is refused. If you trust its source, "
         f"save the weights alone once: old = torch.load({file.name!r}, weights_only=False), then "
         f"torch.save(old.state_dict() if hasattr(old, 'state_dict') else "
-        f"{{k: v for k, v in old.items() if k in ('state_dict', 'model', 'model_state_dict', 'state_dict_ema', "
+        f"{{k: v.state_dict() if hasattr(v, 'state_dict') else v for k, v in old.items() "
+        f"if k in ('state_dict', 'model', 'model_state_dict', 'state_dict_ema', "
         f"'model_ema')}}, 'weights.pth')"
     )
 

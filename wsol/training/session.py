@@ -217,7 +217,7 @@ def _run(job: Job, data: Data, resumed: Run | None, stack: ExitStack) -> Outcome
             )
             remove_checkpoints(folder)
     wait_for_all(world)
-    _conclude(run, trainer)
+    _conclude(run, trainer, data)
     return Outcome(run, 0)
 
 
@@ -254,10 +254,16 @@ def _announce(trainer: Trainer, data: Data) -> None:
     report.line(f"run directory: {job.folder}{begun}")
 
 
-def _conclude(run: Run, trainer: Trainer) -> None:
+def _conclude(run: Run, trainer: Trainer, data: Data) -> None:
     report = trainer.job.report
     found = (run.record.get("result") or {}).get("validation")
     validation = f", validation top-1 {found['top1']:.1f} % on {found['images']:,} images" if found else ""
     report.line(f"finished in {duration(trainer.position.seconds)}{validation} (the last epoch's weights)")
     report.line(f"results: {run.dir}")
-    report.line(f"next: python -m eval.localize {shlex.quote(str(run.dir))}")
+    folder, test = shlex.quote(str(run.dir)), data.manifest.splits.get("test")
+    if test is not None and (len(test.boxes_xyxy) or test.masks):
+        report.line(f"next: python -m eval.localize {folder}")
+    else:
+        report.line(
+            f"next: python -m eval.show PHOTOGRAPHS --run {folder} (the dataset has no test images with boxes)"
+        )
