@@ -78,7 +78,9 @@ class TestSplits:
         rows = [f"train/{c}/train{c}{i}.png,1,1,5,5" for c in CLASSES for i in range(3)]
         csv = "\n".join(["image,x0,y0,x1,y1", *rows]).encode()
         many = read(tmp_path, csv, holdout_per_class=10)  # three boxed images a class: one is taken
-        assert many.notes[0].startswith("train-fullsup is not the dataset's own: it is a hold-out of 1 training")
+        assert many.notes[0].startswith(
+            "train-fullsup is not the dataset's own: it is a hold-out of 1 training"
+        )
         manifest = read(tmp_path, csv, holdout_per_class=1)
         assert {r: len(s) for r, s in manifest.splits.items()} == {
             "train-weaksup": 6,
