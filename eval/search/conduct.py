@@ -16,7 +16,7 @@ from rich.table import Table
 from eval.search.design import SPLIT, Search, read_search, trial_folder
 from eval.search.trials import open_trials, shown, work
 from eval.study.conduct import keep_design, slurm_parameters
-from eval.study.run import executor, job_shares, prepare_datasets
+from eval.study.run import executor, forget_jobs, job_shares, prepare_datasets
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.files.strict_json import read_json
@@ -52,6 +52,8 @@ def conduct(file: Path, out: Path | None, *, workers: int, cluster: str, slurm: 
             pool = executor(out, cluster, slurm_parameters(slurm))
             jobs = [pool.submit(work, str(file), str(out), share=s) for s in job_shares(workers, 1, cluster)]
             failed = sorted({line for job in jobs for line in job.result()})
+            del jobs, pool
+            forget_jobs()
     trials = {method: study.get_trials() for method, study in studies.items()}
     undone = sum(not t.state.is_finished() for found in trials.values() for t in found)
     if failed:

@@ -13,7 +13,7 @@ from eval.study.design import read_design
 from eval.study.jobs import jobs_of
 from eval.study.plan import print_plan
 from eval.study.results import write_results
-from eval.study.run import prepare_datasets, run_jobs
+from eval.study.run import forget_jobs, prepare_datasets, run_jobs
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.files.regular import read_text
@@ -63,6 +63,7 @@ def conduct(
         slurm=slurm_parameters(slurm),
         report=lambda text: console.print(text, highlight=False),
     )
+    forget_jobs()
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import time
@@ -136,6 +137,12 @@ def executor(out: Path, cluster: str, parameters: Mapping[str, Any]) -> Any:
     found = submitit.AutoExecutor(folder=str(out / "jobs"), cluster=cluster)
     found.update_parameters(timeout_min=60 * 24, **parameters)
     return found
+
+
+def forget_jobs() -> None:
+    """Delete submitit's jobs that are done: they refer to each other in circles, and what is left of them when Python
+    ends prints errors of its own."""
+    gc.collect()
 
 
 def must_run(command: Sequence[str], what: str) -> None:

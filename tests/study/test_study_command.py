@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -63,6 +64,9 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
         # a training that the killed command had begun goes on by itself
         assert "still running elsewhere" in capsys.readouterr().err
     assert code == 0
+    assert not any(
+        type(o).__name__ == "LocalJob" for o in gc.get_objects()
+    )  # they print errors when Python ends
     assert "centre Gaussian" in capsys.readouterr().out
     first = numbers(out)
     page = (out / "study.html").read_text()
