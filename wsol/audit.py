@@ -21,6 +21,8 @@ Severity = Literal["error", "warning", "note"]
 EXAMPLES = 3
 MANY = 20
 """Fewer boxes than this say nothing about their units by their range alone."""
+FEW_TRAINING = 10
+"""Fewer training images than this are few where they are also less than a quarter of their class."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def audit_manifest(
         findings.extend(_check_counts(manifest, card, subset, held_out))
     for role, split in manifest.splits.items():
         findings.extend(_check_truth(manifest, role, split))
+    findings.extend(_check_training(manifest))
     findings.extend(_check_between_splits(manifest))
     findings.extend(_check_units(manifest))
     if facts is not None:
@@ -210,6 +213,21 @@ def _check_truth(manifest: Manifest, role: str, split: Split) -> Iterator[Findin
         yield Finding(
             "warning", "duplicates", f"{_are(repeated, 'box')} listed twice for one image", repeated, role
         )
+
+
+def _check_training(manifest: Manifest) -> Iterator[Finding]:
+    """Classes that hardly train: by their own images, or beside the other classes."""
+    if "train-weaksup" not in manifest.splits:
+        return
+    classes = len(manifest.classes)
+    train = np.bincount(manifest.splits["train-weaksup"].labels, minlength=classes)
+    every = np.bincount(np.concatenate([s.labels for s in manifest.splits.values()]), minlength=classes)
+    few = (train < FEW_TRAINING) & (4 * train < every) | (10 * train < np.median(train))
+    named = np.flatnonzero(few & (train > 0)).tolist()  # without any is an error of its own
+    if named:
+        some = _few(f"'{manifest.classes[k]}' {train[k]} of {plural(every[k], 'image')}" for k in named)
+        message = f"{_have(len(named), 'class')} very few training images: {some}"
+        yield Finding("warning", "training", message, len(named), "train-weaksup")
 
 
 def _check_between_splits(manifest: Manifest) -> Iterator[Finding]:

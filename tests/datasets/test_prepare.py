@@ -275,6 +275,33 @@ class TestAudit:
             "note: a subset: 2 of 3 classes"
         ]
 
+    @pytest.mark.parametrize(
+        ("train", "test", "named"),
+        [
+            ((14, 14), (14, 14), []),
+            ((14, 1), (14, 27), ["'dog' 1 of 28 images"]),
+            ((9, 9), (0, 28), ["'dog' 9 of 37 images"]),
+            ((9, 9), (0, 27), []),  # a quarter
+            ((12, 10), (0, 100), []),
+        ],
+    )
+    def test_a_class_that_hardly_trains_is_named(
+        self, train: tuple[int, int], test: tuple[int, int], named: list[str]
+    ) -> None:
+        splits = {
+            role: [row(f"{role}{k}{i}", k) for k, n in enumerate(counts) for i in range(n)]
+            for role, counts in (("train_weaksup", train), ("test", test))
+        }
+        found = [f.message for f in audit_manifest(toy(**splits)).findings if f.check == "training"]
+        assert found == [f"1 class has very few training images: {n}" for n in named]
+
+    def test_a_class_that_hardly_trains_beside_the_others_is_named(self) -> None:
+        rows = [row(f"{k}{i}", k) for k, n in enumerate((200, 200, 11)) for i in range(n)]
+        manifest = Manifest("toy", ("cat", "dog", "eel"), {"train-weaksup": Split.from_samples(rows)})
+        assert messages(audit_manifest(manifest)) == [
+            "warning: train-weaksup: 1 class has very few training images: 'eel' 11 of 11 images"
+        ]
+
     def test_both_training_splits_count_together(self) -> None:
         manifest = toy(train_weaksup=[row("a"), row("b", 1)], train_fullsup=[row("c"), row("d", 1)])
         card = Card("toy", "Toy", "x", expected={"train-weaksup": Expected(images_per_class=2)})

@@ -62,6 +62,25 @@ class TestSplits:
             "test": 6,
         }
 
+    @pytest.mark.parametrize(
+        ("boxed", "train", "full", "test"),
+        [(0, 8, 0, 0), (1, 7, 0, 1), (4, 4, 1, 3), (5, 4, 1, 3), (7, 4, 1, 3), (8, 4, 1, 3)],
+    )
+    def test_half_of_a_class_trains_however_many_of_it_are_boxed(
+        self, tmp_path: Path, boxed: int, train: int, full: int, test: int
+    ) -> None:
+        """Seven of eight boxed gave one training image before."""
+        lines = ["image,x0,y0,x1,y1", *(f"dog/dog{i}.png,1,1,5,5" for i in range(boxed))]
+        lines += [f"cat/cat{i}.png,1,1,5,5" for i in range(8)]
+        manifest = read(write_tree(tmp_path, own_files()), "\n".join(lines).encode())
+        dogs = {r: [s for s in split if s.label == 1] for r, split in manifest.splits.items()}
+        assert {r: len(s) for r, s in dogs.items()} == {
+            "train-weaksup": train,
+            "train-fullsup": full,
+            "test": test,
+        }
+        assert sum(not len(s.boxes_xyxy) for s in dogs["train-weaksup"]) == 8 - boxed
+
     def test_split_folders_rule(self, tmp_path: Path) -> None:
         write_tree(tmp_path, {**own_files(4, "train"), **own_files(2, "val"), **own_files(3, "test")})
         csv = b"image,xmin,ymin,xmax,ymax\nvalcat0.png,1,1,5,5\ntestdog1.png,1,1,5,5\n"

@@ -11,8 +11,9 @@ Which image goes where, in this order of precedence:
 
 1. a `split` column, or folders train, val, test: train -> train-weaksup, val -> train-fullsup, test -> test. If there
    is no val, a seeded hold-out of boxed training images becomes train-fullsup.
-2. otherwise images without a box train. Of a class's images with boxes, in seeded order, a quarter (at least one)
-   becomes train-fullsup and the rest test. Where every image of a class has boxes, half of them train.
+2. otherwise images without a box train, and of a class's images with boxes, in seeded order, as many as bring the
+   training images to half of the class (none where they are half already). Of the others a quarter (at least one)
+   becomes train-fullsup and the rest test.
 """
 
 from __future__ import annotations
@@ -301,8 +302,7 @@ def _seeded_roles(class_of: dict[str, str], boxed: set[str], seed: int) -> dict[
     for name, members in by_class.items():
         mine = [p for p in members if p in boxed]
         order = [mine[int(k)] for k in class_generator(name, seed).permutation(len(mine))]
-        if len(mine) == len(members):
-            order = order[-(-len(order) // 2) :]
+        order = order[max(0, -(-len(members) // 2) - (len(members) - len(mine))) :]
         full = max(1, len(order) // 4) if len(order) > 1 else 0
         roles |= dict.fromkeys(order[:full], "train-fullsup") | dict.fromkeys(order[full:], "test")
     return roles
