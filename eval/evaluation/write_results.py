@@ -70,6 +70,7 @@ def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -
         "split": plan.split,
         "threshold_split": role,
         "num_images": len(split),
+        "split_hash": records.index.split_hash,
         "title": subject.title,
         "protocols": computed,
         "not_computed": absent,

@@ -275,6 +275,7 @@ def names_of(folders: Sequence[Path], most: int = 4) -> str:
 _AGAIN = "run eval.localize again"
 _OPTIONAL = {
     "title": str,
+    "split_hash": str,
     "threshold_split": (str, None),
     "energy": dict,
     "measures": dict,

@@ -73,9 +73,24 @@ def stacked(entry: Mapping[str, Any] | None) -> str:
     return number(entry).replace(" [", "\n[")
 
 
+def images_counted(results: Mapping[str, Any]) -> str:
+    """How many images of how many were scored by their boxes.
+
+    >>> images_counted({"num_images": 1048, "counts": {"scored": 1036}})
+    '1,036 images with boxes of 1,048'
+    """
+    return f"{results['counts']['scored']:,} images with boxes of {results['num_images']:,}"
+
+
+def part_notes(results: Mapping[str, Any]) -> list[str]:
+    """Why these are results of a part of the dataset (--limit, classes that the network does not know); empty for all
+    of it."""
+    return [note for note in results["provenance"].get("notes", ()) if note.startswith("only ")]
+
+
 def _title(results: Mapping[str, Any]) -> str:
-    counted = f"{results['counts']['scored']} images with boxes of {results['num_images']}"
-    return f"{results['dataset']}, {results['split']}: {counted}; {unit(results['protocols'].values())}"
+    about = f"{results['dataset']}, {results['split']}: {images_counted(results)}"
+    return f"{about}; {unit(results['protocols'].values())}"
 
 
 def _rows(results: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], str, Any, Any]]:

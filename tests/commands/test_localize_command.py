@@ -20,7 +20,7 @@ from eval.report.measures_sections import measured_section
 from tests.eval.test_summarize import reference_numbers
 from tests.helpers.map_folders import boxed_manifest, smooth_maps, write_maps
 from wsol.errors import UserError
-from wsol.manifest import load_manifest, write_manifest
+from wsol.manifest import Split, load_manifest, write_manifest
 
 
 @pytest.fixture
@@ -347,7 +347,8 @@ def test_centre_gaussian_on_cub_from_its_boxes_alone(wsol_data: Path, tmp_path: 
 def test_an_overview_is_of_one_list_of_images(
     scored: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two datasets of one name and size, such as `parts` from two seeds, are no two rows of a table."""
+    """Two datasets of one name and size, such as `parts` from two seeds, are no two rows of a table; nor is one list of
+    images with other boxes, whatever splits were read to choose thresholds."""
     from eval.overview.__main__ import main as overview
 
     manifest, _ = scored
@@ -361,6 +362,20 @@ def test_an_overview_is_of_one_list_of_images(
     assert overview([a, b]) == 0
     assert overview([a, c]) == 2
     assert "their lists of images and boxes differ" in capsys.readouterr().err
+    data = load_manifest(manifest)
+    halved = {
+        role: Split.from_samples(dataclasses.replace(s, boxes_xyxy=s.boxes_xyxy / 2) for s in split)
+        for role, split in data.splits.items()
+    }
+    write_manifest(dataclasses.replace(data, splits=halved), tmp_path / "boxes")
+    for name, scored_on in (("whole", manifest), ("halved", tmp_path / "boxes")):
+        control = ("--control", "center_gaussian", "--manifest", scored_on, "--bootstrap", 0)
+        assert run(*control, "--threshold-split", "None", "--out", tmp_path / name) == 0
+    assert overview([a, str(tmp_path / "whole")]) == 0
+    for first in (a, str(tmp_path / "whole")):
+        capsys.readouterr()
+        assert overview([first, str(tmp_path / "halved")]) == 2
+        assert "their lists of images and boxes differ" in capsys.readouterr().err
 
 
 def test_results_that_are_none_are_named(tmp_path: Path) -> None:

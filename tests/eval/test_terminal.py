@@ -10,10 +10,11 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from eval.overview.table import overview_tables
+from eval.overview.table import overview_notes, overview_tables
 from eval.terminal.progress import Lines
 from eval.terminal.tables import notes, result_tables
 from eval.terminal.text import PIPED_WIDTH, print_table, print_text, terminal
+from wsol.errors import UserError
 from wsol.wrapping import tell, wrapped
 
 WIDTHS = (60, 80, 100, 140)
@@ -150,3 +151,47 @@ def test_notes_are_one_line_in_a_pipe_and_wrapped_on_a_terminal(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) > 4
     assert max(map(len, lines)) <= 50
+
+
+def test_an_overview_counts_images_with_boxes_and_says_what_is_a_part(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = [("vanilla", _results()), ("cutmix", _results())]
+    assert "birds, test, 598 images with boxes of 600: percent" in _printed(
+        overview_tables(named), 120, capsys
+    )
+    assert overview_notes(named) == ["only 600 images of each split (--limit)"]
+    named[1][1]["provenance"]["notes"] = []
+    assert overview_notes(named) == ["vanilla: only 600 images of each split (--limit)"]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_an_overviews_controls_do_not_depend_on_the_order_of_its_runs(
+    order: tuple[int, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lacking = _results()
+    lacking["controls"] = {"center_gaussian": {"gt_known_fixed": _entry(41.41)}}
+    named = [("a", _results()), ("b", lacking)]
+    shown = _printed(overview_tables([named[i] for i in order]), 120, capsys)
+    assert shown.count("61.23") == 2, "MaxBoxAcc of both controls"
+    assert shown.count("41.41") == 1, "GT-known of the Gaussian"
+
+
+def test_runs_of_own_protocols_alone_show_those(capsys: pytest.CaptureFixture[str]) -> None:
+    own = _results()
+    own["protocols"] = {"mine": _entry(17.71)}
+    own["controls"] = {"center_gaussian": {"mine": _entry(18.81)}}
+    shown = _printed(overview_tables([("a", own)]), 120, capsys)
+    assert "mine" in shown
+    assert "17.71" in shown
+    assert "18.81" in shown
+    assert "MaxBoxAcc" not in shown
+    both = _printed(overview_tables([("a", own), ("b", _results())]), 140, capsys)
+    assert [n for n in ("17.71", "18.81", "51.17", "MaxBoxAcc") if n not in both] == []
+
+
+def test_one_name_for_two_protocols_is_no_column() -> None:
+    other = _results()
+    other["protocols"]["maxboxacc"]["definition"]["frame_size"] = 32
+    with pytest.raises(UserError, match="define maxboxacc differently"):
+        overview_tables([("a", _results()), ("b", other)])
