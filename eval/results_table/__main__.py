@@ -26,7 +26,8 @@ class ResultsTableConfig:
     folder: Annotated[Path, tyro.conf.Positional] = Path("results")
     """Folder of the entries."""
     add: tuple[str, ...] = ()
-    """Evaluated runs, as RUN or NAME=RUN, that become entries NAME.json of the folder."""
+    """Evaluated runs, as RUN or NAME=RUN, that become entries DATASET-NAME.json of the folder. Without NAME it is
+    the method and the training seed where there is one: vanilla-seed-0."""
     network: str = ""
     """Network that --add names where the results do not."""
     source: str = "measured with this repository"

@@ -9,6 +9,7 @@ from typing import Any
 
 from eval.analysis.error_costs import REPAIRED
 from eval.protocols import PROTOCOLS
+from eval.terminal.tables import part_notes
 from wsol.errors import UserError
 from wsol.files.strict_json import read_json
 from wsol.files.typed import check_types
@@ -17,9 +18,14 @@ GRID_ROWS = ("network", "random weights")
 
 
 def costs_beside(results: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The entry `error_costs`: protocol, and by repair the points gained with interval. None where not measured."""
+    """The entry `error_costs`: protocol, and by repair the points gained with interval. None where not measured, or
+    under a protocol of the user's own."""
     costs = results.get("error_costs")
-    if not costs or any(r["ci95"] is None for r in costs["repairs"].values()):
+    if (
+        not costs
+        or costs["protocol"] not in PROTOCOLS
+        or any(r["ci95"] is None for r in costs["repairs"].values())
+    ):
         return None
     gains = {k: {"value": r["gain"], "ci95": r["ci95"]} for k, r in costs["repairs"].items()}
     return {"protocol": costs["protocol"], "gains": gains}
@@ -43,6 +49,17 @@ def grid_beside(folder: Path) -> dict[str, Any] | None:
         raise UserError(f"'{file}' is no result of eval.grid_game; play again") from error
     check_grid(found, f"'{file}'")
     return found
+
+
+def notes_beside(results: Mapping[str, Any]) -> list[str] | None:
+    """The entry `notes`: that a part of the dataset was scored, or a network with random weights. None for neither."""
+    random = ["random weights"] if results["provenance"].get("control") == "random" else []
+    return [*part_notes(results), *random] or None
+
+
+def check_notes(notes: Any, where: str) -> None:
+    """UserError, naming the entry, for anything but what `notes_beside` gives."""
+    check_types({"notes": notes}, {"notes": [str]}, where, "see docs/results.md")
 
 
 def check_costs(costs: Any, where: str) -> None:

@@ -13,11 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from eval.protocols import PROTOCOLS, short_hash
 from eval.records.measures import MEASURES
-from eval.results_table.beside import check_costs, check_grid, costs_beside, grid_beside
+from eval.results_table.beside import (
+    check_costs,
+    check_grid,
+    check_notes,
+    costs_beside,
+    grid_beside,
+    notes_beside,
+)
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.files.strict_json import read_json
 from wsol.files.typed import check_types
+from wsol.wrapping import tell
 
 if TYPE_CHECKING:
     from eval.analysis.evaluated import Evaluated
@@ -29,7 +37,7 @@ KINDS = ("measured", "published")
 _TEXTS = ("kind", "method", "network", "dataset", "split", "source")
 _MEASURED = ("num_images", "maps_sha256", "command")
 """What a measured entry has beside; in a published one it may be null, for papers seldom say."""
-_CHECKS = {"error_costs": check_costs, "grid": check_grid}
+_CHECKS = {"error_costs": check_costs, "grid": check_grid, "notes": check_notes}
 """What any entry may have beside."""
 
 
@@ -37,7 +45,7 @@ _CHECKS = {"error_costs": check_costs, "grid": check_grid}
 class Entry:
     """`numbers` by protocol: value and ci95 in percent (ci95 null where the source has none), protocol_hash.
 
-    `error_costs` and `grid` (`eval.results_table.beside`) are there where they were measured.
+    `error_costs`, `grid` and `notes` (`eval.results_table.beside`) are there where they were measured.
     """
 
     kind: str
@@ -52,6 +60,7 @@ class Entry:
     numbers: dict[str, dict[str, Any]]
     error_costs: dict[str, Any] | None = None
     grid: dict[str, Any] | None = None
+    notes: list[str] | None = None
     schema: int = SCHEMA
 
 
@@ -62,7 +71,10 @@ def read_entry(file: Path) -> Entry:
         UserError: a field that is missing or of another kind, a measured number without interval, command or checksum,
             a value that is no percentage, or a protocol that is unknown or has another definition now.
     """
-    data, where = read_json(file), f"'{file}'"
+    return _checked(read_json(file), f"'{file}'")
+
+
+def _checked(data: Any, where: str) -> Entry:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise UserError(f"{where} is not a result of schema {SCHEMA}")
     check_types(data, {**dict.fromkeys(_TEXTS, str), "numbers": dict}, where, "see docs/results.md")
@@ -115,16 +127,41 @@ def _check_number(name: str, number: Any, measured: bool, where: str) -> None:
 
 
 def entry_of(run: Evaluated, network: str, source: str) -> Entry:
-    """The entry of an evaluated run: every published protocol and every measure without a threshold, with intervals."""
+    """The entry of an evaluated run: every published protocol and every measure without a threshold, with intervals.
+
+    Args:
+        run: the run; one without a name of its own (NAME=RUN) is called by its method, and by its training seed.
+        network: named where the results do not.
+        source: where the numbers come from.
+
+    Raises:
+        UserError: nothing of the run can be an entry, for it has no interval or no published protocol.
+    """
     results = run.results
+    stated = {**results["protocols"], **results.get("measures", {})}
+    if stated and not any(e["ci95"] for e in stated.values()):
+        raise UserError(
+            f"'{run.folder}' was scored without intervals (--bootstrap 0), and a measured entry needs them: run "
+            "eval.localize again without that option, it reads the finished records"
+        )
     maps = json.dumps(results["provenance"].get("maps"), sort_keys=True, default=str)
     hashes = {name: short_hash(p) for name, p in run.protocols.items()}
     hashes |= {name: e["measure_hash"] for name, e in results.get("measures", {}).items()}
     numbers = {
         name: {"value": e["value"], "ci95": e["ci95"], "protocol_hash": hashes[name]}
-        for name, e in {**results["protocols"], **results.get("measures", {})}.items()
+        for name, e in stated.items()
         if _HASHES.get(name) == hashes[name] and e["ci95"]
     }
+    others = [name for name in stated if _HASHES.get(name) != hashes[name]]
+    if others:
+        tell(
+            f"note: '{run.folder}': {', '.join(others)}: not published as defined there, left out of the entry"
+        )
+    if not numbers:
+        raise UserError(
+            f"'{run.folder}' holds no published protocol as it is defined now; run eval.localize again without "
+            "--protocols"
+        )
     return Entry(
         "measured",
         run.method,
@@ -138,6 +175,7 @@ def entry_of(run: Evaluated, network: str, source: str) -> Entry:
         numbers,
         costs_beside(results),
         grid_beside(run.folder),
+        notes_beside(results),
     )
 
 
@@ -153,8 +191,8 @@ def _typed(command: Sequence[str]) -> str:
 
 
 def write_entry(entry: Entry, file: Path) -> Path:
-    """Write an entry, and read it back so that nothing unreadable is kept."""
+    """Write an entry that `read_entry` reads; anything else is refused before, and what lay there stays."""
     said = {k: v for k, v in asdict(entry).items() if v is not None or k not in _CHECKS}
-    write_durably(file, json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    read_entry(file)
-    return file
+    text = json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    _checked(json.loads(text), f"'{file}'")
+    return write_durably(file, text)

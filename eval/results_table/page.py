@@ -5,12 +5,13 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from eval.analysis.error_costs import REPAIRED
-from eval.analysis.evaluated import open_evaluated
+from eval.analysis.evaluated import Evaluated, open_evaluated
 from eval.protocols import PROTOCOLS
 from eval.records.measures import MEASURES, REGIONS
 from eval.report.embed import base64_of
@@ -19,6 +20,8 @@ from eval.results_table.entries import Entry, entry_of, read_entry, write_entry
 from eval.terminal.text import print_place, print_text, terminal
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
+from wsol.files.strict_json import read_json
+from wsol.wrapping import tell
 
 RULES = {
     "oracle": "best on the scored images",
@@ -31,13 +34,15 @@ RULES = {
 def check_and_write(folder: Path, add: Sequence[str], network: str, source: str, page: Path | None) -> None:
     """Add evaluated runs, check every entry and write the page; says where it is."""
     folder.mkdir(parents=True, exist_ok=True)
-    for location in add:
-        run = open_evaluated(location)
-        name = re.sub(r"[^\w.-]+", "-", f"{run.dataset}-{run.method}").strip("-")
-        write_entry(entry_of(run, network, source), folder / f"{name}.json")
+    for file, (run, entry) in _added(folder, add, network, source).items():
+        _tell_replaced(file, entry)
+        write_entry(entry, file)
         drawn = run.folder / "pictures" / f"{run.split}.png"
+        picture = file.with_suffix(".png")
         if drawn.is_file():
-            write_durably(folder / f"{name}.png", drawn.read_bytes())
+            write_durably(picture, drawn.read_bytes())
+        else:
+            picture.unlink(missing_ok=True)  # of an earlier entry of this name
     files = sorted(folder.glob("*.json"))
     if not files:
         raise UserError(f"'{folder}' holds no result (*.json); --add RUN makes one")
@@ -53,6 +58,35 @@ def check_and_write(folder: Path, add: Sequence[str], network: str, source: str,
         console, f"{measured} measured and {len(entries) - measured} published results, all fields there"
     )
     print_place(console, "page", out)
+
+
+def _added(
+    folder: Path, add: Sequence[str], network: str, source: str
+) -> dict[Path, tuple[Evaluated, Entry]]:
+    """Every run of `add` with its entry, by file: all are made before the first is written. Two runs of one file name
+    are a `UserError`."""
+    made: dict[Path, tuple[Evaluated, Entry]] = {}
+    for location in add:
+        run = open_evaluated(location)
+        if run.seed is not None and not location.startswith(f"{run.method}="):
+            run = replace(run, method=f"{run.method}, seed {run.seed}")
+        name = re.sub(r"[^\w.-]+", "-", f"{run.dataset}-{run.method}").strip("-")
+        file = folder / f"{name}.json"
+        if file in made:
+            raise UserError(
+                f"'{made[file][0].folder}' and '{run.folder}' would both be the entry '{file}', and one would "
+                "overwrite the other; give them names: --add NAME1=RUN1 NAME2=RUN2"
+            )
+        made[file] = run, entry_of(run, network, source)
+    return made
+
+
+def _tell_replaced(file: Path, entry: Entry) -> None:
+    """Say that a file holds an entry made by another command until now."""
+    before = read_json(file) if file.is_file() else None
+    command = before.get("command") if isinstance(before, dict) else None
+    if command is not None and command != entry.command:
+        tell(f"note: '{file}' held the entry of `{command}` and is of `{entry.command}` now")
 
 
 def results_page(entries: Sequence[Entry], pictures: Sequence[bytes | None] = ()) -> str:
@@ -138,12 +172,17 @@ def _table(columns: Mapping[str, str], entries: Sequence[Entry], *, brief: bool 
     rows = [
         (
             e,
-            e.network if brief else f"{e.network}; {e.kind}: {e.source}",
+            _about(e) if brief else f"{_about(e)}; {e.kind}: {e.source}",
             [e.numbers.get(name) for name in names],
         )
         for e in sorted(entries, key=lambda e: (e.kind, e.method))
     ]
     return _numbers({name: columns[name] for name in names}, rows)
+
+
+def _about(e: Entry) -> str:
+    """An entry's network, on how many images it was scored, and what these are not."""
+    return "; ".join([e.network, *([f"{e.num_images:,} images"] if e.num_images else []), *(e.notes or ())])
 
 
 def _numbers(

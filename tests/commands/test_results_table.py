@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from eval.metrics.results_json import write_results
 from eval.protocols import PROTOCOLS, short_hash
+from eval.records.measures import MEASURES
 from eval.results_table.__main__ import main
 from eval.results_table.entries import read_entry
 from tests.helpers.builders_eval import EVIL, Planted, build_dataset, evaluated_run
@@ -153,6 +155,82 @@ def test_grids_and_pictures_of_a_run_are_on_the_page(tmp_path: Path) -> None:
     assert "src='data:image/png;base64," in page
     (run / "eval" / "grid-2" / "grid.json").write_text("{}")
     assert main([str(folder), "--add", str(run)]) == 2
+
+
+def test_seeds_of_one_method_are_entries_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without names of their own the last would overwrite the others; a picture of an earlier entry does not stay."""
+    manifest = build_dataset(tmp_path, test=12, fullsup=4)
+    runs = [
+        evaluated_run(
+            tmp_path / f"run-{s}", manifest, Planted(seed=s), seed=s, bootstrap=20, protocols=("maxboxacc",)
+        )
+        for s in (0, 1)
+    ]
+    (runs[0] / "eval" / "pictures").mkdir()
+    Image.new("RGB", (4, 4)).save(runs[0] / "eval" / "pictures" / "test.png")
+    folder = tmp_path / "results"
+    assert main([str(folder), "--add", *map(str, runs)]) == 0
+    names = ["synthetic-vanilla-seed-0", "synthetic-vanilla-seed-1"]
+    assert sorted(f.stem for f in folder.glob("*.json")) == names
+    for name, run in zip(names, runs):
+        stated = json.loads((run / "eval" / "results.json").read_text())["protocols"]["maxboxacc"]
+        assert read_entry(folder / f"{name}.json").numbers["maxboxacc"]["value"] == stated["value"]
+    assert main([str(folder), "--add", f"a={runs[0]}", f"a={runs[1]}"]) == 2
+    assert "one would overwrite the other" in capsys.readouterr().err
+    assert not (folder / "synthetic-a.json").exists()
+    for run, pictures in ((runs[0], 1), (runs[1], 0)):
+        assert main([str(folder), "--add", f"a={run}"]) == 0
+        assert len(list(folder.glob("synthetic-a.png"))) == pictures
+
+
+def test_a_part_of_a_dataset_and_random_weights_are_said_to_be_so(tmp_path: Path) -> None:
+    manifest = build_dataset(tmp_path, test=12, fullsup=4)
+    run = evaluated_run(tmp_path / "run", manifest, Planted(), bootstrap=20, protocols=("maxboxacc",))
+    file = run / "eval" / "results.json"
+    results = {k: v for k, v in json.loads(file.read_text()).items() if k != "checksum"}
+    results["provenance"] |= {"notes": ["only 2 of 4 classes, said here", "odd"], "control": "random"}
+    write_results(file.parent, results)
+    folder = tmp_path / "results"
+    assert main([str(folder), "--add", str(run)]) == 0
+    (entry,) = folder.glob("*.json")
+    assert read_entry(entry).notes == ["only 2 of 4 classes, said here", "random weights"]
+    assert "12 images; only 2 of 4 classes, said here; random weights" in (folder / "index.html").read_text()
+
+
+def test_a_run_without_intervals_leaves_the_folder_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = build_dataset(tmp_path, test=12, fullsup=4, files=False)
+    run = evaluated_run(tmp_path / "run", manifest, Planted(), bootstrap=0, protocols=("maxboxacc",))
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "a.json").write_text(json.dumps(GOOD))
+    assert main([str(folder), "--add", str(run)]) == 2
+    assert "without intervals (--bootstrap 0)" in capsys.readouterr().err
+    assert [f.name for f in folder.iterdir()] == ["a.json"]
+    assert main([str(folder)]) == 0
+
+
+def test_protocols_of_ones_own_are_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = build_dataset(tmp_path, test=12, fullsup=4, files=False)
+    (tmp_path / "own.yaml").write_text("mine: {based_on: maxboxacc, frame_size: 32}\n")
+    run = evaluated_run(
+        tmp_path / "run",
+        manifest,
+        Planted(),
+        bootstrap=20,
+        protocols=("mine",),
+        protocol_file=tmp_path / "own.yaml",
+    )
+    assert main([str(tmp_path / "results"), "--add", f"a={run}"]) == 0
+    assert "mine: not published as defined there, left out" in capsys.readouterr().err
+    entry = read_entry(tmp_path / "results" / "synthetic-a.json")
+    assert set(entry.numbers) <= set(MEASURES)
+    assert entry.error_costs is None, "under a protocol of one's own"
 
 
 def test_a_folder_that_lacks_a_field_is_refused(tmp_path: Path) -> None:
