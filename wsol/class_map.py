@@ -1,7 +1,7 @@
 """Which output of a network stands for which class of a dataset, where they are not the same list.
 
-A network of ImageNet's 1,000 classes is scored on a dataset that has some of them by its WordNet ids, or by a file that
-names the network's outputs in order.
+A run's classes are matched by the names that it was trained with. A network of ImageNet's 1,000 classes is scored on a
+dataset that has some of them by its WordNet ids, or by a file that names the network's outputs in order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from wsol.files.strict_json import load_json
 from wsol.manifest import Manifest
 
 _WNID = re.compile(r"n\d{8}")
+_UNNAMED = re.compile(r"(class )?\d+")  # what readers call classes that have no names
 _IMAGENET_CLASSES = 1000
+_OTHER_CLASSES = (
+    "; score it on a dataset of its classes, or say which output is which class with --class-map FILE"
+)
 
 
 @dataclass(frozen=True)
@@ -59,20 +63,30 @@ class ClassMap:
 
 
 def map_classes(
-    manifest: Manifest, num_outputs: int, who: str, file: str | Path | None = None
+    manifest: Manifest,
+    num_outputs: int,
+    who: str,
+    file: str | Path | None = None,
+    names: Sequence[str] = (),
 ) -> tuple[Manifest, ClassMap]:
     """The part of a manifest whose classes a network knows, and its outputs for them; labels stay as they are.
 
-    With a `file` classes are matched by name (see `output_names`). Without one, a network of as many classes as the
-    dataset has its classes, one of fewer the first of them, and one of 1,000 those of ImageNet, where the dataset's
-    classes begin with WordNet ids. Raises UserError, naming classes, where they cannot be matched.
+    With a `file` classes are matched by name (see `output_names`), and so they are with `names`, of the outputs in
+    order, unless the dataset begins with the same ones or only one of the two has names. Else a network of as many
+    classes as the dataset has its classes, one of fewer the first of them, and one of 1,000 those of ImageNet, where
+    the dataset's classes begin with WordNet ids. Raises UserError, naming classes, where they cannot be matched.
     """
     classes = manifest.classes
+    listed_alike = tuple(names) == classes[:num_outputs]
+    both_named = bool(names) and _named(names) == _named(classes)
     if file is not None:
         outputs, source = (
             _by_name(classes, output_names(file, num_outputs, who), str(file)),
             f"by {Path(file).name}",
         )
+    elif both_named and not listed_alike:
+        known_as = [tuple(_names_in(name)) for name in names]
+        outputs, source = _by_name(classes, known_as, who, _OTHER_CLASSES), "by name"
     elif num_outputs <= len(classes):
         outputs = [label if label < num_outputs else -1 for label in range(len(classes))]
         source = "the same classes" if num_outputs == len(classes) else f"the first {num_outputs} classes"
@@ -88,6 +102,10 @@ def map_classes(
             "output a line, in order, named as the dataset names its classes)"
         )
     return select(manifest, outputs, source)
+
+
+def _named(classes: Sequence[str]) -> bool:
+    return not all(map(_UNNAMED.fullmatch, classes))
 
 
 def select(manifest: Manifest, outputs: Sequence[int], source: str) -> tuple[Manifest, ClassMap]:
@@ -143,16 +161,22 @@ def _names_in(line: str) -> Iterator[str]:
         yield from brackets.groups()
 
 
-def _by_name(classes: Sequence[str], names: Sequence[tuple[str, ...]], where: str) -> list[int]:
+def _by_name(
+    classes: Sequence[str], names: Sequence[tuple[str, ...]], where: str, remedy: str = ""
+) -> list[int]:
     """The output of each class, -1 where none has its name; UserError where no class has one, or one has several."""
     output_of: dict[str, set[int]] = {}
+    whole: dict[str, set[int]] = {}
     for output, of_one in enumerate(names):
+        whole.setdefault(of_one[0], set()).add(output)
         for name in of_one:
             output_of.setdefault(_plain(name), set()).add(output)
     found = []
     for name in classes:
-        fitting = output_of.get(_plain(name), set()) or (
-            output_of.get(name[:9], set()) if _WNID.match(name) else set()
+        fitting = (
+            whole.get(name)
+            or output_of.get(_plain(name))
+            or (output_of.get(name[:9], set()) if _WNID.match(name) else set())
         )
         if len(fitting) > 1:
             shown = ", ".join(str(i) for i in sorted(fitting)[:4])
@@ -161,7 +185,7 @@ def _by_name(classes: Sequence[str], names: Sequence[tuple[str, ...]], where: st
     if max(found, default=-1) < 0:
         raise UserError(
             f"{where}: no output has the name of a class; the dataset's are '{classes[0]}' ..., the outputs' "
-            f"'{names[0][0]}' ..."
+            f"'{names[0][0]}' ...{remedy}"
         )
     return found
 

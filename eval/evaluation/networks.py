@@ -100,7 +100,7 @@ def _network_of_run(config: LocalizeConfig, run: Run, world: World) -> FoundNetw
     device = pick_device(config.device, world)
     model = load_classifier(run, device)
     manifest = opened(config, run.manifest_folder, None if config.dataset else run.data_root)
-    manifest, known = _known(config, manifest, run.spec.num_classes, f"run '{run.dir}'")
+    manifest, known = _known(config, manifest, run.spec.num_classes, f"run '{run.dir}'", run.classes)
     return FoundNetwork(
         model,
         manifest,
@@ -147,10 +147,18 @@ def _network_of_checkpoint(config: LocalizeConfig, world: World) -> FoundNetwork
 
 
 def _known(
-    config: LocalizeConfig, manifest: Manifest, num_outputs: int, who: str
+    config: LocalizeConfig, manifest: Manifest, num_outputs: int, who: str, names: Sequence[str] = ()
 ) -> tuple[Manifest, ClassMap]:
-    """The images whose class the network knows; says how many of the scored split are left out."""
-    kept, known = map_classes(manifest, num_outputs, who, config.class_map)
+    """The images whose class the network knows; says how many of the scored split are left out, and where its classes
+    are not listed as the dataset's are."""
+    kept, known = map_classes(manifest, num_outputs, who, config.class_map, names)
+    if names and config.class_map is None and tuple(names) != manifest.classes[:num_outputs]:
+        how = (
+            known.source
+            if known.source == "by name"
+            else "by their number, for only one of the two names them"
+        )
+        tell(f"note: {who} lists its classes otherwise than '{manifest.dataset}'; they are matched {how}")
     note = known.note(kept, config.split)
     if note is not None:
         tell(f"note: {note}")

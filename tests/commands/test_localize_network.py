@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -407,3 +408,25 @@ def test_a_run_with_random_weights_is_a_control(pictures: Path, tmp_path: Path) 
     assert len(hashes) == 3
     with pytest.raises(UserError, match="is for a network"):
         localize(LocalizeConfig(control="full_image", random_weights=True, dataset=str(pictures)))
+
+
+def test_a_run_finds_its_classes_on_a_dataset_that_lists_them_in_another_order(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "run", pictures, seed=5)
+    own = load_manifest(pictures)
+    splits = {r: s.replace(labels=(CLASSES - 1 - s.labels).astype(np.int32)) for r, s in own.splits.items()}
+    reversed_ = dataclasses.replace(own, classes=own.classes[::-1], splits=splits)
+    write_manifest(reversed_, tmp_path / "reversed")
+    found = []
+    for place in (pictures, tmp_path / "reversed"):
+        config = {"run": run, "dataset": str(place), "protocols": ("maxboxacc", "top1_loc"), "device": "cpu"}
+        one = localize(LocalizeConfig(**config, bootstrap=0, pictures=0, out=tmp_path / place.name))  # type: ignore[arg-type]
+        assert one is not None
+        found.append(one[1])
+    assert found[0]["classification"] == found[1]["classification"]
+    for name in ("maxboxacc", "top1_loc"):
+        assert found[0]["protocols"][name]["value"] == found[1]["protocols"][name]["value"]
+    assert found[1]["provenance"]["class_map"]["outputs"] == [6, 5, 4, 3, 2, 1, 0]
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("lists its classes otherwise than 'pictures'; they are matched by name") == 1

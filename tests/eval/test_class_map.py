@@ -89,6 +89,40 @@ def test_spellings_of_birds_and_a_class_that_the_network_lacks(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("names", "classes", "outputs", "source"),
+    [
+        (("b", "a"), ("b", "a"), (0, 1), "the same classes"),
+        (("b", "a"), ("b", "a", "c"), (0, 1), "the first 2 classes"),
+        (("b", "a"), ("a", "b"), (1, 0), "by name"),
+        (("b", "a", "c"), ("a", "c"), (1, 2), "by name"),
+        (("b", "a"), ("a", "x", "b"), (1, -1, 0), "by name"),
+        (("b", "a"), ("a", "x"), (1,), "by name"),
+        (("a-b", "a b"), ("a b", "a-b"), (1, 0), "by name"),  # as written, before spellings are made alike
+        (("n01440764 tench", "n01443537"), ("n01443537 goldfish", "n01440764"), (1, 0), "by name"),
+        (("0", "1", "10", "2"), ("0", "1", "2", "10"), (0, 1, 3, 2), "by name"),
+        (("class 0", "class 1"), ("b", "a"), (0, 1), "the same classes"),
+        (("b", "a"), ("0", "1"), (0, 1), "the same classes"),
+    ],
+)
+def test_classes_that_a_run_was_trained_with_are_found_by_their_names(
+    names: tuple[str, ...], classes: tuple[str, ...], outputs: tuple[int, ...], source: str
+) -> None:
+    """By number only where they are listed alike, or where one side has numbers for names."""
+    _, known = map_classes(dataset(*classes), len(names), "run", names=names)
+    assert (known.outputs, known.source) == (outputs, source)
+
+
+def test_a_run_of_other_classes_is_refused_unless_a_file_says_more(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"run: no output has the name of a class; .* 'x' .* 'a' .*--class-map"
+    ):
+        map_classes(dataset("x", "y"), 2, "run", names=("a", "b"))
+    (tmp_path / "map.txt").write_text("y\nx\n")
+    _, known = map_classes(dataset("x", "y"), 2, "run", tmp_path / "map.txt", ("a", "b"))
+    assert (known.outputs, known.source) == ((1, 0), "by map.txt")
+
+
+@pytest.mark.parametrize(
     ("classes", "text", "message"),
     [
         (("a", "b"), None, "has 3 classes, but dataset 'some' has 2; .*--class-map FILE"),
