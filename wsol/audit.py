@@ -140,9 +140,7 @@ def part_of(manifest: Manifest, card: Card | None, held_out: bool) -> str | None
     Args:
         held_out: as in `audit_manifest`.
     """
-    if card is None or (
-        _per_class_only(card) and all(e.images_per_class is None for e in card.expected.values())
-    ):
+    if card is None or not card.states_counts:
         return None
     said = []
     found = len(manifest.classes)

@@ -30,6 +30,8 @@ class UserError(Exception):
 
 
 _LONGEST_WORD, _LONGEST_TEXT = 300, 2000
+_ALIKE = 0.7
+"""The least share of letters in common, in order, of a name that is suggested: a letter in four mistyped."""
 
 
 def _one_line(text: str) -> str:
@@ -54,7 +56,10 @@ def unknown_name(kind: str, name: object, legal: Iterable[str]) -> UserError:
     unknown method 'cutmx'; did you mean 'cutmix'? Legal: cutmix, mixup
     """
     names = sorted(legal)
-    near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
+    asked = str(name).lower()
+    near = difflib.get_close_matches(asked, names, n=1, cutoff=_ALIKE) or [
+        n for n in names if len(asked) > 1 and n.startswith(asked)
+    ]
     hint = f"; did you mean '{near[0]}'?" if near else "."
     return UserError(f"unknown {kind} '{name}'{hint} Legal: {', '.join(names) or '(none)'}")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,12 @@ from wsol.manifest import Manifest, Split, load_manifest, read_head, split_hash,
 def prepare(name: str, options: Command, source: Path, out: Path, command: str) -> None:
     """Read, audit, show, and write a manifest with its audit and contact sheet."""
     card = find_card(out, name)
+    replaced = _other_source(out, source)
+    if replaced is not None and not options.force and (card is None or not card.states_counts):
+        raise UserError(
+            f"'{out}' holds the manifest of '{replaced}'; name a folder for this one with --out "
+            f"{_free_folder(out, source)}, or replace the other with --force"
+        )
     manifest = options.read(source)
     facts = None
     if manifest.root is not None:
@@ -60,9 +68,31 @@ def prepare(name: str, options: Command, source: Path, out: Path, command: str) 
     extra |= {k: True for k in ("held_out", "subset") if getattr(options, k)}
     findings = [str(f) for f in audit.findings]
     write_manifest(manifest, out, source=str(source), prepared_by=command, **extra, audit=findings)
+    if replaced is not None:
+        sys.stdout.write(f"replaced the manifest of '{replaced}'\n")
     write_json(audit.to_dict(), out / "audit.json")
     write_sheet(manifest, out)
     sys.stdout.write(f"manifest: {out}  (audit.json, contact_sheet.png beside it)\n")
+
+
+def _other_source(out: Path, source: Path) -> str | None:
+    """The source of the manifest that lies in `out`, where it is still there and is not `source`."""
+    if not (out / "manifest.yaml").is_file():
+        return None
+    try:
+        earlier = read_head(out).get("source")
+    except UserError:
+        return None  # broken, and to be made again
+    if not isinstance(earlier, str) or not (there := Path(earlier).expanduser()).exists():
+        return None
+    return None if there.resolve() == source.expanduser().resolve() else earlier
+
+
+def _free_folder(out: Path, source: Path) -> Path:
+    """A folder beside `out` for the source's manifest, by the source's name."""
+    stem = re.sub(r"[^\w.-]+", "-", source.expanduser().resolve().name.partition(".")[0]).strip("-") or "mine"
+    names = itertools.chain([stem], (f"{stem}-{k}" for k in itertools.count(2)))
+    return next(f for name in names if not (f := out.parent / name).exists())
 
 
 def _source_below(source: Path, root: str) -> str | None:

@@ -12,16 +12,25 @@ import tyro.extras
 
 from wsol.command_help import commands_help, help_text
 from wsol.command_line import answer_version, program
+from wsol.datasets.catalog import manifest_folder
 from wsol.datasets.commands import COMMANDS
-from wsol.datasets.options import Command
+from wsol.datasets.options import Basic, Command
 from wsol.errors import UserError, run_command, unknown_name
 
 ABOUT = "Read a dataset from disk, check it, and write its manifest: text files that list images, labels and boxes."
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, Command]:
-    """Command line to (NAME, options). Touches no disk; an unknown NAME is a `UserError` with the legal ones."""
+    """Command line to (NAME, options). NAME is a layout, or with --check a prepared dataset; an unknown one is a
+    `UserError` with the legal ones."""
     first = arguments[0] if arguments else ""
+    if (
+        first not in COMMANDS
+        and "--check" in arguments
+        and (manifest_folder(first) / "manifest.yaml").is_file()
+    ):
+        prog = f"{program('wsol.prepare')} {first}"
+        return first, cast(Command, tyro.cli(Basic, args=list(arguments[1:]), prog=prog, description=ABOUT))
     if first and not first.startswith("-") and first not in COMMANDS:
         raise unknown_name("dataset layout", first, COMMANDS)
     prog = program("wsol.prepare")
@@ -45,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from wsol.preparation import check, manifests_folder, prepare  # slow to import; `--help` must not wait
 
     if options.check:
-        check(options.out or manifests_folder() / default_folder(name, options), options)
+        folder = (
+            manifests_folder() / default_folder(name, options) if name in COMMANDS else manifest_folder(name)
+        )
+        check(options.out or folder, options)
         return
     if options.source is None and name != "parts":
         raise UserError(f"--source is missing: `python -m wsol.prepare {name} --source PATH`")

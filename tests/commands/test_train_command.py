@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import get_type_hints
 
@@ -63,6 +64,14 @@ def test_flags_have_dashes() -> None:
         pytest.param(["--method", "cutmx"], "unknown method 'cutmx'; did you mean 'cutmix'", id="method"),
         pytest.param(
             ["--arch", "resnet19"], "unknown network 'resnet19'; did you mean 'resnet18'", id="arch"
+        ),
+        pytest.param(
+            ["--arch", "mobilenetv2_100"],
+            "unknown network 'mobilenetv2_100'; timm has one of that name: write timm:mobilenetv2_100",
+            marks=pytest.mark.skipif(
+                find_spec("timm") is None, reason="the extra `backbones` is not installed"
+            ),
+            id="arch of timm",
         ),
         pytest.param(["--size", "16"], "--size must be at least 32", id="size"),
         pytest.param(["--lr", "0"], "--lr must be a number above 0", id="zero rate"),

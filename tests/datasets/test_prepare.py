@@ -44,6 +44,14 @@ def row(image_id: str, label: int = 0, *, boxes: Any = ((1, 1, 3, 3),), **more: 
     return Sample(image_id, image_id, label, boxes_xyxy=np.array(boxes, float).reshape(-1, 4), **more)
 
 
+def _own(per_class: int) -> dict[str, bytes]:
+    """Somebody's own images, all of them with a box."""
+    names = [f"{c}/{i}.png" for c in ("ant", "bee") for i in range(per_class)]
+    table = "".join(f"{name},1,1,5,5\n" for name in names)
+    images = {name: picture((8, 8), "PNG", seed=k) for k, name in enumerate(names)}
+    return {**images, "boxes.csv": f"image,x0,y0,x1,y1\n{table}".encode()}
+
+
 def messages(audit: Audit) -> list[str]:
     return [str(f) for f in audit.findings]
 
@@ -153,6 +161,57 @@ class TestCommand:
             open_dataset("mine")
         with pytest.raises(UserError, match=r"folder 'tiny' holds no manifest\.yaml"):
             open_dataset("tiny")
+
+    @pytest.mark.parametrize(
+        ("asked", "message"),
+        [
+            (
+                "data_manifests/cub-boxes",
+                r"^dataset 'cub-boxes' is not prepared yet; run `python -m wsol.prep",
+            ),
+            ("data_manifests/cub-boxs", r"^unknown dataset 'cub-boxs'; did you mean 'cub-boxes'\? Legal: "),
+            (
+                "mypets",
+                r"^unknown dataset 'mypets'\. Legal: .* folder --source IMAGES --out data_manifests/myp",
+            ),
+            ("other/mypets", r"^unknown dataset 'other/mypets'\. Legal: .* --out other/mypets`$"),
+        ],
+    )
+    def test_what_is_not_prepared(self, here: Path, asked: str, message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            open_dataset(asked)
+
+    def test_a_prepared_dataset_is_checked_by_its_name(
+        self, here: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_tree(here / "own", _own(3))
+        prepare.main(["folder", "--source", "own", "--out", "data_manifests/mypets"])
+        for asked in ("mypets", "data_manifests/mypets"):
+            capsys.readouterr()
+            prepare.main([asked, "--check", "--verify", "pixels"])
+            assert capsys.readouterr().out.startswith("mypets, 2 classes")
+        with pytest.raises(UserError, match="unknown dataset layout 'mypats'"):
+            prepare.main(["mypats", "--check"])
+
+    def test_another_sources_manifest_is_not_replaced(
+        self, here: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for number, name in enumerate(("own", "pets v2.zip", "moved"), 3):
+            write_tree(here / name, _own(number))
+        again = ["folder", "--source", "own"]
+        prepare.main(again)
+        prepare.main([*again, "--seed", "1"])
+        with pytest.raises(
+            UserError, match=r"'data_manifests/folder' holds the manifest of 'own'; .*/pets-v2, or"
+        ):
+            prepare.main(["folder", "--source", "pets v2.zip"])
+        assert len(load_manifest("data_manifests/folder").split("train-weaksup")) == 4
+        assert "replaced" not in capsys.readouterr().out
+        prepare.main(["folder", "--source", "pets v2.zip", "--force"])
+        assert "replaced the manifest of 'own'" in capsys.readouterr().out
+        (here / "pets v2.zip").rename(here / "gone")
+        prepare.main(["folder", "--source", "moved"])  # as after moving a dataset
+        assert len(load_manifest("data_manifests/folder").split("train-weaksup")) == 6
 
     def test_parts_is_made_once(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         made = []

@@ -39,6 +39,11 @@ class Card:
     licence: str = ""
     sources: tuple[str, ...] = ()
 
+    @property
+    def states_counts(self) -> bool:
+        """Whether the card describes one dataset; without a count it describes a layout for anybody's images."""
+        return any(e != Expected() for e in self.expected.values())
+
 
 _KEYS = (
     *("name", "title", "prepare", "num_classes", "classes", "expected", "splits"),

@@ -40,25 +40,41 @@ def open_dataset(
     it; an unknown name lists the legal ones.
     """
     name = os.fspath(name_or_folder)
-    folder = Path(name).expanduser()
-    if (folder / "manifest.yaml").is_file():
+    folder = manifest_folder(name)
+    if (folder / "manifest.yaml").is_file() and (name != EMBEDDED or folder == Path(name)):
         return load_manifest(folder, root=data_root, roles=roles)
-    by_name = manifests_folder() / name
     if name == EMBEDDED:
-        return _open_parts(by_name, data_root, roles)
-    plain = name not in ("", ".", "..") and "/" not in name and os.sep not in name
-    if plain and (by_name / "manifest.yaml").is_file():
-        return load_manifest(by_name, root=data_root, roles=roles)
+        return _open_parts(manifests_folder() / name, data_root, roles)
     cards = known_cards(manifests_folder())
-    if plain and name in cards:
-        raise UserError(f"dataset '{name}' is not prepared yet; run `{cards[name].prepare}` first")
+    in_manifests = folder.resolve().parent == manifests_folder().resolve()
+    if (_is_plain(name) or in_manifests) and folder.name in cards:
+        raise UserError(
+            f"dataset '{folder.name}' is not prepared yet; run `{cards[folder.name].prepare}` first"
+        )
     if folder.is_dir():
         raise UserError(
             f"folder '{name}' holds no manifest.yaml; make one with `python -m wsol.prepare NAME --source "
             f"PATH --out {name}`"
         )
     prepared = {p.parent.name for p in manifests_folder().glob("*/manifest.yaml")}
-    raise unknown_name("dataset", name, {EMBEDDED, *cards, *prepared})
+    unknown = unknown_name("dataset", folder.name if in_manifests else name, {EMBEDDED, *cards, *prepared})
+    where = folder if in_manifests or not _is_plain(name) else f"data_manifests/{name}"
+    raise UserError(
+        f"{unknown}. To prepare one of your own: `python -m wsol.prepare folder --source IMAGES --out {where}`"
+    )
+
+
+def manifest_folder(name: str | os.PathLike[str]) -> Path:
+    """The folder that a path, or a name in `data_manifests/`, means: the path itself unless only the name is there."""
+    name = os.fspath(name)
+    folder = Path(name).expanduser()
+    by_name = manifests_folder() / name
+    here = (folder / "manifest.yaml").is_file() or not _is_plain(name)
+    return by_name if not here and (by_name / "manifest.yaml").is_file() else folder
+
+
+def _is_plain(name: str) -> bool:
+    return name not in ("", ".", "..") and "/" not in name and os.sep not in name
 
 
 def _open_parts(

@@ -44,7 +44,7 @@ class Basic:
     verify: Verify = "headers"
     """How closely files are looked at: listed, opened (a seeded sample of very large splits), or decoded one by one."""
     force: Flag = False
-    """Write the manifest although the audit found errors; they stay on record in it."""
+    """Write the manifest although the audit found errors, which stay on record, or replaces another source's."""
 
     @property
     def rules(self) -> BoxRules:

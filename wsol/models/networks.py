@@ -210,6 +210,14 @@ def is_timm(arch: str) -> bool:
     return arch.startswith(TIMM_PREFIX)
 
 
+def _timm_has(name: str) -> bool:
+    try:
+        import timm
+    except ImportError:
+        return False
+    return bool(timm.is_model(name))
+
+
 def find_network(arch: str) -> Network:
     """The network of a name in `NETWORKS`, or of `timm:NAME` (whether timm knows NAME shows when it is built).
 
@@ -220,6 +228,8 @@ def find_network(arch: str) -> Network:
             raise UserError("`timm:` needs a network's name after it, such as timm:resnet50")
         return replace(_TIMM, name=arch)
     if arch not in NETWORKS:
+        if _timm_has(arch):
+            raise UserError(f"unknown network '{arch}'; timm has one of that name: write {TIMM_PREFIX}{arch}")
         raise unknown_name("network", arch, [*NETWORKS, TIMM_PREFIX + "NAME"])
     return NETWORKS[arch]
 
