@@ -16,6 +16,7 @@ from eval.protocols import Protocol, differences
 from eval.report import charts
 from eval.report.gallery import Gallery
 from eval.report.sampling import WORDS
+from eval.terminal.tables import images_counted
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -167,17 +168,15 @@ def gallery_content(
             *sorts,
         ]
     sorts.append(("class", "by class"))
-    shown = len(gallery.images)
-    if shown == total:
-        lead = f"All {total:,} images."
+    shown, scored = len(gallery.images), runs[0].results["counts"]["scored"]
+    if shown == scored:
+        lead = f"All {total:,} images." if shown == total else f"All {images_counted(runs[0].results)}."
     else:
-        drawn = sum(i["why"] == "random" for i in gallery.images)
-        rest = ", ".join(
-            f"{sum(i['why'] == w for i in gallery.images)} for their {WORDS[w]}"
-            for w in whys
-            if w != "random"
-        )
-        lead = f"{shown} of {total:,} images: {drawn} drawn at random, {rest}."
+        found = {w: sum(i["why"] == w for i in gallery.images) for w in whys}
+        picked = [
+            f"{n} drawn at random" if w == "random" else f"{n} for their {WORDS[w]}" for w, n in found.items()
+        ]
+        lead = f"{shown} of {total:,} images: {', '.join(picked)}."
     return {
         "lead": lead + " Choose one to enlarge it; the slider moves every box.",
         "notes": gallery.notes,

@@ -28,11 +28,11 @@ from eval.report.parts_of_page import (
     script_data,
 )
 from eval.report.render import render_page
-from eval.report.run_sections import run_sections
+from eval.report.run_sections import has_intervals, run_sections
 from eval.report.sampling import pick_images
 from eval.report.short_names import short_names
 from eval.report.training_curves import training_figure
-from eval.terminal.tables import displacement_text, notes, threshold_text
+from eval.terminal.tables import displacement_text, images_counted, notes, part_notes, threshold_text
 from wsol.files.atomic_write import write_durably
 from wsol.runs.find import newest_run
 
@@ -121,9 +121,7 @@ def _headline(run: Evaluated) -> tuple[str, str]:
         if name in entries:
             entry = entries[name]
             ci = entry["ci95"]
-            said = (
-                f"{run.method} localises {entry['value']:.1f} % of the {run.split} images of {run.dataset}."
-            )
+            said = f"{run.method} localises {entry['value']:.1f} % of {_which_images(run)}."
             rest = f"By {name}"
             rest += f", 95 % interval {ci[0]:.1f} to {ci[1]:.1f}" if ci else ""
             if name in control:
@@ -131,14 +129,23 @@ def _headline(run: Evaluated) -> tuple[str, str]:
             return said, rest + "."
     first = next(iter(entries), None)
     said = f"{first} {entries[first]['value']:.1f}" if first else "nothing could be scored"
-    return f"{run.method} on {run.dataset}: {said}.", ""
+    return f"{run.method} on {_which_images(run)}: {said}.", ""
+
+
+def _which_images(run: Evaluated) -> str:
+    """The images that a headline is about: how many, and of what they are a part, where they are not all."""
+    scored, there = run.results["counts"]["scored"], run.results["num_images"]
+    parts = part_notes(run.results)
+    if parts:
+        return f"{scored:,} {run.split} images of {run.dataset}, which are a part of it ({'; '.join(parts)})"
+    boxed = f"{scored:,} " if scored < there else ""
+    return f"the {boxed}{run.split} images of {run.dataset}{' that have boxes' if boxed else ''}"
 
 
 def _about(run: Evaluated) -> str:
     classification = run.results.get("classification", {})
     ranks = ", ".join(f"{k.replace('top', 'top-')} {v['value']:.1f} %" for k, v in classification.items())
-    counts = run.results["counts"]
-    said = f"{counts['scored']:,} images with boxes of {counts['images']:,} in {run.dataset}, {run.split}."
+    said = f"{images_counted(run.results)} in {run.dataset}, {run.split}."
     said += f" Classification: {ranks}." if ranks else ""
     for name, entry in run.results.get("displacement", {}).items():
         said += f" Centres of boxes beside those of the objects under {name}: {displacement_text(entry)}."
@@ -153,14 +160,15 @@ def _caveats(run: Evaluated) -> list[str]:
             "headline uses a threshold chosen elsewhere where there is one."
         )
     provenance = run.results["provenance"]
-    if provenance.get("control") in CONTROLS:
-        lines.append("Intervals are for new test images; a control is not trained.")
+    about = f"Intervals are for new {run.split} images"
+    if not has_intervals(run):
+        lines.append("There are no intervals: it was scored without resamples (--bootstrap 0).")
+    elif provenance.get("control") in CONTROLS:
+        lines.append(f"{about}; a control is not trained.")
     elif provenance.get("classifier"):
-        lines.append(
-            "Intervals are for new test images and these trained weights; they do not cover another training run."
-        )
+        lines.append(f"{about} and these trained weights; they do not cover another training run.")
     else:
-        lines.append("Intervals are for new test images and whatever made these maps or boxes, as it is.")
+        lines.append(f"{about} and whatever made these maps or boxes, as it is.")
     if run.dataset == "parts":
         lines.append(
             "'parts' is composed from a seed to show mechanisms; it is no evidence about photographs."
@@ -230,7 +238,7 @@ def _distributions(run: Evaluated, image: PerImage | None, main: Any) -> list[di
 def _facts(run: Evaluated) -> list[tuple[str, str]]:
     index = run.store.index
     return [
-        ("dataset", f"{run.dataset}, {run.split}, {index.num_images:,} images"),
+        ("dataset", f"{run.dataset}, {run.split}, {images_counted(run.results)}"),
         ("split hash", index.split_hash[:16]),
         *run_facts(run),
     ]

@@ -49,19 +49,20 @@ def run_sections(
         split: the scored images.
         manifest: names the classes.
         protocol: whose decisions these are.
-        seed: of the intervals' resamples.
+        seed: of the intervals' resamples. A run scored without resamples gets no intervals here either.
     """
     predicted = bool((image.top1 >= 0).all())
+    bootstrap = Bootstrap(seed=seed) if has_intervals(run) else Bootstrap(0)
     sections = [_errors(run, kinds, protocol, predicted)]
     for title, groups, names in (
         ("Object size (share of the image)", size_groups(split), SIZE_NAMES),
         ("Instances in the image", instance_groups(image.num_boxes), INSTANCE_NAMES),
     ):
-        found = _means(image, groups, names, seed)
+        found = _means(image, groups, names, bootstrap)
         if len(found) > 1:
             sections.append(section(title, table=_value_table(found, "group")))
     names_shown = short_names(manifest.classes)
-    sections.append(class_section(_means(image, image.label, names_shown, seed)))
+    sections.append(class_section(_means(image, image.label, names_shown, bootstrap)))
     if len(names_shown) > 1:
         sections.append(errors_by_class(image.label, {run.method: kinds}, names_shown))
     costs = run.results.get("error_costs")
@@ -74,6 +75,11 @@ def run_sections(
     if energy:
         sections.append(_energy(energy))
     return sections
+
+
+def has_intervals(run: Evaluated) -> bool:
+    """Whether a run was scored with resamples (--bootstrap), so that its numbers have intervals."""
+    return any(entry["ci95"] for entry in run.results["protocols"].values())
 
 
 def _errors(run: Evaluated, kinds: npt.NDArray[np.int8], protocol: str, predicted: bool) -> dict[str, Any]:
@@ -144,15 +150,17 @@ def _energy(energy: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _means(image: PerImage, groups: npt.NDArray[np.integer], names: Sequence[str], seed: int) -> list[Values]:
+def _means(
+    image: PerImage, groups: npt.NDArray[np.integer], names: Sequence[str], bootstrap: Bootstrap
+) -> list[Values]:
     member = np.stack([groups == g for g in range(len(names))], axis=1) & image.scored[:, None]
     values = np.repeat(image.hit.mean(1, dtype=np.float32)[:, None], len(names), 1)
-    means, boot = means_of_images(values, member, Bootstrap(seed=seed))
+    means, boot = means_of_images(values, member, bootstrap)
     found: list[Values] = []
     for k, name in enumerate(names):
         count = int(member[:, k].sum())
         if count:
-            interval = score_interval(means[k], float(np.nanvar(boot[k])), count)
+            interval = score_interval(means[k], float(np.nanvar(boot[k])), count) if boot.shape[1] else None
             found.append((name, count, float(means[k]), interval))
     return found
 

@@ -4,8 +4,10 @@ test_report_browser.py."""
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,14 +15,18 @@ import numpy as np
 import pytest
 
 from eval.analysis.error_kinds import KINDS
+from eval.analysis.evaluated import open_evaluated
 from eval.localize import main as localize
 from eval.report.__main__ import main
 from eval.report.charts import Plot, interval_strip, stacked_bar, step_path
 from eval.report.embed import base64_of, script_json
 from eval.report.errors_by_class import errors_by_class
+from eval.report.gallery import Gallery
+from eval.report.parts_of_page import gallery_content
 from eval.report.run_sections import class_section
 from eval.report.sampling import GAINED, LOST, RANDOM, pick_images
 from tests.helpers.builders_eval import EVIL, Planted, build_dataset, evaluated_run
+from wsol.manifest import Split, load_manifest, write_manifest
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +130,25 @@ def test_boxes_and_iou_of_the_gallery_are_the_records(run: Path, data: dict) -> 
 
 
 def test_the_page_says_how_many_images_it_shows(page: str) -> None:
-    assert "10 of 40 images: 5 drawn at random" in page
+    assert "10 of 40 images: 5 drawn at random, 2 for their lowest IoU, 3 for their highest IoU." in page
+
+
+@pytest.mark.parametrize(
+    ("shown", "scored", "words"),
+    [
+        ({RANDOM: 4}, 4, "All 4 images with boxes of 5. Choose"),
+        ({RANDOM: 5}, 5, "All 5 images. Choose"),
+        ({RANDOM: 2, LOST: 1}, 4, "3 of 5 images: 2 drawn at random, 1 for their largest loss. Choose"),
+    ],
+)
+def test_all_images_that_have_boxes_are_said_to_be_all(
+    shown: dict[str, int], scored: int, words: str, run: Path
+) -> None:
+    images = [{"class": 0, "why": why, "runs": [{"kind": ""}]} for why, n in shown.items() for _ in range(n)]
+    opened = open_evaluated(run)
+    counted = {**opened.results, "num_images": 5, "counts": {"scored": scored}}
+    content = gallery_content(Gallery(images, 224, []), ["a"], [replace(opened, results=counted)], 5)
+    assert content["lead"].startswith(words)
 
 
 def test_the_log_beside_the_results_becomes_a_curve(run: Path, tmp_path: Path) -> None:
@@ -219,6 +243,44 @@ def test_a_control_has_a_page_without_images(run: Path, tmp_path: Path) -> None:
     assert localize([*arguments, "--bootstrap", "0", "--pictures", "0"]) == 0
     assert main([str(out)]) == 0
     assert "a control sees no image" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def _text(page: str) -> str:
+    return " ".join(html.unescape(page).split())
+
+
+def test_a_page_says_of_which_images_it_is(run: Path, tmp_path: Path) -> None:
+    """Fewer boxes than images, a part of a dataset, another split than test, no resamples: each in words."""
+    data = load_manifest(next(run.parent.glob("data/manifest")))
+    bare = {
+        role: Split.from_samples(
+            replace(s, boxes_xyxy=np.zeros((0, 4))) if i % 4 == 0 else s for i, s in enumerate(split)
+        )
+        for role, split in data.splits.items()
+    }
+    write_manifest(replace(data, splits=bare), tmp_path / "bare")
+    control = ["--control", "center_gaussian", "--dataset", str(tmp_path / "bare"), "--pictures", "0"]
+    control += ["--protocols", "maxboxacc"]
+    assert localize([*control, "--bootstrap", "50", "--out", str(tmp_path / "all")]) == 0
+    assert main([str(tmp_path / "all")]) == 0
+    page = _text((tmp_path / "all" / "report.html").read_text(encoding="utf-8"))
+    assert "% of the 30 test images of synthetic that have boxes." in page
+    assert "30 images with boxes of 40 in synthetic, test." in page
+    assert "synthetic, test, 30 images with boxes of 40" in page
+    assert "Intervals are for new test images; a control is not trained." in page
+    assert re.search(r"\[\d+\.\d, \d+\.\d\]", page)
+
+    few = ["--limit", "3", "--split", "train-fullsup", "--bootstrap", "0"]
+    assert localize([*control, *few, "--out", str(tmp_path / "few")]) == 0
+    assert main([str(tmp_path / "few")]) == 0
+    page = _text((tmp_path / "few" / "report.html").read_text(encoding="utf-8"))
+    assert (
+        "% of 2 train-fullsup images of synthetic, which are a part of it (only 3 images of each split"
+        in page
+    )
+    assert "There are no intervals: it was scored without resamples" in page
+    assert "Intervals are for" not in page
+    assert not re.search(r"\[\d+\.\d, \d+\.\d\]", page), "nor of groups and classes"
 
 
 def test_a_run_that_was_not_evaluated_is_a_user_error(
