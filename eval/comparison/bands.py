@@ -65,7 +65,7 @@ def _one(
         )
         for side, runs in zip(summaries, sides)
     )
-    difference = curve_band(b, a, paired=pairing.by_seed, **law)
+    difference = curve_band(b, a, paired=pairing.by_seed, **law).within(-100, 100)
     return {
         "taus": taus.tolist(),
         "baseline": _plain(curve_band(a, **law).within(0, 100)),

@@ -43,6 +43,8 @@ class Results(Mapping[str, Value]):
     def __getitem__(self, name: str) -> Value:
         if name in self.content["not_computed"]:
             raise UserError(f"{name} could not be computed: {self.content['not_computed'][name]}")
+        if name not in self.content["protocols"]:
+            raise UserError(f"no protocol '{name}' was scored; there are {', '.join(self)}")
         return _value(name, self.content["protocols"][name])
 
     def __iter__(self) -> Iterator[str]:

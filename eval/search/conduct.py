@@ -15,8 +15,9 @@ from rich.table import Table
 
 from eval.search.design import SPLIT, Search, read_search, trial_folder
 from eval.search.trials import open_trials, shown, work
-from eval.study.conduct import keep_design, slurm_parameters
-from eval.study.run import executor, forget_jobs, job_shares, prepare_datasets
+from eval.study.conduct import keep_design
+from eval.study.engine import Engine, interrupted_by_sigterm, slurm_parameters
+from eval.study.run import prepare_datasets
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.files.strict_json import read_json
@@ -49,11 +50,13 @@ def conduct(file: Path, out: Path | None, *, workers: int, cluster: str, slurm: 
         if workers == 1 and cluster == "local":
             failed = work(str(file), str(out), lambda text: console.print(text, highlight=False))
         else:
-            pool = executor(out, cluster, slurm_parameters(slurm))
-            jobs = [pool.submit(work, str(file), str(out), share=s) for s in job_shares(workers, 1, cluster)]
-            failed = sorted({line for job in jobs for line in job.result()})
-            del jobs, pool
-            forget_jobs()
+            with (
+                interrupted_by_sigterm(),
+                Engine(out, cluster, workers, 1, slurm_parameters(slurm)) as engine,
+            ):
+                jobs = [engine.submit(work, str(file), str(out), share=share) for share in engine.shares]
+                failed = sorted({line for job in jobs for line in job.result()})
+                del jobs
     trials = {method: study.get_trials() for method, study in studies.items()}
     undone = sum(not t.state.is_finished() for found in trials.values() for t in found)
     if failed:

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from eval.overview.table import print_overview
 from eval.study.design import read_design
+from eval.study.engine import interrupted_by_sigterm, slurm_parameters
 from eval.study.jobs import jobs_of
 from eval.study.plan import print_plan
 from eval.study.results import write_results
-from eval.study.run import forget_jobs, prepare_datasets, run_jobs
+from eval.study.run import prepare_datasets, run_jobs
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.files.regular import read_text
@@ -47,23 +48,29 @@ def conduct(
             f"--only: the study has no dataset '{unknown[0]}'; it has {', '.join(design.datasets)}"
         )
     out = out or Path("runs") / f"study-{design.name}"
-    keep_design(file, out)
+    if not plan:
+        require_design(file, out)
     prepare_datasets(design.datasets, out)
     jobs = [j for j in jobs_of(design, out) if not only or j.dataset in only]
     console = Console(stderr=True)
     if plan:
         print_plan(design, jobs, out, workers=workers)
         return
-    failed = run_jobs(
-        jobs,
-        out,
-        workers=workers,
-        processes=processes,
-        cluster=cluster,
-        slurm=slurm_parameters(slurm),
-        report=lambda text: console.print(text, highlight=False),
-    )
-    forget_jobs()
+    keep_design(file, out)
+    try:
+        with interrupted_by_sigterm():
+            failed = run_jobs(
+                jobs,
+                out,
+                workers=workers,
+                processes=processes,
+                cluster=cluster,
+                slurm=slurm_parameters(slurm),
+                report=lambda text: console.print(text, highlight=False),
+            )
+    except KeyboardInterrupt:
+        console.print("stopped; the same command continues where this one ended", highlight=False)
+        raise
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise UserError(
@@ -81,25 +88,19 @@ def conduct(
 
 
 def keep_design(file: Path, out: Path) -> None:
-    """Copy the design into the study's folder; `UserError` where that holds another one."""
-    text = read_text(file)
+    """Copy the design into the study's folder, from which moment on it is fixed; `UserError` as `require_design`."""
+    require_design(file, out)
     kept = out / DESIGN
-    if kept.is_file() and read_text(kept) != text:
+    out.mkdir(parents=True, exist_ok=True)
+    if not kept.is_file():
+        write_durably(kept, read_text(file))
+
+
+def require_design(file: Path, out: Path) -> None:
+    """`UserError` where the folder holds the runs of another design."""
+    kept = out / DESIGN
+    if kept.is_file() and read_text(kept) != read_text(file):
         raise UserError(
             f"'{kept}' is the design that '{out}' was begun with, and '{file}' differs from it; give the changed "
             "design a folder of its own with --out (runs of equal recipe can be moved there)"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    if not kept.is_file():
-        write_durably(kept, text)
-
-
-def slurm_parameters(given: Sequence[str]) -> dict[str, int | str]:
-    """Parameters of Slurm jobs from NAME=VALUE."""
-    found: dict[str, int | str] = {}
-    for entry in given:
-        name, equals, value = entry.partition("=")
-        if not equals:
-            raise UserError(f"--slurm: expected NAME=VALUE, got '{entry}'")
-        found[name] = int(value) if value.isdigit() else value
-    return found

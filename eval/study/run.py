@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from eval.study.design import StudyDataset
+from eval.study.engine import Engine, ctrl_c_kept_from_children, interrupted_by_sigterm
 from eval.study.jobs import Job
 from wsol.errors import UserError
-from wsol.machine.share import ALL, Share, shares
+from wsol.machine.share import ALL, Share
 
 _POLL_SECONDS = 1.0
 
@@ -44,14 +44,25 @@ def run_job(commands: Sequence[Sequence[str]], log: str, share: Share = ALL) -> 
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     with Path(log).open("ab") as stream:
         for command in commands:
-            done = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False)
-            if done.returncode:
+            code = _run(command, stream)
+            if code:
                 stream.flush()
                 lines = Path(log).read_text(encoding="utf-8", errors="replace").strip().splitlines()
                 last = lines[-1] if lines else "no output"
-                raise RuntimeError(
-                    f"{' '.join(command)} ended with exit code {done.returncode}: {last} (log: {log})"
-                )
+                raise RuntimeError(f"{' '.join(command)} ended with exit code {code}: {last} (log: {log})")
+
+
+def _run(command: Sequence[str], stream: IO[bytes]) -> int:
+    """Run a command and return its exit code; what interrupts this process ends the command too, after it has saved."""
+    with interrupted_by_sigterm():
+        with ctrl_c_kept_from_children():
+            process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
 
 
 def run_jobs(
@@ -77,34 +88,27 @@ def run_jobs(
         job.write_config()
     if cluster == "local" and workers == 1:
         return _one_by_one(todo, out, report)
-    pool = executor(out, cluster, slurm or {})
     waiting = list(todo)
-    free = job_shares(workers, processes, cluster)
     active: list[tuple[Job, Any, Share]] = []
     failed: list[str] = []
-    while waiting or active:
-        while waiting and free:
-            (job, commands), share = waiting.pop(0), free.pop(0)
-            report(f"started {job.name}")
-            active.append((job, pool.submit(run_job, commands, str(job.log), share), share))
-        for job, submitted, share in [entry for entry in active if entry[1].done()]:
-            active.remove((job, submitted, share))
-            free.append(share)
-            trouble = submitted.exception()
-            if trouble is not None:
-                failed.append(_failure(job, trouble, report))
-            else:
-                report(f"finished {job.name} ({len(waiting)} waiting, {len(active)} running)")
-        if active:
-            time.sleep(_POLL_SECONDS)
+    with Engine(out, cluster, workers, processes, slurm or {}) as engine:
+        free = list(engine.shares)
+        while waiting or active:
+            while waiting and free:
+                (job, commands), share = waiting.pop(0), free.pop(0)
+                report(f"started {job.name}")
+                active.append((job, engine.submit(run_job, commands, str(job.log), share=share), share))
+            for job, submitted, share in [entry for entry in active if entry[1].done()]:
+                active.remove((job, submitted, share))
+                free.append(share)
+                trouble = submitted.exception()
+                if trouble is not None:
+                    failed.append(_failure(job, trouble, report))
+                else:
+                    report(f"finished {job.name} ({len(waiting)} waiting, {len(active)} running)")
+            if active:
+                time.sleep(_POLL_SECONDS)
     return failed
-
-
-def job_shares(workers: int, processes: int, cluster: str) -> list[Share]:
-    """What each of several jobs at a time may use. submitit hides every GPU from local jobs that do not ask for one;
-    Slurm hands out its own.
-    """
-    return shares(workers, processes) if cluster == "local" else [ALL] * workers
 
 
 def _one_by_one(
@@ -124,25 +128,6 @@ def _failure(job: Job, error: BaseException, report: Callable[[str], None]) -> s
     line = f"{job.name}: {str(error).strip().splitlines()[-1]}"
     report(f"failed {line}")
     return line
-
-
-def executor(out: Path, cluster: str, parameters: Mapping[str, Any]) -> Any:
-    """submitit's executor of jobs on this machine ("local") or on Slurm; `UserError` where it is not installed."""
-    try:
-        import submitit  # optional: the extra `study`
-    except ImportError as error:
-        raise UserError(
-            "several workers and Slurm need the package submitit: pip install 'wsol-eval[study]', or use --workers 1"
-        ) from error
-    found = submitit.AutoExecutor(folder=str(out / "jobs"), cluster=cluster)
-    found.update_parameters(timeout_min=60 * 24, **parameters)
-    return found
-
-
-def forget_jobs() -> None:
-    """Delete submitit's jobs that are done: they refer to each other in circles, and what is left of them when Python
-    ends prints errors of its own."""
-    gc.collect()
 
 
 def must_run(command: Sequence[str], what: str) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from eval.study.run import executor, job_shares, run_job
+from eval.study.engine import Engine
+from eval.study.run import run_job
 from wsol.machine.cores import decoding_processes
 from wsol.machine.share import shares
 
@@ -63,8 +64,8 @@ def test_a_job_of_submitit_sees_its_gpu(tmp_path: Path, monkeypatch: pytest.Monk
         "-c",
         "import os; print(os.environ['CUDA_VISIBLE_DEVICES'], len(os.sched_getaffinity(0)))",
     ]
-    pool = executor(tmp_path, "local", {})
-    for turn, share in enumerate(job_shares(2, 1, "local")):
-        log = tmp_path / f"{turn}.log"
-        pool.submit(run_job, [show], str(log), share).result()
+    with Engine(tmp_path, "local", 2, 1, {}) as engine:
+        for turn, share in enumerate(engine.shares):
+            log = tmp_path / f"{turn}.log"
+            engine.submit(run_job, [show], str(log), share=share).result()
         assert log.read_text() == f"{5 + turn} {len(share.cores)}\n"

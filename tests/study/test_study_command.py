@@ -17,6 +17,7 @@ import yaml
 from eval.study.__main__ import main
 from tests.helpers.oracles import oracle
 from tests.helpers.tiny_dataset import make_tiny_dataset
+from wsol.runs.record import load_run
 
 
 def design(folder: Path) -> Path:
@@ -105,6 +106,35 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
     file.write_text(file.read_text().replace("epochs: 2", "epochs: 3"))
     assert main([str(file), "--out", str(out)]) == 2
     assert "holds a run with epochs 2, and the study asks for 3" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_jobs_too_after_they_have_saved(tmp_path: Path) -> None:
+    """A terminal sends it to every process of its own; the jobs used to go on without their command."""
+    oracle("submitit")
+    file, out = design(tmp_path), tmp_path / "out"
+    file.write_text(file.read_text().replace("epochs: 2", "epochs: 2000"))
+    command = [sys.executable, "-m", "eval.study", str(file), "--out", str(out), "--workers", "2"]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        while len(list(out.glob("runs/*/*/*/log.jsonl"))) < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate()[1]
+    assert process.returncode == 130
+    assert said.splitlines()[-2:] == [
+        "stopped; the same command continues where this one ended",
+        "interrupted",
+    ]
+    assert {load_run(folder).status for folder in out.glob("runs/*/*/*-0")} == {"interrupted"}
+
+
+def test_a_plan_fixes_nothing(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    """What it says may change the design."""
+    file, out = design(tmp_path), tmp_path / "out"
+    assert main([str(file), "--out", str(out), "--plan"]) == 0
+    assert not (out / "design.yaml").exists()
+    file.write_text(file.read_text().replace("epochs: 2", "epochs: 3"))
+    assert main([str(file), "--out", str(out), "--plan"]) == 0
 
 
 def test_a_changed_design_is_refused(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
