@@ -6,7 +6,7 @@
     margin: 2                             # points; a difference below it does not matter
     datasets:
       strong-cue: {prepare: [parts, --body-cue, "1.0"]}     # made by wsol.prepare where it is absent
-      cub10: {manifest: data_manifests/cub10}               # or a manifest that is there
+      cub10: {manifest: cub10}                              # or a prepared one: its name, or its folder
     networks:
       small: {arch: resnet_small, size: 64}                 # training settings that make the network
     methods:
@@ -36,6 +36,7 @@ import pydantic
 from eval.protocols import protocol_named
 from wsol.cams.map_method import LayerMap
 from wsol.cams.registry import CAM_OF_FINAL, layer_maps
+from wsol.datasets.catalog import manifest_folder
 from wsol.errors import UserError
 from wsol.files.regular import read_text
 from wsol.files.strict_yaml import load_yaml
@@ -52,7 +53,8 @@ MOST_SEEDS = 1000
 
 @dataclass(frozen=True)
 class StudyDataset:
-    """A prepared manifest, or the arguments with which `wsol.prepare` makes it."""
+    """A prepared manifest, by its folder or its name in data_manifests/, or the arguments with which `wsol.prepare`
+    makes one."""
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
     manifest: Path | None = None
@@ -66,7 +68,7 @@ class StudyDataset:
 
     def folder(self, name: str, out: Path) -> Path:
         """The manifest's folder; one that is made lies in the folder `out` of results."""
-        return self.manifest or out / "data_manifests" / name
+        return manifest_folder(self.manifest) if self.manifest else out / "data_manifests" / name
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import IO, Any
 from eval.study.design import StudyDataset
 from eval.study.engine import Engine, ctrl_c_kept_from_children, interrupted_by_sigterm
 from eval.study.jobs import Job
+from wsol.datasets.catalog import manifests_folder
 from wsol.errors import UserError
 from wsol.machine.share import ALL, Share
 
@@ -26,7 +27,8 @@ def prepare_datasets(datasets: Mapping[str, StudyDataset], out: Path) -> None:
             continue
         if not dataset.prepare:
             raise UserError(
-                f"dataset '{name}': no manifest at '{folder}'; prepare it with python -m wsol.prepare"
+                f"dataset '{name}': no manifest at '{folder}', nor of that name in {manifests_folder()}/; prepare it "
+                "with python -m wsol.prepare"
             )
         must_run(
             [sys.executable, "-m", "wsol.prepare", *dataset.prepare, "--out", str(folder)],

@@ -124,6 +124,13 @@ class TestSplits:
     [
         pytest.param(b"image,x0,y0,x1,y1\ncat/cat0.png,1,2,3,4\n", [[1, 2, 3, 4]], id="corners"),
         pytest.param(b"path,x,y,width,height\ncat/cat0.png,1,2,3,4\n", [[1, 2, 4, 6]], id="width and height"),
+        pytest.param(b"Path;Xmin;Ymin;Width;Height\ncat0.png;1;2;3;4\n", [[1, 2, 4, 6]], id="mixed, size"),
+        pytest.param(b"PATH,Left,Top,X_Max,Y_Max\ncat0.png,1,2,3,4\n", [[1, 2, 3, 4]], id="mixed, corners"),
+        pytest.param(
+            b"filename,width,height,class,xmin,ymin,xmax,ymax\ncat0.png,20,10,cat,1,2,3,4\n",
+            [[1, 2, 3, 4]],
+            id="the image's size beside corners",
+        ),
         pytest.param(b"xmax,ymax,xmin,ymin,filename\n3,4,1,2,cat0.png\n", [[1, 2, 3, 4]], id="any order"),
         pytest.param(
             b"Image,X0,Y0,X1,Y1\n./cat/cat0.png,1,2,3,4\ncat/cat0.png, 5,5,6,6\r\n",
@@ -142,11 +149,54 @@ def test_forms_of_the_csv(tmp_path: Path, csv: bytes, boxes: list[list[float]]) 
 
 
 @pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (r"C:\data\pets\CAT0.PNG", "cat/cat0.png"),
+        ("/home/me/pets/cat0.png", "cat/cat0.png"),
+        ("pets/cat0.png", "is no image under the source"),  # relative, and the source has no such folder
+        (r"C:\data\dog\cat0.png", "is no image under the source"),  # the source has a folder dog
+        (r"C:\data\1.png", "names 2 images"),
+    ],
+)
+def test_paths_of_another_machine(tmp_path: Path, image: str, expected: str) -> None:
+    folder = write_tree(tmp_path, own_files(2))
+    for class_name in CLASSES:
+        (folder / class_name / "1.png").write_bytes(picture((20, 10), "PNG"))
+    csv = f"image,x0,y0,x1,y1\n{image},1,2,3,4\n".encode()
+    if expected.endswith(".png"):
+        boxed = [
+            s.image_id for split in read(folder, csv).splits.values() for s in split if len(s.boxes_xyxy)
+        ]
+        assert boxed == [expected]
+    else:
+        with pytest.raises(UserError, match=expected):
+            read(folder, csv)
+
+
+def test_a_class_is_its_folder_in_another_spelling(tmp_path: Path) -> None:
+    files = {f"{c}/{i}.png": picture(form="PNG") for c in ("american bulldog", "Maine-Coon") for i in (1, 2)}
+    csv = "image,x0,y0,x1,y1,class\namerican bulldog/1.png,1,1,2,2,{}\nMaine-Coon/2.png,1,1,2,2,maine_coon\n"
+    write_tree(tmp_path, files)
+    manifest = read(tmp_path, csv.format("American_Bulldog").encode())
+    assert manifest.classes == ("Maine-Coon", "american bulldog")
+    with pytest.raises(UserError, match="of class 'bulldog', but lies in 'american bulldog'"):
+        read(tmp_path, csv.format("bulldog").encode())
+    write_tree(tmp_path, {"american_bulldog/3.png": picture(form="PNG")})
+    with pytest.raises(UserError, match="of class 'american_bulldog', but lies in 'american bulldog'"):
+        read(tmp_path, csv.format("american_bulldog").encode())
+
+
+@pytest.mark.parametrize(
     ("csv", "message"),
     [
         pytest.param(b"", r"boxes\.csv:1: expected a header with an image column", id="empty"),
         pytest.param(b"a,b\n", r"boxes\.csv:1: expected a header", id="other header"),
         pytest.param(b"image,x0,y0,x1\n", r"boxes\.csv:1: expected a header", id="corner missing"),
+        pytest.param(
+            b"filename,width,height,xmin,ymin,xmax\ncat0.png,20,10,1,2,3\n",
+            r"boxes\.csv:1: expected a header",
+            id="the image's size is no box's",
+        ),
         pytest.param(
             b"image,x0,y0,x1,y1\ncat0.png,1,2,3\n", r"boxes\.csv:2: expected 5 fields, got 4", id="field"
         ),

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from eval.study.design import read_design
+from eval.study.design import StudyDataset, read_design
 from eval.study.jobs import jobs_of
+from eval.study.run import prepare_datasets
 from wsol.errors import UserError
 from wsol.training.config import parse_config
 
@@ -108,3 +109,20 @@ def test_refused_with_the_place(changes: dict[str, object], said: str, tmp_path:
     with pytest.raises(UserError, match=r"study\.yaml") as error:
         read_design(written(tmp_path, **changes))
     assert said in str(error.value)
+
+
+def test_a_manifest_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = StudyDataset(manifest=Path("mypets"))
+    with pytest.raises(
+        UserError, match=r"no manifest at 'mypets', nor of that name in data_manifests/; prepare"
+    ):
+        prepare_datasets({"pets": named}, tmp_path)
+    prepared = tmp_path / "data_manifests" / "mypets"
+    prepared.mkdir(parents=True)
+    (prepared / "manifest.yaml").touch()
+    assert named.folder("pets", tmp_path).resolve() == prepared
+    prepare_datasets({"pets": named}, tmp_path)
+    (tmp_path / "mypets").mkdir()
+    (tmp_path / "mypets" / "manifest.yaml").touch()
+    assert named.folder("pets", tmp_path) == Path("mypets"), "a folder of that path comes first"

@@ -4,8 +4,8 @@
     boxes.csv                                one line a box, with a header
 
 `wsol.datasets.tables` says which spellings of the columns are understood, `wsol.datasets.image_names` how images are
-named. `class` must agree with the folder; images that lie in no class folder take their class from it. `split` is
-train, val or test.
+named. `class` must agree with the folder, but for case, spaces, underscores and hyphens; images that lie in no class
+folder take their class from it. `split` is train, val or test.
 
 Which image goes where, in this order of precedence:
 
@@ -18,6 +18,9 @@ Which image goes where, in this order of precedence:
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -167,7 +170,8 @@ def read_folder(
     images, by_split = list_images(root, mask_folder.inside, classes_stated=flat)
     names = ImageNames(i.path for i in images)
     listed_of = _match(table, names, where)
-    class_of = {i.path: _class_of(i, listed_of.get(i.path), where) for i in images}
+    folders = {i.class_name for i in images if i.class_name is not None}
+    class_of = {i.path: _class_of(i, listed_of.get(i.path), folders, where) for i in images}
     classes = sorted({c for c in class_of.values() if c and c not in _NO_CLASS})
     label_of = {c: k for k, c in enumerate(classes)}
     stated = {p: SPLIT_NAMES[v.split.lower()] for p, v in listed_of.items() if v.split is not None}
@@ -213,18 +217,25 @@ def read_folder(
 _NO_CLASS = ("show several classes", "lie in no class folder and have no class in the table")
 
 
-def _class_of(image: _Image, listed: Listed | None, where: str) -> str:
-    """The class of an image, or the reason why it has none."""
+def _class_of(image: _Image, listed: Listed | None, folders: Set[str], where: str) -> str:
+    """The class of an image, or the reason why it has none. A folder's class may be written in another case or with
+    other separators, unless that is another of the `folders`."""
     told = sorted(set(listed.classes)) if listed else []
     if image.class_name is None:
         return told[0] if len(told) == 1 else _NO_CLASS[0 if told else 1]
     for name in told:
-        if name not in (image.class_name, image.class_name.rpartition("/")[2]):
+        own = (image.class_name, image.class_name.rpartition("/")[2])
+        respelled = name not in folders and _class_spelling(name) in map(_class_spelling, own)
+        if name not in own and not respelled:
             assert listed is not None
             raise UserError(
                 f"{where}:{listed.line}: image '{image.path}' is of class '{name}', but lies in '{image.class_name}'"
             )
     return image.class_name
+
+
+def _class_spelling(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name).casefold()).strip()
 
 
 def _match(table: BoxList, names: ImageNames, where: str) -> dict[str, Listed]:

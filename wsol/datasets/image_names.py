@@ -2,7 +2,8 @@
 
 Tools write backslashes, absolute paths of another machine, percent signs for spaces, other endings or none, another
 case, or another unicode form. A name is looked for as it stands first, then with each of these set aside in turn; it
-counts only where exactly one image is left.
+counts only where exactly one image is left. Of an absolute path the file's name is enough, where the path states no
+other folder of the source.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from urllib.parse import unquote
 
+_ABSOLUTE = re.compile(r"file:|[A-Za-z]:[/\\]|[/\\]")
 _SEARCHED = 2000
 """How many image names the suggestion of an error looks through."""
 
@@ -37,9 +40,10 @@ class ImageNames:
         for spelling in (_as_written, _folded, _without_ending):
             for written in dict.fromkeys((name, unquote(name))):
                 wanted = spelling(clean_name(written))
-                hits = [
-                    p for p in self._ending_in(spelling, wanted) if _one_ends_the_other(spelling(p), wanted)
-                ]
+                called = self._ending_in(spelling, wanted)
+                hits = [p for p in called if _one_ends_the_other(spelling(p), wanted)]
+                if not hits and _ABSOLUTE.match(written.strip()):
+                    hits = [p for p in called if self._folders_agree(p, wanted)]
                 equal = [p for p in hits if spelling(p) == wanted]
                 if len(equal) == 1:
                     hits = equal
@@ -55,6 +59,15 @@ class ImageNames:
         raise ValueError(
             f"'{name}' is no image under the source" + (f"; the nearest name is '{near[0]}'" if near else "")
         )
+
+    @cached_property
+    def _folders(self) -> frozenset[str]:
+        return frozenset(folder for path in self._paths for folder in _folded(path).split("/")[:-1])
+
+    def _folders_agree(self, path: str, name: str) -> bool:
+        """Whether no folder of `name`, a path on another machine, is one of the source that `path` does not lie in."""
+        stated = self._folders.intersection(_folded(name).split("/")[:-1])
+        return stated <= set(_folded(path).split("/")[:-1])
 
     def notes(self, where: str) -> list[str]:
         """What the manifest says of names that were matched by another spelling."""

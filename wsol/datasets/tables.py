@@ -1,8 +1,9 @@
 """Tables of images and boxes as tools write them: delimiters, spellings of columns, forms of boxes.
 
 A header's cells are compared without case, spaces, underscores and a leading `bbox`: `XMin`, `x_min` and
-`bbox_xmin` are one column. Commas, semicolons, tabs and bars separate; where they are semicolons or tabs, a
-comma may be the decimal sign.
+`bbox_xmin` are one column. A corner of one spelling goes with the other corner, or the size, of another
+(`Xmin;Ymin;Width;Height`), where no further column holds a position. Commas, semicolons, tabs and bars
+separate; where they are semicolons or tabs, a comma may be the decimal sign.
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ CENTRE_COLUMNS = (
     ("cx", "cy", "w", "h"),
 )
 _BOX_NAMES = frozenset(c for form in (*CORNER_COLUMNS, *SIZE_COLUMNS, *CENTRE_COLUMNS) for c in form)
+_POSITIONS = _BOX_NAMES - {"width", "height", "w", "h"}
+_STARTS = tuple(form[:2] for form in (*CORNER_COLUMNS, ("x", "y")))
+_ENDS = tuple(form[2:] for form in CORNER_COLUMNS if form[2:] != ("x1", "y1"))
+_SIZES = (("width", "height"), ("w", "h"))
 _HEADERLESS = ("image", "x1", "y1", "x2", "y2", "class")
 """keras-retinanet's CSV, which has no header."""
 
@@ -131,6 +136,10 @@ def _box_form(header: Sequence[str]) -> BoxForm | None:
     for kind, forms in (("corners", CORNER_COLUMNS), ("centre", CENTRE_COLUMNS), ("size", SIZE_COLUMNS)):
         for columns in forms:
             if all(c in header for c in columns):
+                return BoxForm(columns, kind)
+    for kind, seconds in (("corners", _ENDS), ("size", _SIZES)):
+        for columns in (first + second for first in _STARTS for second in seconds):
+            if all(c in header for c in columns) and _POSITIONS.intersection(header) <= set(columns):
                 return BoxForm(columns, kind)
     return None
 
