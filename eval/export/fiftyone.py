@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def fiftyone_samples(
     run: Evaluated, manifest: Manifest, split: Split, protocol: Protocol
 ) -> list[dict[str, Any]]:
-    """A sample an image, in the split's order: `ground_truth`, `prediction` at the protocol's own threshold with `iou`,
-    `right` (the protocol's own decision) and, where a network predicts, `predicted_class`.
+    """A sample an image, in the split's order: `ground_truth`, `prediction` (a box at the protocol's own threshold, or
+    none) with `iou`, `right` (the protocol's own decision) and, where a network predicts, `predicted_class`.
 
     Raises `UserError` where `coco_results` does, or where the images are in an archive, which FiftyOne does not open.
     """
@@ -33,25 +33,27 @@ def fiftyone_samples(
         raise UserError(
             f"the images are inside '{root.name}', and FiftyOne opens files: unpack it and give --data-root"
         )
-    truth, results = coco_ground_truth(manifest, split), coco_results(run, split, protocol)
+    truth = coco_ground_truth(manifest, split)
+    results = {result["image_id"]: result for result in coco_results(run, split, protocol)}
     names = {c["id"]: c["name"] for c in truth["categories"]}
     found = per_image(run.store, protocol, run.thresholds(protocol.name))
     true: dict[int, list[Mapping[str, Any]]] = {image["id"]: [] for image in truth["images"]}
     for annotation in truth["annotations"]:
         true[annotation["image_id"]].append(annotation)
     samples = []
-    for row, (image, result) in enumerate(zip(truth["images"], results)):
+    for row, image in enumerate(truth["images"]):
         size = image["width"], image["height"]
+        predicted = [_detection(results[image["id"]], names, size)] if image["id"] in results else []
         sample = {
             "filepath": str(root / image["file_name"] if root else image["file_name"]),
             "tags": [run.split],
             "ground_truth": _detections([_detection(a, names, size) for a in true[image["id"]]]),
-            "prediction": _detections([_detection(result, names, size)]),
+            "prediction": _detections(predicted),
             "iou": float(found.iou[row]) if found.scored[row] else None,
             "right": bool(found.hit[row].all()) if found.scored[row] else None,
         }
-        if "predicted_category_id" in result:
-            label = names[result["predicted_category_id"]]
+        if found.predicted[row] >= 0:
+            label = manifest.classes[int(found.predicted[row])]
             sample["predicted_class"] = {"_cls": "Classification", "label": label}
         samples.append(sample)
     return samples

@@ -2,7 +2,8 @@
 
 Boxes are those of a protocol at its own threshold, in pixels of the stored image, as COCO's x, y, width, height. They
 are category `label + 1`, because a score map is made for the true class (GT-known); the class that the network names
-is beside it in `predicted_category_id`. Records hold no confidence, so `score` is 1 where the box was scored.
+is beside it in `predicted_category_id`, null where it names none of the dataset's. Records hold no confidence, so
+`score` is 1.
 
 Score maps are float64 in [0, 1] at the frame's size, `<root>/<image_id>.npy`: what wsolevaluation and its kin load.
 """
@@ -79,7 +80,8 @@ def coco_ground_truth(manifest: Manifest, split: Split) -> dict[str, Any]:
 
 
 def coco_results(run: Evaluated, split: Split, protocol: Protocol) -> list[dict[str, Any]]:
-    """One predicted box an image (of the largest contour) at the protocol's own threshold.
+    """One predicted box an image (of the largest contour) at the protocol's own threshold; none of an image in which
+    nothing was predicted, whose record has a box without width and height.
 
     Raises `UserError` for a protocol without boxes, or whose frame does not show the whole image.
     """
@@ -104,20 +106,23 @@ def coco_results(run: Evaluated, split: Split, protocol: Protocol) -> list[dict[
             "bbox": [round(float(v), 3) for v in boxes[i]],
             "score": 1.0,
             "file_name": split.path(i),
-            **({"predicted_category_id": int(found.predicted[i]) + 1} if found.predicted[i] >= 0 else {}),
+            "predicted_category_id": int(found.predicted[i]) + 1 if found.predicted[i] >= 0 else None,
         }
         for i in range(len(split))
+        if found.box_xyxy[i].any()
     ]
 
 
 def write_coco(
     run: Evaluated, manifest: Manifest, split: Split, protocol: Protocol, file: Path
-) -> tuple[Path, Path]:
-    """Write the results to `file` and the dataset they refer to beside it, as NAME-dataset.json."""
+) -> tuple[Path, Path, int]:
+    """Write the results to `file` and the dataset they refer to beside it, as NAME-dataset.json. Returns both, and how
+    many images have no predicted box."""
     file.parent.mkdir(parents=True, exist_ok=True)
     truth = file.with_name(f"{file.stem}-dataset.json")
     write_durably(truth, json.dumps(coco_ground_truth(manifest, split)))
-    return write_durably(file, json.dumps(coco_results(run, split, protocol))), truth
+    results = coco_results(run, split, protocol)
+    return write_durably(file, json.dumps(results)), truth, len(split) - len(results)
 
 
 def write_score_maps(

@@ -41,11 +41,13 @@ def export_run(
         raise UserError(opened.reason)
     manifest, split = opened
     if coco is not None:
-        results, truth = write_coco(run, manifest, split, run.protocols[protocol], coco)
-        sys.stdout.write(f"boxes: {results} (dataset: {truth})\n")
+        results, truth, without = write_coco(run, manifest, split, run.protocols[protocol], coco)
+        sys.stdout.write(f"boxes: {results} (dataset: {truth})\n{_left_out(without, len(split))}")
     if fiftyone is not None:
-        write_durably(fiftyone, json.dumps(fiftyone_samples(run, manifest, split, run.protocols[protocol])))
-        sys.stdout.write(f"samples: {fiftyone} ({len(split)} images)\n")
+        samples = fiftyone_samples(run, manifest, split, run.protocols[protocol])
+        write_durably(fiftyone, json.dumps(samples))
+        without = sum(not sample["prediction"]["detections"] for sample in samples)
+        sys.stdout.write(f"samples: {fiftyone} ({len(split)} images)\n{_left_out(without, len(split))}")
     if maps is not None:
         with progress("score maps", len(split)) as advance:
             odd = write_score_maps(
@@ -59,3 +61,10 @@ def export_run(
         if odd:
             sys.stdout.write(f"note: {odd} maps are missing or cannot be normalised, and are all zeros\n")
         sys.stdout.write(f"score maps: {maps} ({len(split)} files)\n")
+
+
+def _left_out(without: int, images: int) -> str:
+    """A line on images without a predicted box; empty where there is none."""
+    return f"note: no box was predicted in {without} of {images} images; none is written of them\n" * (
+        without > 0
+    )

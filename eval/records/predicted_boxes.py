@@ -55,7 +55,8 @@ def read_boxes(file: Path, classes: Sequence[str]) -> dict[str, list[PredictedBo
 
     A CSV has the columns image_id, x0, y0, x1, y1 and perhaps score and class (a name, or its number from 0). COCO
     results are a list of image_id or file_name, bbox (x, y, width, height), and perhaps score and category_id, which is
-    the class's number from 1, as `eval.export` writes it. A .txt is the reference's localization.txt, `id,x0,y0,x1,y1`.
+    the class's number from 1; in a file of `eval.export`, whose category_id is the true class, predicted_category_id is
+    read instead. A .txt is the reference's localization.txt, `id,x0,y0,x1,y1`.
 
     Raises:
         UserError: a file that is neither, a box that is none, or a class that the dataset lacks, with its line.
@@ -114,6 +115,8 @@ def _coco_rows(text: str, file: Path) -> Iterator[Row]:
     data = load_json(text, str(file))
     if not isinstance(data, list):
         raise UserError(f"'{file}': expected a list of COCO results, got {type(data).__name__}")
+    exported = any(isinstance(entry, dict) and "predicted_category_id" in entry for entry in data)
+    class_key = "predicted_category_id" if exported else "category_id"
     for number, entry in enumerate(data, 1):
         where = f"{file}: result {number}"
         box = entry.get("bbox") if isinstance(entry, dict) else None
@@ -124,7 +127,7 @@ def _coco_rows(text: str, file: Path) -> Iterator[Row]:
             raise UserError(
                 f"{where}: a number names no image here; give file_name, or an image id of the dataset"
             )
-        category = entry.get("category_id")
+        category = entry.get(class_key)
         said = category - 1 if isinstance(category, int) else None
         x, y, w, h = box
         yield where, name, [x, y, x + w, y + h], entry.get("score", 1.0), said

@@ -124,8 +124,33 @@ def test_what_eval_export_writes_is_scored_alike(tmp_path: Path) -> None:
     found = scored(tmp_path / "manifest", tmp_path / "again", "--boxes", file)
     stated = read_results(run / "eval")["protocols"]["gt_known_fixed"]["value"]
     assert found["protocols"]["gt_known_fixed"]["value"] == pytest.approx(stated, abs=100 / 14)
-    assert found["classification"]["top1"]["value"] == 100.0, "the export's classes are the true ones"
+    top1 = read_results(run / "eval")["classification"]["top1"]["value"]
+    assert found["classification"]["top1"]["value"] == top1
+    assert 0 < top1 < 100, "the export's category_id is the true class, which would give 100"
     assert "top1_loc" in found["protocols"]
+
+
+def test_images_without_a_predicted_box_are_not_exported(
+    same: tuple[Path, list[list[int]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And boxes without classes are read back without them, though the export names each image's true class."""
+    manifest, predicted = same
+    lines = [f"{i}.png,{','.join(map(str, box))}" for i, box in enumerate(predicted) if i != 4]
+    (tmp_path / "boxes.csv").write_text("\n".join(["image_id,x0,y0,x1,y1", *lines]))
+    first = scored(manifest, tmp_path / "a", "--boxes", tmp_path / "boxes.csv")
+    files = ["--coco", str(tmp_path / "c.json"), "--fiftyone", str(tmp_path / "f.json")]
+    assert export([str(tmp_path / "a"), *files]) == 0
+    assert (
+        capsys.readouterr().out.count("no box was predicted in 1 of 12 images; none is written of them") == 2
+    )
+    written = {entry["file_name"] for entry in json.loads((tmp_path / "c.json").read_text())}
+    assert written == {f"{i}.png" for i in range(12) if i != 4}
+    shown = [s["prediction"]["detections"] for s in json.loads((tmp_path / "f.json").read_text())]
+    assert [len(boxes) for boxes in shown] == [int(i != 4) for i in range(12)]
+    again = scored(manifest, tmp_path / "b", "--boxes", tmp_path / "c.json")
+    assert again["counts"]["missing_map"] == first["counts"]["missing_map"] == 1
+    assert "no class predictions" in again["not_computed"]["top1_loc"]
+    assert "top1" not in again["classification"]
 
 
 def test_scores_choose_the_box_and_missing_images_stay(
