@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from eval.comparison import terminal
@@ -15,6 +16,15 @@ def signed(value: float | None, digits: int = 2) -> str:
 def interval(ci: list[float] | None) -> str:
     """An interval of differences."""
     return terminal.interval(ci).replace("-", "−")
+
+
+def minus(text: str) -> str:
+    """A sentence whose negative numbers have a true minus sign; hyphens stay.
+
+    >>> minus("ResNet-50: -2.2 points [-4.0, -0.4]")
+    'ResNet-50: −2.2 points [−4.0, −0.4]'
+    """
+    return re.sub(r"(?<![\w.-])-(?=\d)", "−", text)
 
 
 def published_text(entries: list[dict[str, Any]], limit: int = 2) -> str:

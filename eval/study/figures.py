@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ def _primary(content: Mapping[str, Any]) -> Figure:
     for outcome in content["outcomes"]:
         if outcome["role"] == "primary":
             name = f"{outcome['method']} minus {outcome['baseline_method']}"
+            if len(outcome["cells"]) == 1:  # which is all there is
+                rows.append((name, outcome, True))
+                continue
             rows += [(f"{c['dataset']}, {c['network']}", c, False) for c in outcome["cells"]]
             rows.append((f"{name}: all", outcome, True))
     return _intervals(rows, content["primary"], content["margin"])
@@ -47,7 +51,7 @@ def _intervals(
     ax = figure.subplots()
     if margin is not None:
         ax.axvspan(-margin, margin, color="#eeeeee", lw=0, label=f"within the margin of {margin:g} points")
-        ax.legend(frameon=False, fontsize=7.5, loc="lower right")
+        _legend_below(figure)
     for y, (_, values, strong) in enumerate(rows):
         colour = "black" if strong else GREY
         if values["ci95"]:
@@ -70,7 +74,7 @@ def _controls(content: Mapping[str, Any]) -> Figure:
         cell[c["method"]] = c["other"]
     methods = list(dict.fromkeys(c["method"] for c in content["controls"]))
     names = [*methods, *dict.fromkeys(c["said"] for c in content["controls"])]
-    figure = new_figure(7.2, 1.6 + 0.27 * len(values))
+    figure = new_figure(7.2, 1.1 + 0.27 * len(values) + 0.2 * math.ceil(len(names) / _COLUMNS))
     ax = figure.subplots()
     for i, name in enumerate(names):
         at = [(cell[name], y) for y, cell in enumerate(values.values()) if name in cell]
@@ -85,10 +89,19 @@ def _controls(content: Mapping[str, Any]) -> Figure:
         )
     ax.set_xlabel(f"{content['primary']}, percent", fontsize=8.5)
     _name_rows(ax, list(values), "methods and controls")
-    legend = ax.legend(frameon=False, fontsize=7.5, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    _legend_below(figure)
+    return figure
+
+
+_COLUMNS = 3
+"""Of a legend."""
+
+
+def _legend_below(figure: Figure) -> None:
+    """What the marks mean, in rows of its own that the layout keeps free below the axis and its label."""
+    legend = figure.legend(frameon=False, fontsize=7.5, ncols=_COLUMNS, loc="outside lower center")
     for text in legend.get_texts():
         text.set_parse_math(False)
-    return figure
 
 
 def _name_rows(ax: Any, names: Sequence[str], title: str) -> None:

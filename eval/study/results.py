@@ -19,11 +19,11 @@ from eval.comparison.build import Comparison
 from eval.comparison.config import CompareConfig
 from eval.comparison.run_pairs import Pairing
 from eval.comparison.sides import difference_of, party_of, sampled
-from eval.comparison.terminal import interval, signed
 from eval.comparison.verdicts import judge, population, sentence
 from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, resampled_means
 from eval.metrics.outcomes import Summary
 from eval.report.embed import base64_of
+from eval.report.numbers import interval, minus, signed
 from eval.statistics.components import Sampled
 from eval.study.design import Design
 from eval.study.figures import write_figures
@@ -239,10 +239,11 @@ def _page(content: dict[str, Any], figures: Sequence[Path]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(signed=signed, interval=interval)
+    environment.filters.update(signed=signed, interval=interval, minus=minus)
     template = resources.files("eval.study").joinpath("study.html.j2").read_text(encoding="utf-8")
     style = resources.files("eval.report").joinpath("page.css").read_text(encoding="utf-8")
     pictures = {file.stem: "data:image/png;base64," + base64_of(file.read_bytes()) for file in figures}
+    cells = list(dict.fromkeys((c["dataset"], c["network"]) for o in content["outcomes"] for c in o["cells"]))
     return environment.from_string(template).render(
-        **content, style=Markup(style), comparisons=COMPARISONS, pictures=pictures
+        **content, cells=cells, style=Markup(style), comparisons=COMPARISONS, pictures=pictures
     )

@@ -86,6 +86,7 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
     }
     assert "network with random weights" in page
     assert page.count('src="data:image/png') == 3
+    assert page.count("<table") == 3  # outcomes, controls, times; one dataset needs no table by dataset
     primary = next(o for o in content["outcomes"] if o["role"] == "primary")
     row = f"| all | all | cutmix | vanilla | {primary['baseline']:.1f} | {primary['other']:.1f} |"
     assert row in (out / "study.md").read_text()

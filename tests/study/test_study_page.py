@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+from eval.study import figures
 from eval.study.figures import write_figures
 from eval.study.markdown import study_tables
 from wsol.files.strict_json import read_json
@@ -67,3 +69,26 @@ def test_every_figure_is_drawn_from_the_results(file: Path, tmp_path: Path) -> N
                 assert a.size == b.size
                 assert np.abs(np.asarray(a, np.int16) - np.asarray(b, np.int16)).mean() < 1
     assert shown >= 2
+
+
+@pytest.mark.parametrize("datasets", [1, 6])
+def test_a_legend_lies_below_the_axis_and_its_label(
+    datasets: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Figure] = {}
+    monkeypatch.setattr(figures, "save_figure", lambda f, stem, _: drawn.setdefault(stem.name, f) and [])
+    content = read_json(DOCS / "study" / "parts-cues.json")
+    for outcome in content["outcomes"]:
+        outcome["cells"] = outcome["cells"][:datasets]
+    content["controls"] = content["controls"][: 4 * datasets]
+    write_figures(content, tmp_path)
+    for name in ("primary", "controls"):
+        figure = drawn[name]
+        figure.draw_without_rendering()
+        (legend,), (axis,) = figure.legends, figure.axes
+        below, above = legend.get_window_extent(), axis.get_tightbbox()
+        assert above is not None
+        assert 0 <= below.y0 < below.y1 <= above.y0
+        assert axis.bbox.height > 0.2 * figure.bbox.height
+    rows = [label.get_text() for label in drawn["primary"].axes[0].get_yticklabels()]
+    assert len(rows) == (1 if datasets == 1 else datasets + 1)  # that of all repeats the only one
