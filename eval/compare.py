@@ -1,4 +1,4 @@
-"""`python -m eval.compare RUN...`: does one method localise better than another, under which protocol, and why?"""
+"""`python -m eval.compare RUN...`: does one method localize better than another, under which protocol, and why?"""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def _curves(comparison: Comparison, number: int) -> Figure | None:
         )
         ax.set_title(name, fontsize=9.5, loc="left", parse_math=False)
         ax.set_xlabel("threshold", fontsize=8.5)
-        ax.set_ylabel("images localised, percent", fontsize=8.5)
+        ax.set_ylabel("images localized, percent", fontsize=8.5)
         ax.set_xlim(0, 1)
         ax.set_ylim(0, 100)
         ax.tick_params(labelsize=8)

@@ -28,7 +28,7 @@ def band_figures(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _curves(c: Mapping[str, Any], label: str) -> Markup:
     plot = Plot(width=520, height=250)
-    parts = axes(plot, "threshold on the score map", "% localised")
+    parts = axes(plot, "threshold on the score map", "% localized")
     for m, side in enumerate((c["baseline"], c["other"])):
         parts.append(
             Markup('<path class="area s{}" d="{}"/>').format(

@@ -28,7 +28,7 @@ def threshold_chart(
     plot = Plot()
     above = [v for key in iou_keys if bands and key in bands for v in bands[key]["high"]]
     top = percent_top(max([1.0, *above, *(v for c in curves for key in iou_keys for v in c[key])]))
-    parts = axes(plot, "threshold on the score map", "% localised", top)
+    parts = axes(plot, "threshold on the score map", "% localized", top)
     parts += behind_curves(plot, bands, iou_keys, top)
     parts.append(
         Markup('<line class="cursor" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
@@ -82,7 +82,7 @@ def histogram(
     mark: float | None = None,
     x_label: str = "IoU of predicted and true box",
 ) -> Markup:
-    """Percent of images per bin of [0, 1], one outline per method; `mark` is the IoU that counts as localised."""
+    """Percent of images per bin of [0, 1], one outline per method; `mark` is the IoU that counts as localized."""
     plot = Plot(width=520, height=250)
     top = max(5.0, *(v for s in shares for v in s))
     top = 5 * -(-top // 5)
@@ -93,7 +93,7 @@ def histogram(
                 plot.x(mark), plot.top, plot.height - plot.bottom
             )
         )
-        parts.append(text(plot.x(mark) + 5, plot.top + 10, "counts as localised", "tick", "start"))
+        parts.append(text(plot.x(mark) + 5, plot.top + 10, "counts as localized", "tick", "start"))
     for m, share in enumerate(shares):
         count = len(share)
         path = f"M{plot.x(0)},{plot.y(0, top)}"

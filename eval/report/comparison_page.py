@@ -83,7 +83,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
         "absent": content["not_compared"],
         "charts": drawn,
         "threshold_lead": (
-            "Each image counts as localised where the box of its map above the threshold overlaps a true box enough. "
+            "Each image counts as localized where the box of its map above the threshold overlaps a true box enough. "
             "A fixed threshold reads each method's curve at one place, an oracle at each one's own best."
         )
         + (_one_of_many(shown) if any(len(runs) > 1 for e in entries for runs in e["runs"].values()) else ""),

@@ -72,8 +72,8 @@ def _top1_splits(entry: Entry) -> Iterator[Section]:
             f"{words} {f[k]['baseline']:.1f} and {f[k]['other']:.1f} %"
             for k, words in (
                 ("correct", "classified correctly"),
-                ("localized", "localised at the threshold used"),
-                ("best", "localised at the best threshold"),
+                ("localized", "localized at the threshold used"),
+                ("best", "localized at the best threshold"),
             )
         )
         yield section(

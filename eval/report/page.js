@@ -288,7 +288,7 @@
     $("readouts").replaceChildren(...data.methods.map((name, m) => {
       const box = el("div", "readout"), values = c.keys.map((k) => accuracy(m, k));
       const big = el("b", "", values.map((v) => v.toFixed(2)).join(" / ") + " ");
-      big.append(el("small", "", c.keys.length > 1 ? "% at IoU " + c.keys.join(" / ") : "% localised"));
+      big.append(el("small", "", c.keys.length > 1 ? "% at IoU " + c.keys.join(" / ") : "% localized"));
       big.dataset.run = m; big.dataset.values = JSON.stringify(values);
       const swatch = document.querySelectorAll(".legend .swatch")[m].cloneNode(true);
       box.append(swatch, el("span", "", name), big);

@@ -78,7 +78,7 @@ def curve_block(
         bands = runs[0].results.get("curve_bands", {}).get(p.name) if len(runs) == 1 else None
         keys = [k for k in curves[0] if k != "taus"]
         middle = keys[len(keys) // 2]
-        label = f"{p.name}: percent of images localised over the threshold, for {', '.join(names)}"
+        label = f"{p.name}: percent of images localized over the threshold, for {', '.join(names)}"
         caption = (
             f"{p.name}, {p.contours} contour{'s' if p.contours == 'all' else ''}, {p.normalization} maps."
         )

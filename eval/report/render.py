@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from eval.report.embed import script_json
-from eval.report.numbers import interval, signed
+from eval.report.numbers import interval, minus, signed
 
 
 def render_page(content: dict[str, Any], data: dict[str, Any]) -> str:
@@ -34,7 +34,7 @@ def render_page(content: dict[str, Any], data: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(signed=signed, interval=interval)
+    environment.filters.update(signed=signed, interval=interval, minus=minus)
     return environment.get_template("page.html.j2").render(
         **content,
         style=Markup(text("page.css")),

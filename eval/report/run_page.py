@@ -86,7 +86,7 @@ def write_run_page(
         "absent": run.results["not_computed"],
         "charts": drawn,
         "threshold_lead": (
-            "Each image counts as localised where the box of its map above the threshold overlaps a true box enough. "
+            "Each image counts as localized where the box of its map above the threshold overlaps a true box enough. "
             "The best point of the curve is what an oracle threshold reports."
         ),
         "gallery": gallery_content(gallery, classes, [run], total) if gallery else None,
@@ -121,7 +121,7 @@ def _headline(run: Evaluated) -> tuple[str, str]:
         if name in entries:
             entry = entries[name]
             ci = entry["ci95"]
-            said = f"{run.method} localises {entry['value']:.1f} % of {_which_images(run)}."
+            said = f"{run.method} localizes {entry['value']:.1f} % of {_which_images(run)}."
             rest = f"By {name}"
             rest += f", 95 % interval {ci[0]:.1f} to {ci[1]:.1f}" if ci else ""
             if name in control:

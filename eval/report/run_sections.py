@@ -170,4 +170,4 @@ def _value_table(found: Sequence[Values], first: str) -> dict[str, Any]:
     for name, count, value, ci in found:
         strip = charts.interval_strip(value, ci, 100, low=0)
         rows.append([name, f"{count:,}", f"{value:.1f}", strip, f"[{ci[0]:.1f}, {ci[1]:.1f}]" if ci else "–"])
-    return {"columns": [first, "images", "localised, %", "0 to 100 %", "95 % interval"], "rows": rows}
+    return {"columns": [first, "images", "localized, %", "0 to 100 %", "95 % interval"], "rows": rows}

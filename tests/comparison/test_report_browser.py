@@ -123,7 +123,7 @@ def test_the_slider_moves_boxes_to_those_of_the_records(page: Page, runs: list[P
     assert len({b for _, b in moved}) > len({i for i, _ in moved})
 
 
-def test_what_counts_as_localised_agrees_with_the_accuracy(page: Page) -> None:
+def test_what_counts_as_localized_agrees_with_the_accuracy(page: Page) -> None:
     # all 40 images are on the page, so the share of ticks must be the accuracy
     page.run("document.getElementById('more').click()")
     for step in (100, 400):
@@ -309,7 +309,7 @@ def test_the_page_of_a_run(browser: Page, runs: list[Path]) -> None:
     browser.size(1280, 900)
     browser.open(runs[0] / "eval" / "report.html")
     assert browser.problems == []
-    assert "vanilla localises" in browser.run("document.querySelector('h1').textContent")
+    assert "vanilla localizes" in browser.run("document.querySelector('h1').textContent")
     assert browser.run("document.querySelectorAll('.card').length") == 12
     slide(browser, 300)
     curve = json.loads((runs[0] / "eval" / "results.json").read_text())["curves"]["maxboxacc"]
