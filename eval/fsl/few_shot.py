@@ -24,6 +24,7 @@ from eval.evaluation.networks import pick_device
 from eval.records.truth import object_region, read_truth
 from eval.terminal.progress import progress
 from wsol.cams.cam import class_activation_maps
+from wsol.class_map import map_classes
 from wsol.datasets.catalog import open_dataset
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
@@ -31,6 +32,7 @@ from wsol.files.roots import open_root
 from wsol.loading import evaluation_batches, normalize_images
 from wsol.machine.distributed import World
 from wsol.machine.provenance import command_line, software_versions
+from wsol.manifest import write_manifest
 from wsol.models import build_classifier
 from wsol.models.head import PooledLinear
 from wsol.runs.find import newest_run
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 TAUGHT_ON = "train-fullsup"
 MAPS = "maps.npz"
 RECORD_FILE = "fsl.json"
+DATASET = "dataset"
 _BATCH = 64
 
 
@@ -61,7 +64,8 @@ class Lesson:
 
 
 def make_maps(config: FslConfig) -> Path:
-    """Train as the config says and write the score maps; returns their file.
+    """Train as the config says and write the score maps; returns their file. Where the run knows only some classes of
+    its dataset, only their images are taught and mapped, and a manifest of them is written beside the maps.
 
     Raises `UserError` where train-fullsup has neither boxes nor masks, or the network no head of one linear layer.
     """
@@ -76,9 +80,10 @@ def make_maps(config: FslConfig) -> Path:
         lr=config.lr if config.lr is not None else recorded.lr,
         warmup_epochs=0,
     )
-    manifest = open_dataset(
+    whole = open_dataset(
         run.manifest_folder, data_root=config.data_root or run.data_root, roles=[TAUGHT_ON, config.split]
     )
+    manifest, known = map_classes(whole, run.spec.num_classes, f"run '{run.dir}'", names=run.classes)
     if manifest.root is None:
         raise UserError(f"dataset '{manifest.dataset}' does not say where its images are; give --data-root")
     if config.split == TAUGHT_ON:
@@ -116,9 +121,17 @@ def make_maps(config: FslConfig) -> Path:
         "provenance": {"command": command_line(), "versions": software_versions()},
     }
     write_durably(out / RECORD_FILE, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    dataset = run.manifest_folder
+    if known.left_out:  # the run's images only, so that both can be compared
+        dataset = str(write_manifest(manifest, out / DATASET))
+        note = (
+            known.note(manifest, config.split)
+            or f"images of other classes than the run's are left out of {TAUGHT_ON}"
+        )
+        sys.stdout.write(f"note: {note}; a manifest of those that are kept: {dataset}\n")
     sys.stdout.write(
         f"taught on {len(rows)} of {len(taught)} images of {TAUGHT_ON}, loss {loss:.3f}\nscore maps: {out / MAPS}; "
-        f"next: python -m eval.localize --score-maps {out / MAPS} --map-values raw --dataset {run.manifest_folder}\n"
+        f"next: python -m eval.localize --score-maps {out / MAPS} --map-values raw --dataset {dataset}\n"
     )
     return out / MAPS
 

@@ -15,9 +15,12 @@ from eval.fsl.__main__ import main as fsl
 from eval.fsl.few_shot import Lesson, saliency, saliency_loss, teach
 from eval.localize import main as localize
 from tests.helpers.evaluations import SIDE, make_pictures, make_run
+from wsol.class_map import map_classes
 from wsol.loading import normalize_images
+from wsol.manifest import load_manifest, split_hash, write_manifest
 from wsol.models import ClassifierSpec, build_classifier
 from wsol.training.config import TrainConfig
+from wsol.training.data import first_classes
 
 
 def test_the_loss_is_the_cross_entropy_of_every_pixel() -> None:
@@ -77,6 +80,26 @@ def test_the_command_makes_maps_that_are_scored(tmp_path: Path, capsys: pytest.C
     assert localize(scored) == 0
     results = json.loads((tmp_path / "eval" / "results.json").read_text())
     assert set(results["protocols"]) == {"transferred", "v2"}
+
+
+def test_a_run_of_some_classes_is_compared_on_their_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A third of the images are of the class that the run was not trained on (--classes 2)."""
+    whole = load_manifest(make_pictures(tmp_path / "data", test=6, fullsup=9))
+    splits = {role: first_classes(split, 2) for role, split in whole.splits.items()}
+    dataset = write_manifest(replace(whole, classes=("a", "b"), splits=splits), tmp_path / "dataset")
+    run = make_run(tmp_path / "run", dataset)
+    write_manifest(whole, dataset)
+    assert fsl([str(run), "--epochs", "1", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "2 of 6 images of 'test' are left out" in said
+    assert "taught on 6 of 6 images" in said
+    assert f"--dataset {run / 'fsl' / 'dataset'}" in said
+    with np.load(run / "fsl" / "maps.npz") as maps:
+        assert len(maps.files) == 10
+    own = load_manifest(run / "fsl" / "dataset")
+    assert split_hash(own.split("test")) == split_hash(map_classes(whole, 2, "run")[0].split("test"))
 
 
 def test_what_cannot_be_taught_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
