@@ -150,6 +150,8 @@ class Evaluated:
                 values=config.get("map_values", "normalized"),
                 size_policy=config.get("map_size", "resize"),
             )
+        if not folder.is_dir() and "boxes" in self.results["provenance"]:
+            return Unavailable(f"'{self.folder}' was scored from boxes, which have no score maps")
         if not folder.is_dir():
             return Unavailable(f"'{self.folder}' keeps no raw score maps (eval.localize --no-keep-maps?)")
         return StoredMaps.open(folder, index.split_hash, index.num_images)

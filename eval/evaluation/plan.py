@@ -101,6 +101,8 @@ def _threshold_split(
         tell(f"note: {both}, so no threshold is chosen on it: it would be chosen on images that are scored")
         return None, f"{both}, so no threshold is chosen on it"
     if not subject.judged.covers(there, role):
+        if config.boxes is not None:
+            return None, f"not all images of {role} have a box in '{config.boxes.name}'"
         return None, f"not all images of {role} have a map (--threshold-maps names a folder of its own)"
     return role, ""
 

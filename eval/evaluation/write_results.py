@@ -56,7 +56,9 @@ def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -
     )
     computed, absent = protocol_entries(outcomes)
     if role:
-        for line in odd_maps(counts(found[role].records, plan.wanted(role).channels)):
+        for line in odd_maps(
+            counts(found[role].records, plan.wanted(role).channels), "boxes" in subject.provenance
+        ):
             tell(f"note: {role}, where thresholds are chosen: {line}")
     tally = counts(records, channels_of(plan.protocols))
     tally["surplus_map"] = len(_surplus(plan, found))

@@ -90,9 +90,13 @@ def play_and_print(config: GridConfig) -> None:
         if row["energy"].get("undefined"):
             print_text(
                 console,
-                f"note: {name}: {row['energy']['undefined']} grids have a map without a positive value",
+                f"note: {name}: {_grids_have(row['energy']['undefined'])} a map without a positive value",
             )
     print_place(console, "results", out / RESULT)
+
+
+def _grids_have(count: int) -> str:
+    return "1 grid has" if count == 1 else f"{count} grids have"
 
 
 def play(config: GridConfig) -> tuple[Path, dict[str, Any]]:
@@ -266,7 +270,8 @@ def _results(
         "num_grids": grids,
         "chance": chance,
         "rows": {
-            name: {what: _mean(values[:, k]) for k, what in enumerate(WHAT)} for name, values in found.items()
+            name: {what: _mean(values[:, k], 0) for k, what in enumerate(WHAT)}
+            for name, values in found.items()
         },
         "what": WHAT,
         "definition": {**definition, "source": SOURCES[config.layout]},
@@ -282,19 +287,20 @@ def _results(
     }
     if len(found) > 1:
         gain = found["network"] - found["random weights"]
-        results["differences"] = {what: _mean(gain[:, k]) for k, what in enumerate(WHAT)}
+        results["differences"] = {what: _mean(gain[:, k], -100) for k, what in enumerate(WHAT)}
     return results
 
 
-def _mean(values: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Mean over grids in percent with Student's interval; grids are independent, for no image is in two."""
+def _mean(values: npt.NDArray[np.float64], least: float) -> dict[str, Any]:
+    """Mean over grids in percent with Student's interval, as far as it lies in `least` to 100, which no mean leaves;
+    grids are independent, for no image is in two."""
     fine = 100 * values[np.isfinite(values)]
     entry: dict[str, Any] = {"value": None, "ci95": None, "num_grids": len(fine)}
     if len(fine):
         entry["value"] = float(fine.mean())
     if len(fine) > 1:
         law = Law(float(fine.mean()), float(fine.var(ddof=1) / len(fine)), len(fine) - 1)
-        entry["ci95"] = list(law.interval())
+        entry["ci95"] = [min(max(end, least), 100.0) for end in law.interval()]
     if len(fine) < len(values):
         entry["undefined"] = len(values) - len(fine)
     return entry

@@ -135,24 +135,65 @@ def _narrow(results: Mapping[str, Any]) -> Table:
     return table
 
 
-_ODD_MAPS = {
-    "missing_map": "images had no map and were scored as all zeros",
-    "unreadable_map": "maps or images could not be read and were scored as all zeros",
-    "nan_map": "maps held NaN or infinity and were scored as all zeros",
-    "constant_map": "maps were constant and were scored as all zeros",
-    "out_of_range_map": "maps left [0, 1] and were scored as all zeros",
-    "clipped_map": "maps left [0, 1] by rounding and were clipped",
-    "resized_map": "maps had another size than the frame and were resized to it",
+_ODD_MAPS = {  # of one, of several, what was done
+    "missing_map": ("image had no map and was", "images had no map and were", "scored as all zeros"),
+    "unreadable_map": (
+        "map or image could not be read and was",
+        "maps or images could not be read and were",
+        "scored as all zeros",
+    ),
+    "nan_map": (
+        "map held NaN or infinity and was",
+        "maps held NaN or infinity and were",
+        "scored as all zeros",
+    ),
+    "constant_map": ("map was constant and was", "maps were constant and were", "scored as all zeros"),
+    "out_of_range_map": ("map left [0, 1] and was", "maps left [0, 1] and were", "scored as all zeros"),
+    "clipped_map": (
+        "map left [0, 1] by rounding and was",
+        "maps left [0, 1] by rounding and were",
+        "clipped",
+    ),
+    "resized_map": (
+        "map had another size than the frame and was",
+        "maps had another size than the frame and were",
+        "resized to it",
+    ),
 }
 _OTHERS = {
-    "surplus_map": "maps belong to no image of the split and were ignored",
-    "no_gt": "images have no ground-truth box and are left out of box metrics",
+    "surplus_map": (
+        "map belongs to no image of the split and was",
+        "maps belong to no image of the split and were",
+        "ignored",
+    ),
+    "no_gt": (
+        "image has no ground-truth box and is",
+        "images have no ground-truth box and are",
+        "left out of box metrics",
+    ),
+}
+_OF_BOXES = {
+    "missing_map": ("image had no box and was", "images had no box and were", "counted as a miss"),
+    "surplus_map": (
+        "image of the boxes' file is none of the split's and was",
+        "images of the boxes' file are none of the split's and were",
+        "ignored",
+    ),
 }
 
 
-def odd_maps(counts: Mapping[str, Any]) -> list[str]:
-    """What was odd about the maps, a line each."""
-    return [f"{counts[key]} {words}" for key, words in _ODD_MAPS.items() if counts.get(key)]
+def odd_maps(counts: Mapping[str, Any], boxes: bool) -> list[str]:
+    """What was odd about the maps, or about the boxes that were judged instead, a line each."""
+    return _said(counts, _ODD_MAPS, boxes)
+
+
+def _said(counts: Mapping[str, Any], words: Mapping[str, tuple[str, str, str]], boxes: bool) -> list[str]:
+    lines = []
+    for key, of_maps in words.items():
+        one, several, done = _OF_BOXES.get(key, of_maps) if boxes else of_maps
+        if n := counts.get(key):
+            lines.append(f"{n} {one if n == 1 else several} {done}")
+    return lines
 
 
 def notes(results: Mapping[str, Any]) -> list[str]:
@@ -179,8 +220,8 @@ def notes(results: Mapping[str, Any]) -> list[str]:
         )
     lines += _where_drawn(results)
     counts = results["counts"]
-    lines += [f"note: {line}" for line in odd_maps(counts)]
-    lines += [f"note: {counts[key]} {words}" for key, words in _OTHERS.items() if counts.get(key)]
+    boxes = "boxes" in results["provenance"]
+    lines += [f"note: {line}" for line in (*odd_maps(counts, boxes), *_said(counts, _OTHERS, boxes))]
     for channel, n in results["counts"].get("zero_divisor", {}).items():
         maps = (
             "map cannot be normalised for {} and was"

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from PIL import Image
 
 from eval.grid_game import main
+from eval.grids.play import _mean
 from eval.grids.players import network_player
 from eval.grids.separate import over_separate_tiles
 from eval.grids.tiles import draw_grids, tile_shares, tiled
@@ -80,6 +82,15 @@ def test_a_map_without_a_positive_value_is_undefined(
     found = played(classes, "--map-function", "grid_players:nothing", *UNIT)
     assert found["rows"]["network"]["energy"] == {"value": None, "ci95": None, "num_grids": 0, "undefined": 6}
     assert "6 grids have a map without a positive value" in " ".join(capsys.readouterr().out.split())
+
+
+def test_intervals_of_few_grids_hold_only_what_can_be() -> None:
+    """Student's interval is wider than the range of the values at 3 grids; one inside it is scipy's."""
+    assert _mean(np.array([1.0, 1.0, 0.0]), 0)["ci95"] == [0.0, 100.0]
+    assert _mean(np.array([1.0, -1.0, 1.0]), -100)["ci95"] == [-100.0, 100.0]
+    shares = np.array([0.5, 0.52, 0.6])
+    expected = scipy.stats.t.interval(0.95, 2, 100 * shares.mean(), 100 * scipy.stats.sem(shares))
+    assert _mean(shares, 0)["ci95"] == pytest.approx(expected)
 
 
 def test_grids_are_of_different_classes_and_no_image_is_in_two() -> None:

@@ -84,11 +84,11 @@ def test_bad_maps_are_counted_and_the_denominator_stays(
     assert run("--score-maps", maps, "--manifest", manifest, "--bootstrap", 0) == 0
     out = capsys.readouterr().out
     for line in (
-        "1 images had no map",
-        "1 maps held NaN",
-        "1 maps had another size",
-        "1 maps were constant",
-        "1 maps belong to no image",
+        "1 image had no map and was scored",
+        "1 map held NaN",
+        "1 map had another size",
+        "1 map was constant and was scored",
+        "1 map belongs to no image",
     ):
         assert line in out
     counts = read_results(maps.with_name("maps-eval"))["counts"]
@@ -142,7 +142,7 @@ def test_odd_maps_of_the_threshold_split_are_told_and_surplus_ones_stay_counted(
         for file in (maps / split).glob("val_*.npy"):
             file.rename(tmp_path / "others" / split / file.name)
     assert run(*arguments, "--threshold-maps", tmp_path / "others") == 0
-    assert "train-fullsup, where thresholds are chosen: 1 images had no map" in capsys.readouterr().err
+    assert "train-fullsup, where thresholds are chosen: 1 image had no map" in capsys.readouterr().err
     assert "maxboxacc_transferred" in read_results(out)["protocols"]
     assert read_results(out)["counts"]["surplus_map"] == 1
 

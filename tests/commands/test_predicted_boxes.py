@@ -154,7 +154,7 @@ def test_images_without_a_predicted_box_are_not_exported(
 
 
 def test_scores_choose_the_box_and_missing_images_stay(
-    same: tuple[Path, list[list[int]]], tmp_path: Path
+    same: tuple[Path, list[list[int]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest, _ = same
     results = [{"file_name": "0.png", "bbox": [0, 0, 3, 3], "score": 0.1}]
@@ -163,6 +163,12 @@ def test_scores_choose_the_box_and_missing_images_stay(
     results.append({"file_name": "elsewhere.png", "bbox": true, "score": 0.9})
     (tmp_path / "boxes.json").write_text(json.dumps(results))
     found = scored(manifest, tmp_path / "out", "--boxes", tmp_path / "boxes.json")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "11 images had no box and were counted as a miss" in said
+    assert "1 image of the boxes' file is none of the split's and was ignored" in said
+    assert "map" not in said.partition("note: 11 images")[2].partition("not computed")[0]
+    assert export([str(tmp_path / "out"), "--maps", str(tmp_path / "maps")]) == 2
+    assert "was scored from boxes, which have no score maps" in " ".join(capsys.readouterr().err.split())
     assert (found["counts"]["missing_map"], found["counts"]["surplus_map"]) == (11, 1)
     assert found["protocols"]["maxboxacc"]["num_scored"] == 12
 
