@@ -25,6 +25,7 @@ from eval.protocols import Channel
 from eval.records.block import channel_array
 from eval.records.judged import JudgedRecords, Work
 from eval.records.store import LEVELS, RecordIndex, RecordStore
+from wsol.datasets.tables import IMAGE_COLUMNS, column_name
 from wsol.errors import UserError
 from wsol.files.regular import read_text
 from wsol.files.strict_json import load_json
@@ -53,10 +54,12 @@ class PredictedBox:
 def read_boxes(file: Path, classes: Sequence[str]) -> dict[str, list[PredictedBox]]:
     """Predicted boxes by image id, the highest score first.
 
-    A CSV has the columns image_id, x0, y0, x1, y1 and perhaps score and class (a name, or its number from 0). COCO
-    results are a list of image_id or file_name, bbox (x, y, width, height), and perhaps score and category_id, which is
-    the class's number from 1; in a file of `eval.export`, whose category_id is the true class, predicted_category_id is
-    read instead. A .txt is the reference's localization.txt, `id,x0,y0,x1,y1`.
+    A CSV has the columns image_id (or another of `wsol.datasets.tables.IMAGE_COLUMNS`), x0, y0, x1, y1 (an exclusive
+    end) and perhaps score (or probability) and class (a name, or its number from 0), as `eval.show --csv` writes.
+
+    COCO results are a list of image_id or file_name, bbox (x, y, width, height), and perhaps score and category_id,
+    which is the class's number from 1; in a file of `eval.export`, whose category_id is the true class,
+    predicted_category_id is read instead. A .txt is the reference's localization.txt, `id,x0,y0,x1,y1`.
 
     Raises:
         UserError: a file that is neither, a box that is none, or a class that the dataset lacks, with its line.
@@ -88,16 +91,29 @@ Row = tuple[str, str, Sequence[Any], Any, Any]
 def _csv_rows(text: str, file: Path) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(text))
     try:
-        missing = [c for c in COLUMNS if c not in (reader.fieldnames or ())]
+        names = list(reader.fieldnames or ())
+        image = next(
+            (n for c in ("imageid", *IMAGE_COLUMNS) for n in names if column_name(n) == c), COLUMNS[0]
+        )
+        missing = [c for c in (image, *COLUMNS[1:]) if c not in names]
         if missing:
             raise UserError(
                 f"'{file}': column '{missing[0]}' is missing; expected {', '.join(COLUMNS)}, score, class"
             )
+        methods: set[str] = set()
         for row in reader:
+            methods |= {row.get("map_method") or ""}
+            if len(methods) > 1:
+                raise UserError(
+                    f"{file}:{reader.line_num}: boxes of several map methods ({', '.join(sorted(methods))}); keep one"
+                )
+            if all(row[c] == "" for c in COLUMNS[1:]):
+                continue  # an image without a box, as eval.show writes it
             said = row.get("class") or None
             named = int(said) if said is not None and said.isdecimal() and len(said) < 10 else said
             where = f"{file}:{reader.line_num}"
-            yield where, row["image_id"], [row[c] for c in COLUMNS[1:]], row.get("score") or 1.0, named
+            score = row.get("score") or row.get("probability") or 1.0
+            yield where, row[image] or "", [row[c] for c in COLUMNS[1:]], score, named
     except csv.Error as error:
         raise UserError(f"{file}:{reader.line_num + 1}: not readable as CSV: {error}") from error
 

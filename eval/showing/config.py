@@ -62,7 +62,8 @@ class ShowConfig:
     pictures: bool = True
     """Draw a picture for each photograph."""
     csv: Path | None = None
-    """File for every photograph's class, probability and boxes, a line a box."""
+    """File for every photograph's class, probability and boxes, a line a box of each map method; x1, y1 are exclusive,
+    in pixels of the upright photograph. `eval.localize --boxes` reads it."""
     coco: Path | None = None
     """The same as a COCO file that annotation tools open."""
 

@@ -61,6 +61,7 @@ def show(config: ShowConfig) -> None:
     )
     network = open_network(config, pick_device(config.device, World()))
     class_id = None if config.class_ is None else find_class(config.class_, network.class_names)
+    labels = [w.label for w in wanted]
     console = terminal()
     print_text(console, f"network: {network.title}")
     results: list[Shown] = []
@@ -68,20 +69,20 @@ def show(config: ShowConfig) -> None:
         for found, pixels in _results(config, network, photographs, class_id, wanted):
             tops = ", ".join(f"{network.class_names[c]} {100 * p:.1f} %" for c, p in found.top)
             print_text(console, f"{found.photograph.name}: {tops}")
+            caption = f"{network.class_names[found.class_id]}, {100 * found.probability:.1f} %"
+            if class_id is not None:
+                print_text(console, f"  map of {caption}")
             if config.pictures:
                 file = config.out / _file_name(found.photograph.name)
-                caption = f"{network.class_names[found.class_id]}, {100 * found.probability:.1f} %"
-                write_picture(
-                    file, pixels, found.maps, found.boxes, [w.label for w in wanted], caption, config
-                )
+                write_picture(file, pixels, found.maps, found.boxes, labels, caption, config)
                 print_text(console, f"  picture: {file}")
             results.append(dataclasses.replace(found, maps=()))  # a folder's maps need not stay in memory
             advance(1)
     if config.csv is not None:
-        write_csv(config.csv, results, network.class_names, config.threshold)
+        write_csv(config.csv, results, network.class_names, labels, config.threshold)
         print_text(console, f"boxes: {config.csv}")
     if config.coco is not None:
-        write_coco(config.coco, results, network.class_names)
+        write_coco(config.coco, results, network.class_names, labels)
         print_text(console, f"boxes: {config.coco}")
 
 

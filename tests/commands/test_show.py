@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from eval.records.predicted_boxes import read_boxes
 from eval.show import main
 from eval.showing import example_network
 from eval.showing.class_names import find_class, imagenet_names
@@ -57,7 +58,9 @@ def test_one_photograph(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         assert picture.size[0] > 3 * 480
 
 
-def test_a_folder_as_pictures_csv_and_coco(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_as_pictures_csv_and_coco(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     files = ("--csv", tmp_path / "new" / "b.csv", "--coco", tmp_path / "b.json")
     more = (*files, "--boxes", "all", "--threshold", 0.5, "--class", "owl", "--batch-size", 2)
     assert main([str(folder / "photos"), *_arguments(folder, tmp_path / "p", *more)]) == 0
@@ -66,6 +69,7 @@ def test_a_folder_as_pictures_csv_and_coco(folder: Path, tmp_path: Path) -> None
     rows = list(csv.DictReader((tmp_path / "new" / "b.csv").open()))
     assert {row["image"] for row in rows} == {"a.jpg", "more/a.jpg", "more/b.png"}
     assert {row["class"] for row in rows} == {"owl"}
+    assert capsys.readouterr().out.count("map of owl, ") == 3
     sizes = {"a.jpg": (90, 60), "more/a.jpg": (64, 64), "more/b.png": (40, 70)}
     for row in rows:
         width, height = sizes[row["image"]]
@@ -79,6 +83,35 @@ def test_a_folder_as_pictures_csv_and_coco(folder: Path, tmp_path: Path) -> None
     corners = [int(row[k]) for k in ("x0", "y0", "x1", "y1")]
     assert first["bbox"] == [*corners[:2], corners[2] - corners[0], corners[3] - corners[1]]
     assert first["category_id"] == 4
+
+
+def test_the_csv_is_read_as_predicted_boxes(folder: Path, tmp_path: Path) -> None:
+    arguments = _arguments(folder, tmp_path, "--no-pictures", "--csv", tmp_path / "b.csv")
+    assert main([str(folder / "photos"), *arguments]) == 0
+    rows = {row["image"]: row for row in csv.DictReader((tmp_path / "b.csv").open())}
+    with (tmp_path / "b.csv").open("a") as stream:
+        stream.write("black.png,ant,0,0.2,cam,,,,,0.2\n")  # a constant map: no box
+    boxes = read_boxes(tmp_path / "b.csv", NAMES)
+    assert set(boxes) == set(rows)
+    for name, (box,) in boxes.items():
+        assert box.xyxy == tuple(float(rows[name][k]) for k in ("x0", "y0", "x1", "y1"))
+        assert (NAMES[box.label or 0], f"{box.score:.6f}") == (rows[name]["class"], rows[name]["probability"])
+
+
+def test_boxes_of_several_methods_are_told_by_a_column(folder: Path, tmp_path: Path) -> None:
+    files = ("--csv", tmp_path / "b.csv", "--coco", tmp_path / "b.json")
+    arguments = _arguments(folder, tmp_path, "--no-pictures", *files, "--map-method", "cam", "eigencam")
+    assert main([str(folder / "photos"), *arguments]) == 0
+    rows = list(csv.DictReader((tmp_path / "b.csv").open()))
+    assert [row["map_method"] for row in rows] == ["cam", "eigencam"] * 3
+    annotations = json.loads((tmp_path / "b.json").read_text())["annotations"]
+    assert [(a["map_method"], a["bbox"][0]) for a in annotations] == [
+        (row["map_method"], int(row["x0"])) for row in rows
+    ]
+    with pytest.raises(
+        UserError, match=r"b\.csv:3: boxes of several map methods \(cam, eigencam\); keep one"
+    ):
+        read_boxes(tmp_path / "b.csv", NAMES)
 
 
 def test_coco_opens_in_pycocotools(folder: Path, tmp_path: Path) -> None:
