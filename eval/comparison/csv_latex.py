@@ -83,47 +83,70 @@ _LATEX = {
 
 
 def latex_escape(text: str) -> str:
-    """Text in which no character has a meaning to LaTeX."""
-    return "".join(_LATEX.get(c, c) for c in text)
+    """Text in which no character has a meaning to LaTeX, and two hyphens (of an option) make no dash."""
+    return "".join(_LATEX.get(c, c) for c in text).replace("--", "-{}-")
 
 
 def latex_text(content: Mapping[str, Any]) -> str:
-    """A booktabs table per comparison; differences with a corrected verdict are bold."""
+    """A booktabs table per comparison; differences with a corrected verdict are bold, equivalent ones are marked."""
     tables = []
     for entry in content["comparisons"]:
-        rows = []
-        for name, p in by_role(entry["protocols"]):
-            value = f"${signed(p['difference'])}$"
-            if p["verdict"] in ("higher", "lower"):
-                value = rf"$\mathbf{{{signed(p['difference'])}}}$"
-            ci = "--" if not p["ci95"] else f"$[{signed(p['ci95'][0], 1)}, {signed(p['ci95'][1], 1)}]$"
-            rows.append(
-                f"{latex_escape(name)} & {p['baseline']:.2f} & {p['other']:.2f} & {value} & {ci} & "
-                f"{' & '.join(beside(p, control) for control in BESIDE)} \\\\"
-            )
-        base, other = latex_escape(entry["baseline"]), latex_escape(entry["other"])
-        data, split = latex_escape(content["dataset"]), latex_escape(content["split"])
+        tested = any(p["ci95"] for p in entry["protocols"].values())
+        rows = [_latex_row(name, p, tested) for name, p in by_role(entry["protocols"])]
+        heads = ["Protocol", latex_escape(entry["baseline"]), latex_escape(entry["other"]), "Difference"]
+        heads += [r"95\,\% interval"] if tested else []
+        heads += BESIDE.values()
         tables.append(
             "\n".join(
                 [
                     "% needs \\usepackage{booktabs}",
                     r"\begin{table}",
                     r"\centering",
-                    r"\begin{tabular}{lrrrrrr}",
+                    rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
                     r"\toprule",
-                    rf"Protocol & {base} & {other} & Difference & 95\,\% interval & "
-                    rf"{' & '.join(BESIDE.values())} \\",
+                    rf"{' & '.join(heads)} \\",
                     r"\midrule",
                     *rows,
                     r"\bottomrule",
                     r"\end{tabular}",
-                    rf"\caption{{{other} against {base} on {data} ({split}, {content['num_images']} images), percent. "
-                    rf"Primary outcome: {latex_escape(content['primary']['name'])}; bold: $p < "
-                    rf"{content['settings']['alpha']}$, the others adjusted ("
-                    rf"{latex_escape(content['settings']['correction'])}). "
-                    rf"{latex_escape(' '.join(populations(entry['protocols'])))}}}",
+                    rf"\caption{{{_latex_caption(content, entry, tested)}}}",
                     r"\end{table}",
                 ]
             )
         )
     return "\n\n".join(tables) + "\n"
+
+
+def _latex_row(name: str, p: Mapping[str, Any], tested: bool) -> str:
+    value = signed(p["difference"])
+    if p["verdict"] in ("higher", "lower"):
+        value = rf"\mathbf{{{value}}}"
+    elif p["verdict"] == "equivalent":
+        value += r"^{\equiv}"
+    cells = [latex_escape(name), f"{p['baseline']:.2f}", f"{p['other']:.2f}", f"${value}$"]
+    if tested:
+        cells.append(f"$[{signed(p['ci95'][0], 1)}, {signed(p['ci95'][1], 1)}]$" if p["ci95"] else "--")
+    cells += [beside(p, control) for control in BESIDE]
+    return f"{' & '.join(cells)} \\\\"
+
+
+def _latex_caption(content: Mapping[str, Any], entry: Mapping[str, Any], tested: bool) -> str:
+    """What was compared, on what part of which dataset, and what bold and marked differences are."""
+    names = {k: latex_escape(entry[k]) for k in ("baseline", "other")}
+    data, split = latex_escape(content["dataset"]), latex_escape(content["split"])
+    said = [
+        f"{names['other']} against {names['baseline']} on {data} ({split}, {content['num_images']} images), percent."
+    ]
+    said += [latex_escape(c) for c in entry["caveats"] if c.startswith("Only ")]
+    said.append(f"Primary outcome: {latex_escape(content['primary']['name'])}.")
+    if not tested:
+        return " ".join([*said, "Compared without resamples: no intervals, and nothing was tested."])
+    level, margin = f"$p < {content['settings']['alpha']}$", content["primary"]["margin"]
+    correction = latex_escape(content["settings"]["correction"])
+    said.append(f"Bold: higher or lower, {level}, the primary one alone, the others adjusted ({correction}).")
+    if margin is not None:
+        said.append(
+            rf"$\equiv$: the primary one is equivalent within {margin:g} points, which comes first: it is not bold, "
+            f"also where {level}."
+        )
+    return " ".join([*said, *map(latex_escape, populations(entry["protocols"]))])

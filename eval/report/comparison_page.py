@@ -37,6 +37,7 @@ from eval.report.render import render_page
 from eval.report.sampling import pick_images
 from eval.report.short_names import short_names
 from eval.report.training_curves import training_figure
+from eval.terminal.tables import images_counted
 from wsol.files.atomic_write import write_durably
 
 
@@ -69,7 +70,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
     caveats = list(dict.fromkeys(c for e in entries for c in e["caveats"]))
     page = {
         "title": f"{' and '.join(e['name'] for e in entries)}: localization on {content['dataset']}",
-        "kicker": f"Localization compared, {content['dataset']}, {content['split']}, {content['num_images']:,} images",
+        "kicker": f"Localization compared, {_which_data(content, shown[0])}",
         "headlines": [sentences(e["headline"])[0] for e in entries],
         "said": [" ".join(sentences(e["headline"])[1:]) for e in entries],
         "first": first_screen(entries[0]) if not several else None,
@@ -105,6 +106,11 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
     file.parent.mkdir(parents=True, exist_ok=True)
     data = script_data(gallery, curve_data, shown, classes, content["num_images"])
     return write_durably(file, render_page(page, data))
+
+
+def _which_data(content: Mapping[str, Any], run: Evaluated) -> str:
+    """Dataset, split and number of images, which are those of every run."""
+    return f"{content['dataset']}, {content['split']}, {images_counted(run.results)}"
 
 
 def _about(content: Mapping[str, Any]) -> str:
@@ -170,15 +176,14 @@ def _distributions(
 
 def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     content = comparison.content
-    provenance = content.get("provenance", {})
+    provenance, first = content.get("provenance", {}), comparison.pairings[0].baseline[0]
     facts = [
-        ("dataset", f"{content['dataset']}, {content['split']}, {content['num_images']:,} images"),
+        ("dataset", _which_data(content, first)),
         ("split hash", content["split_hash"][:16]),
         ("compared by", shlex.join(str(a) for a in provenance.get("command", []))),
         ("bootstrap", f"{content['settings']['resamples']:,} resamples, seed {content['settings']['seed']}"),
     ]
-    first = run_facts(comparison.pairings[0].baseline[0])
-    facts += [(k, v) for k, v in first if k in ("architecture", "commit", "versions")]
+    facts += [(k, v) for k, v in run_facts(first) if k in ("architecture", "commit", "versions")]
     return [(k, v) for k, v in facts if v]
 
 

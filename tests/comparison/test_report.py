@@ -16,6 +16,7 @@ import pytest
 
 from eval.analysis.error_kinds import KINDS
 from eval.analysis.evaluated import open_evaluated
+from eval.compare import main as compare
 from eval.localize import main as localize
 from eval.report.__main__ import main
 from eval.report.charts import Plot, interval_strip, stacked_bar, step_path
@@ -269,6 +270,16 @@ def test_a_page_says_of_which_images_it_is(run: Path, tmp_path: Path) -> None:
     assert "synthetic, test, 30 images with boxes of 40" in page
     assert "Intervals are for new test images; a control is not trained." in page
     assert re.search(r"\[\d+\.\d, \d+\.\d\]", page)
+
+    assert (
+        localize([*control, "--control", "full_image", "--bootstrap", "0", "--out", str(tmp_path / "full")])
+        == 0
+    )
+    sides = [f"a={tmp_path / 'all'}", f"b={tmp_path / 'full'}"]
+    assert compare([*sides, "--bootstrap", "0", "--out", str(tmp_path / "two")]) == 0
+    page = _text((tmp_path / "two" / "compare.html").read_text(encoding="utf-8"))
+    said = "synthetic, test, 30 images with boxes of 40"
+    assert page.count(said) == 2, "above the headline, and in the facts"
 
     few = ["--limit", "3", "--split", "train-fullsup", "--bootstrap", "0"]
     assert localize([*control, *few, "--out", str(tmp_path / "few")]) == 0
