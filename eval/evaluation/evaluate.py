@@ -37,7 +37,7 @@ def localize_and_print(config: LocalizeConfig) -> None:
     nothing."""
     check_counts(config)
     configs = per_map(config)
-    if len(configs) > 1 and config.keep_maps and world_from_environment().size == 1:
+    if len(configs) > 1 and world_from_environment().size == 1:
         _make_maps_together(configs)
     for one in configs:
         found = localize(one)
@@ -71,8 +71,13 @@ def per_map(config: LocalizeConfig) -> list[LocalizeConfig]:
 
 
 def _make_maps_together(configs: Sequence[LocalizeConfig]) -> None:
-    """Keep the raw maps of all map methods from shared passes; each is then scored without the network."""
+    """Keep the raw maps of all map methods from shared passes; each is then scored without the network.
+
+    A method that cannot read the network is refused before anything is written, also where no maps are kept.
+    """
     subjects = [find_subject(one, World()) for one in configs]
+    if not configs[0].keep_maps:
+        return
     plan = resolve(configs[0], subjects[0])
     splits = {role: subjects[0].manifest.split(role) for role in plan.roles}
     with _progress("making maps", sum(map(len, splits.values())), True) as advance:

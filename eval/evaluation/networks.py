@@ -61,6 +61,7 @@ def found_network(config: LocalizeConfig, world: World) -> FoundNetwork:
 def network_subject(config: LocalizeConfig, found: FoundNetwork) -> Subject:
     wanted = wanted_map(config)
     model = found.untrained() if config.random_weights else found.model
+    wanted.check(model)
     description = _describe(model)
     method = found.provenance.get("method")
     made = {"control": "random", "weights_seed": config.seed, "method": "random"}

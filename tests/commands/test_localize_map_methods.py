@@ -131,6 +131,17 @@ def test_ready_made_maps_take_no_map_method(pictures: Path, capsys: pytest.Captu
     assert "for networks" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [(), ("--no-keep-maps",)])
+def test_a_method_that_cannot_read_the_network_is_refused_before_anything_is_written(
+    more: tuple[str, ...], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path / "cutmix-0", pictures)
+    methods = ["--map-method", "cam", "layercam", "rollout", "--out", str(tmp_path / "out")]
+    assert localize([str(run), *QUICK, *methods, *more]) == 2
+    assert "rollout reads the attention" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_every_method_is_named_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         localize(["--help"])
