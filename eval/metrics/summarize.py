@@ -101,9 +101,7 @@ def summarize(
         elif protocol.name in unpredicted:
             cropped = protocol.class_view == "scored" and protocol.frame != "resize"
             view = f" of the '{protocol.frame}' view" if cropped else ""
-            outcomes[protocol.name] = NotComputed(
-                protocol, f"there are no class predictions{view} for these score maps"
-            )
+            outcomes[protocol.name] = NotComputed(protocol, f"there are no class predictions{view}")
         else:
             continue
         wanted.remove(protocol)
