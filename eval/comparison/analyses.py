@@ -138,7 +138,7 @@ def _top_loc(
     if not gated:
         predicted = all(r.results["classification"] for r in (*pairing.baseline, *pairing.other))
         analysis.missing["top_loc"] = (
-            "no protocol with the predicted class, such as top1_loc, was scored on both sides"
+            "no protocol with the predicted class, such as top1_loc, was scored in every run that is compared"
             if predicted
             else "there are no class predictions, so no Top-1 Loc to split"
         )

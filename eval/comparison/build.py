@@ -14,7 +14,7 @@ from eval.analysis.per_image import PerImage, per_image
 from eval.comparison.analyses import Analysis, analyse
 from eval.comparison.bands import curve_bands
 from eval.comparison.caveats import caveats
-from eval.comparison.controls import against_controls, gaussian, given, values_beside
+from eval.comparison.controls import GAUSSIAN, against_controls, gaussian, given, one_of_each, values_beside
 from eval.comparison.multiverse import multiverse
 from eval.comparison.planning import planning
 from eval.comparison.published import published_for
@@ -78,7 +78,7 @@ def compare_runs(
     each difference.
 
     Controls among the runs are no rivals: every method is compared with each of them. Where one method stands against
-    controls alone, the first control is the baseline.
+    controls alone, the first control is its baseline.
 
     Raises `UserError` where the runs were scored on different images, or leave nothing to compare.
     """
@@ -86,8 +86,11 @@ def compare_runs(
     contestants = [r for r in runs if r.control is None]
     controls = [r for r in runs if r.control is not None]
     if len(group_runs(contestants)) < 2:
-        contestants, controls = list(runs), []
-        baseline = baseline or next((r.method for r in runs if r.control is not None), None)
+        first_control = next((r.method for r in controls), None)
+        baseline = baseline or first_control
+        rivals = [r for r in controls if not contestants or r.method == first_control]
+        controls = [r for r in controls if r not in rivals]
+        contestants = [*one_of_each(rivals), *contestants] if contestants else rivals
     pairings = pair(group_runs(contestants), baseline)
     protocols, refused = comparable_protocols(contestants)
     if not protocols:
@@ -115,7 +118,7 @@ def compare_runs(
         own = [p for p in run.protocols.values() if p in protocols]
         summaries[str(run.folder)] = run.summaries(own, bootstrap)
     references = given(controls, summaries)
-    if not any(c.name == "center_gaussian" for c in references) and not any(r.control for r in used):
+    if not any(c.name == GAUSSIAN for c in references) and not any(r.control == GAUSSIAN for r in used):
         own_gaussian = gaussian(manifest, used[0], protocols, bootstrap)
         references = [*([own_gaussian] if own_gaussian else []), *references]
     differences = _differences(pairings, protocols, primary, summaries, bootstrap, question.correction)
@@ -137,7 +140,9 @@ def compare_runs(
                     for p in protocols
                 },
                 "measures": measures,
-                "planning": planning(mine[primary], primary, question.margin),
+                "planning": planning(
+                    mine[primary], primary, question.margin, "classes" if question.by_class else "images"
+                ),
                 "multiverse": multiverse(pairing, protocols, summaries, bootstrap),
                 "curve_bands": curve_bands(pairing, summaries, bootstrap),
                 **_analysis_json(analysis),
@@ -152,6 +157,7 @@ def compare_runs(
         "split": first.split,
         "split_hash": first.store.index.split_hash,
         "num_images": first.store.index.num_images,
+        "num_scored": summaries[str(used[0].folder)][primary].num_scored,
         "primary": {"name": primary, "stated": question.primary is not None, "margin": question.margin},
         "comparisons": entries,
         "not_compared": refused,
@@ -248,7 +254,7 @@ def _answer(
         if entry["protocols"][entry["primary"]]["verdict"] != "higher":
             said.append(entry["sentence"])
     bet = None
-    if not same_networks(pairing):
+    if not same_networks(pairing) and all(party_of(r).trained for r in (pairing.baseline, pairing.other)):
         values = [
             sampled([summaries[str(r.folder)][primary] for r in runs], trained=party_of(runs).trained)
             for runs in (pairing.baseline, pairing.other)

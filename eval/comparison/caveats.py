@@ -23,10 +23,11 @@ def caveats(pairing: Pairing, primary: Difference, unlike: Sequence[TrainingDiff
     lines += [*_runs(pairing, primary), *_geometry(runs)]
     if not pairing.by_seed and max(primary.runs) > 1:
         lines.append("The methods do not have the same training seeds: all runs take part, unpaired.")
-    lines.append(
-        "An oracle threshold, the best on this split, is chosen on the very images that are scored: an upper bound. "
-        "Its intervals are centred below the value by the optimism that is printed."
-    )
+    if any(p.threshold == "oracle" for run in runs for p in run.protocols.values()):
+        lines.append(
+            "An oracle threshold, the best on this split, is chosen on the very images that are scored: an upper bound."
+            " Its intervals are centred below the value by the optimism that compare.json states."
+        )
     if pairing.baseline[0].dataset == "parts":
         lines.append(
             "'parts' is composed from a seed to show mechanisms; it is no evidence about photographs."
@@ -49,8 +50,15 @@ def _runs(pairing: Pairing, primary: Difference) -> list[str]:
             if count == 1
             else f"Both score the maps of the same {count} trained networks: the difference is that of the maps."
         ]
-    a, b = primary.runs
-    fewest = min(a, b)
+    counts = [
+        count
+        for count, side in zip(primary.runs, (pairing.baseline, pairing.other))
+        if side[0].control in (None, "random")
+    ]
+    if not counts:  # nothing here was trained
+        return []
+    fewest = min(counts)
+    how_many = " and ".join(map(str, dict.fromkeys(counts)))
     if primary.scope == "runs":
         return [
             "Every sentence and interval is about the runs at hand on new images, not about the methods: another "
@@ -59,12 +67,12 @@ def _runs(pairing: Pairing, primary: Difference) -> list[str]:
         ]
     if primary.scope == "two seeds":
         return [
-            "Two training seeds a side give an interval and no verdict: their spread is known too poorly. Three give "
-            "one."
+            f"{how_many} training seeds a side give an interval and no verdict: of two the spread is known too poorly. "
+            "Three give one."
         ]
     if fewest < 5:
         return [
-            f"{fewest} seeds per method: the spread between seeds is estimated from few runs, and the intervals are "
+            f"{how_many} seeds per method: the spread between seeds is estimated from few runs, and the intervals are "
             "wider for it."
         ]
     return []

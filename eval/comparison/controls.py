@@ -83,11 +83,21 @@ def given(runs: Sequence[Evaluated], summaries: Mapping[str, Mapping[str, Summar
         by_name.setdefault(run.method, []).append(run)
     controls = []
     for name, group in by_name.items():
+        group = one_of_each(group)
         own = [summaries[str(r.folder)] for r in group]
         common = [p for p in own[0] if all(p in s for s in own)]
         control = group[0].control or name
         controls.append(Control(control, {p: [s[p] for s in own] for p in common}, tuple(group)))
     return controls
+
+
+def one_of_each(runs: Sequence[Evaluated]) -> list[Evaluated]:
+    """Runs of a control without those that are another's copy: a network with random weights is the same one wherever
+    it was scored, and what needs no network is the same everywhere."""
+    found: dict[Any, Evaluated] = {}
+    for run in runs:
+        found.setdefault(run.results["provenance"].get("weights_sha256"), run)
+    return list(found.values())
 
 
 def against_controls(
@@ -126,8 +136,7 @@ def against_controls(
                 "primary": first,
                 "sentence": sentence(single, judge(single), party, me, first),
                 "protocols": {
-                    n: {**d.as_json(), "verdict": judge(single if n == first else d)}
-                    for n, d in decided.items()
+                    n: {**d.as_json(), "verdict": judge(d)} for n, d in {**decided, first: single}.items()
                 },
             }
         )

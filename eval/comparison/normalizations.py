@@ -47,6 +47,8 @@ def normalization_effects(
 def _not_recorded(run: Evaluated, protocol: Protocol) -> str | None:
     if run.store.index.holds(protocol.channel):
         return None
+    if run.control is not None and run.control != "random":
+        return "a control is scored by its boxes, whatever the normalisation"
     why = run.store.index.maps.get("not_computed", {}).get(str(protocol.channel))
     return str(
         why

@@ -12,11 +12,14 @@ from eval.statistics.planning import POWER, Pilot, Side, detectable, images_need
 RUNS = (3, 5, 8)
 
 
-def planning(difference: Difference, protocol: str, margin: float | None) -> dict[str, Any] | None:
+def planning(
+    difference: Difference, protocol: str, margin: float | None, drawn: str = "images"
+) -> dict[str, Any] | None:
     """Variance components of the primary outcome and what follows for a study of methods.
 
     `effect` is the margin, or else 2 points: `runs_needed` a side on as many images as here, `images_needed` for each
-    of `RUNS`, and `detectable` with each of them on these images. None without resamples, or with a single run a side:
+    of `RUNS`, and `detectable` with each of them on these images. `drawn` says what they are: images, or classes where
+    those are resampled. None without resamples, or with a single run a side:
     one run says nothing about the spread between runs.
     """
     parts = difference.components
@@ -29,6 +32,7 @@ def planning(difference: Difference, protocol: str, margin: float | None) -> dic
         "effect": effect,
         "power": POWER,
         "images": parts.units,
+        "drawn": drawn,
         "standard_deviations": {
             "runs": [s.run**0.5 for s in pilot.sides],
             "method_by_image": pilot.image**0.5,

@@ -47,7 +47,7 @@ def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any], *, narr
     the centre Gaussian of the controls, behind the two values."""
     table = table_of(
         f"{entry['other']} against {entry['baseline']} on {content['dataset']}, {content['split']}: "
-        f"{content['num_images']} images, percent",
+        f"{_images(content)}, percent",
         f"protocol\n  {entry['baseline']}, {entry['other']}\n  (centre Gaussian)" if narrow else "protocol",
         [
             *((entry["baseline"], entry["other"]) if not narrow else ()),
@@ -84,6 +84,12 @@ def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any], *, narr
         )
         table.add_row(label, *cells, p["verdict"], style=_STYLE.get(p["verdict"]))
     return table
+
+
+def _images(content: Mapping[str, Any]) -> str:
+    """The images that are compared; some of the split may have no true box."""
+    scored, images = content["num_scored"], content["num_images"]
+    return f"{images} images" if scored == images else f"{scored} images with boxes of {images}"
 
 
 def by_role(protocols: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -222,10 +228,12 @@ def answer_lines(entry: Mapping[str, Any]) -> list[str]:
         seeds = plan["runs_needed"]
         detectable = ", ".join(f"{v:.1f} with {r}" for r, v in plan["detectable"].items())
         rough = " (from two seeds: rough)" if plan["rough"] else ""
-        needed = f"{seeds} seeds a side" if seeds else "no number of seeds is enough on so few images"
+        needed = (
+            f"{seeds} seeds a side" if seeds else f"no number of seeds is enough on so few {plan['drawn']}"
+        )
         lines.append(
             f"Planning{rough}, {100 * plan['power']:.0f} % power for {plan['effect']:g} points by {plan['protocol']} "
-            f"on {plan['images']:,} images: {needed}; detectable points by seeds a side: {detectable}."
+            f"on {plan['images']:,} {plan['drawn']}: {needed}; detectable points by seeds a side: {detectable}."
         )
     found = entry["multiverse"]
     if found:

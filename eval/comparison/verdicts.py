@@ -75,8 +75,9 @@ def sentence(
         trained = [p for p in (baseline, other) if p.trained]
         fewest = min(trained, key=lambda p: p.runs)
         of = "a side" if len(trained) == 2 else f"of {fewest.name}"
+        runs = " and ".join(str(r) for r in dict.fromkeys(p.runs for p in trained))
         said = (
-            f"{other.name} minus {baseline.name} is {how}, over {fewest.runs} training runs {of}: an interval, no "
+            f"{other.name} minus {baseline.name} is {how}, over {runs} training runs {of}: an interval, no "
             "verdict (a verdict on methods needs three)"
         )
     elif verdict == "equivalent":

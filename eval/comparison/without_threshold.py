@@ -89,7 +89,7 @@ def agreement(measures: Mapping[str, Any], verdict: str, primary: str) -> str:
     >>> agreement({"a": {"verdict": "higher"}, "b": {"verdict": "undecided"}}, "higher", "maxboxacc")
     'Without a threshold, of 2 measures 1 says higher, 0 lower, 1 undecided: they agree with maxboxacc (higher).'
     """
-    if not measures:
+    if not measures or all(m["verdict"] == "not tested" for m in measures.values()):
         return ""
     if verdict == "no verdict":
         return f"Without a threshold, {len(measures)} measures: with two training seeds a side none gets a verdict."

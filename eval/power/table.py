@@ -40,14 +40,20 @@ def print_power(config: PowerConfig) -> None:
         if any(v < least for v in values):
             raise UserError(f"--{name}: at least {least}, got {min(values)}")
     file = config.comparison / COMPARE if config.comparison.is_dir() else config.comparison
+    within = sorted(config.comparison.glob(f"comparisons/*/{COMPARE}"))
+    if within and not file.is_file():
+        named = " or ".join(f"'{f.parent}'" for f in within[:3])
+        raise UserError(f"'{config.comparison}' is a study of {len(within)} comparisons; name one: {named}")
     console = terminal()
     plans = pilots(file)
     for name, plan in plans.items():
         pilot, images = pilot_of(plan), config.images or (int(plan["images"]),)
+        drawn = plan.get("drawn", "images")  # classes, where those were resampled
         table = table_of(
-            f"{name} by {plan['protocol']}, from {plan['pilot_runs']} seeds a side on {plan['images']:,} images"
+            f"{name} by {plan['protocol']}, from {plan['pilot_runs']} seeds a side on {plan['images']:,} "
+            + drawn
             + (" (two seeds: rough)" if plan["rough"] else ""),
-            "test images",
+            f"test {drawn}",
             [f"{r} seeds a side" for r in config.seeds],
         )
         for n in images:
@@ -66,11 +72,13 @@ def print_power(config: PowerConfig) -> None:
         for n in images:
             runs = runs_needed(pilot, config.effect, n, wanted=config.power)
             enough = f"{runs} seeds a side" if runs else "no number of seeds (up to 200) is enough"
-            print_text(console, f"{config.effect:g} points on {n:,} images: {enough}.")
+            print_text(console, f"{config.effect:g} points on {n:,} {drawn}: {enough}.")
         for r in config.seeds:
             fewest = images_needed(pilot, config.effect, r, wanted=config.power)
             enough = (
-                f"{fewest:,} images" if fewest else "no number of images is enough: the runs differ too much"
+                f"{fewest:,} {drawn}"
+                if fewest
+                else f"no number of {drawn} is enough: the runs differ too much"
             )
             print_text(console, f"{config.effect:g} points with {r} seeds a side: {enough}.")
 

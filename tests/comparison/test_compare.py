@@ -131,7 +131,7 @@ def test_vanilla_is_the_baseline_and_seeds_are_paired(finished: Path) -> None:
         assert len(p["disagreements"]) == 2
         assert p["verdict"] == "no verdict"
         assert "new trainings" in p["population"]
-    assert any("Two training seeds" in c for c in entry["caveats"])
+    assert any("2 training seeds a side give an interval and no verdict" in c for c in entry["caveats"])
     assert "no verdict" in entry["headline"]
     gaussian = [c for c in entry["controls"] if c["control"] == "center_gaussian"]
     assert [c["method"] for c in gaussian] == ["cutmix", "vanilla"]
