@@ -76,7 +76,7 @@ def prepare(name: str, options: Command, source: Path, out: Path, command: str) 
 
 
 def _other_source(out: Path, source: Path) -> str | None:
-    """The source of the manifest that lies in `out`, where it is still there and is not `source`."""
+    """The source of the manifest that lies in `out`, where that is still there and is not `source` or a copy."""
     if not (out / "manifest.yaml").is_file():
         return None
     try:
@@ -85,7 +85,10 @@ def _other_source(out: Path, source: Path) -> str | None:
         return None  # broken, and to be made again
     if not isinstance(earlier, str) or not (there := Path(earlier).expanduser()).exists():
         return None
-    return None if there.resolve() == source.expanduser().resolve() else earlier
+    given = source.expanduser()
+    copied = there.is_file() and given.is_file() and there.name == given.name
+    same = there.resolve() == given.resolve() or (copied and there.stat().st_size == given.stat().st_size)
+    return None if same else earlier
 
 
 def _free_folder(out: Path, source: Path) -> Path:
