@@ -115,7 +115,12 @@ def test_ctrl_c_ends_the_jobs_too_after_they_have_saved(tmp_path: Path) -> None:
     file, out = design(tmp_path), tmp_path / "out"
     file.write_text(file.read_text().replace("epochs: 2", "epochs: 2000"))
     command = [sys.executable, "-m", "eval.study", str(file), "--out", str(out), "--workers", "2"]
-    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+    listening = {
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    }  # a suite in the background is deaf
+    with subprocess.Popen(  # type: ignore[call-overload]
+        command, start_new_session=True, stderr=subprocess.PIPE, text=True, **listening
+    ) as process:
         while len(list(out.glob("runs/*/*/*/log.jsonl"))) < 2:
             assert process.poll() is None
             time.sleep(0.05)
