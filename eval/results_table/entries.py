@@ -23,7 +23,7 @@ from eval.results_table.beside import (
 )
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
-from wsol.files.strict_json import read_json
+from wsol.files.strict_json import load_json, read_json
 from wsol.files.typed import check_types
 from wsol.wrapping import tell
 
@@ -194,5 +194,5 @@ def write_entry(entry: Entry, file: Path) -> Path:
     """Write an entry that `read_entry` reads; anything else is refused before, and what lay there stays."""
     said = {k: v for k, v in asdict(entry).items() if v is not None or k not in _CHECKS}
     text = json.dumps(said, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    _checked(json.loads(text), f"'{file}'")
+    _checked(load_json(text, str(file)), f"'{file}'")
     return write_durably(file, text)

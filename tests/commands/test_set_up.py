@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from eval import compile_ahead
+from eval.records import compile_ahead
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = """

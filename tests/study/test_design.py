@@ -113,13 +113,14 @@ def test_refused_with_the_place(changes: dict[str, object], said: str, tmp_path:
 
 def test_a_manifest_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "data_manifests").mkdir()  # else a checkout's own is looked into
     named = StudyDataset(manifest=Path("mypets"))
     with pytest.raises(
         UserError, match=r"no manifest at 'mypets', nor of that name in data_manifests/; prepare"
     ):
         prepare_datasets({"pets": named}, tmp_path)
     prepared = tmp_path / "data_manifests" / "mypets"
-    prepared.mkdir(parents=True)
+    prepared.mkdir()
     (prepared / "manifest.yaml").touch()
     assert named.folder("pets", tmp_path).resolve() == prepared
     prepare_datasets({"pets": named}, tmp_path)
