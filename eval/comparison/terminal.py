@@ -109,7 +109,9 @@ def could_show(p: Mapping[str, Any]) -> str:
 
 
 def populations(protocols: Mapping[str, Any]) -> list[str]:
-    """What the intervals of a table are about, a line for each different population."""
+    """What the intervals of a table are about, a line for each different population; none without intervals."""
+    if not any(p["ci95"] for p in protocols.values()):
+        return []
     found: dict[str, list[str]] = {}
     for name, p in protocols.items():
         found.setdefault(p["population"], []).append(name)
@@ -121,6 +123,8 @@ def populations(protocols: Mapping[str, Any]) -> list[str]:
 def table_note(content: Mapping[str, Any]) -> str:
     """What the columns of p, verdict and 'could show' are, for terminal and page."""
     s, primary = content["settings"], content["primary"]
+    if not s["resamples"]:
+        return "The controls, centre Gaussian and full image, see no image. Without resamples nothing was tested."
     stated = "stated beforehand" if primary["stated"] else "the default one"
     margin = f", equivalence within {primary['margin']:g} points" if primary["margin"] else ""
     return (

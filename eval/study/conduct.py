@@ -13,11 +13,12 @@ from eval.study.design import read_design
 from eval.study.engine import interrupted_by_sigterm, slurm_parameters
 from eval.study.jobs import jobs_of
 from eval.study.plan import print_plan
-from eval.study.results import write_results
+from eval.study.results import STUDY, write_results
 from eval.study.run import prepare_datasets, run_jobs
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.files.regular import read_text
+from wsol.files.strict_json import read_json
 
 DESIGN = "design.yaml"
 
@@ -33,7 +34,8 @@ def conduct(
     slurm: Sequence[str],
     only: Sequence[str],
 ) -> None:
-    """Bring a study to its end and print every run in a table a dataset and network, or say what that would take.
+    """Bring a study to its end, print every run in a table a dataset and network, and the primary outcome; or say what
+    that would take.
 
     The design is copied into the folder first; a folder that holds another design is refused, because the question was
     to be stated before the results. Raises `UserError` where a run fails, after all others were run.
@@ -84,6 +86,9 @@ def conduct(
     page = write_results(design, jobs, out)
     for cell in dict.fromkeys((j.dataset, j.network) for j in jobs):
         print_overview([j.folder for j in jobs if (j.dataset, j.network) == cell])
+    for outcome in read_json(out / STUDY)["outcomes"]:
+        if outcome["role"] == "primary":
+            sys.stdout.write(f"{outcome['sentence']} Interval: {outcome['population']}.\n")
     sys.stdout.write(f"study: {page}\n")
 
 

@@ -68,7 +68,9 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
     assert not any(
         type(o).__name__ == "LocalJob" for o in gc.get_objects()
     )  # they print errors when Python ends
-    assert "centre Gaussian" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "centre Gaussian" in printed
+    assert "By maxboxacc_v2_transferred, " in printed.splitlines()[-2]
     first = numbers(out)
     page = (out / "study.html").read_text()
     assert "cutmix" in page
