@@ -31,10 +31,19 @@ from wsol.manifest import Manifest, Split, load_manifest, read_head, split_hash,
 
 
 def prepare(name: str, options: Command, source: Path, out: Path, command: str) -> None:
-    """Read, audit, show, and write a manifest with its audit and contact sheet."""
+    """Read, audit, show, and write a manifest with its audit and contact sheet.
+
+    Another source's manifest is replaced, and named, where `--out` names its folder; in the default folder, which all
+    sources of a layout share, it is a `UserError`.
+    """
     card = find_card(out, name)
     replaced = _other_source(out, source)
-    if replaced is not None and not options.force and (card is None or not card.states_counts):
+    if (
+        replaced is not None
+        and options.out is None
+        and not options.force
+        and (card is None or not card.states_counts)
+    ):
         raise UserError(
             f"'{out}' holds the manifest of '{replaced}'; name a folder for this one with --out "
             f"{_free_folder(out, source)}, or replace the other with --force"
