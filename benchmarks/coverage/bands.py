@@ -30,8 +30,8 @@ def bands(images: int) -> Callable[[Rng, int], Row]:
                 truths[1] - truths[0],
             ),
         ):
-            variance = boot.var(0, ddof=1) + least_variance(images)
-            band = Band.simultaneous(value, boot, variance, np.inf)
+            least = least_variance(images)
+            band = Band.simultaneous(value, boot, boot.var(0, ddof=1) + least, np.inf, least=least)
             found[name] = 100.0 * bool(((band.low <= real) & (real <= band.high)).all())
         return found
 

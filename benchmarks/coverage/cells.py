@@ -94,7 +94,7 @@ def _families() -> Iterator[Cell]:
 def _rest() -> Iterator[Cell]:
     for classes in (10, 40):
         yield Cell(f"clusters: {classes} classes of 25", functools.partial(new_classes, classes), 2)
-    for n in (100, 500):
+    for n in (100, 500, 2000):
         yield Cell(f"bands: {n} images", functools.partial(bands, n))
 
 

@@ -31,8 +31,13 @@ class Band:
         variance: npt.NDArray[np.float64],
         df: npt.NDArray[np.float64] | float,
         confidence: float = CONFIDENCE,
+        least: float = 0.0,
     ) -> Band:
         """The sup-t band (Montiel Olea and Plagborg-Moller, Journal of Applied Econometrics 2019) of a curve.
+
+        Near 0 and 100 % a sample may show no variation. `least` is what `variance` holds for that at the level of one
+        interval (`least_variance`); the pseudo-count behind it grows with the square of the critical value, and so does
+        it here.
 
         Args:
             value: the curve, [T].
@@ -46,9 +51,11 @@ class Band:
         largest = (
             np.max(np.abs(moved[:, seen]) / spread[seen], axis=1) if seen.any() else np.zeros(len(moved))
         )
-        least = float(normal_isf((1 - confidence) / 2))
-        critical = max(float(np.quantile(largest, confidence)), least)
-        half = t_isf(normal_sf(critical), df) * np.sqrt(variance)
+        least_critical = float(normal_isf((1 - confidence) / 2))
+        critical = max(float(np.quantile(largest, confidence)), least_critical)
+        half = t_isf(normal_sf(critical), df) * np.sqrt(
+            variance + least * ((critical / least_critical) ** 2 - 1)
+        )
         return cls(value, value - half, value + half)
 
     def within(self, low: float, high: float) -> Band:
@@ -91,10 +98,10 @@ def curve_band(
         min((len(c.values) for c in (runs, baseline) if c.trained), default=1) < 2
     ):  # the images alone: all points at once
         variance = moved.var(0, ddof=1) * units / max(units - 1, 1) + least
-        return Band.simultaneous(value, moved, variance, max(units - 1, 1))
+        return Band.simultaneous(value, moved, variance, max(units - 1, 1), least=least)
     laws = [
         components_of(baseline.at(t), runs.at(t), paired=paired, units=units, least=least).law(0.0)
         for t in range(len(value))
     ]
     variance, df = np.array([w.variance for w in laws]), np.array([w.df for w in laws])
-    return Band.simultaneous(value, moved, variance, df)
+    return Band.simultaneous(value, moved, variance, df, least=least)

@@ -212,7 +212,9 @@ class TestCommand:
         (here / "pets v2.zip").rename(here / "gone")
         prepare.main(["folder", "--source", "moved"])  # as after moving a dataset
         assert len(load_manifest("data_manifests/folder").split("train-weaksup")) == 6
-        prepare.main(["folder", "--source", "own", "--out", "data_manifests/folder"])  # the folder that was named
+        prepare.main(
+            ["folder", "--source", "own", "--out", "data_manifests/folder"]
+        )  # the folder that was named
         assert "replaced the manifest of 'moved'" in capsys.readouterr().out
 
     def test_parts_is_made_once(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,18 @@ def test_the_band_of_one_point_is_its_interval_and_of_many_is_wider() -> None:
     assert wider.high[0] - 50 == pytest.approx(stats.norm.isf((1 - 0.95**0.1) / 2) * 2, rel=0.05)
 
 
+def test_what_a_sample_does_not_show_counts_at_the_bands_own_level() -> None:
+    """Where nothing varies, half the band is the critical value, once as a limit and once in the pseudo-count."""
+    chance = np.random.default_rng(0)
+    boot = np.concatenate([50 + chance.normal(0, 2, (2000, 30)), np.zeros((2000, 1))], 1)
+    least = 0.25
+    band = Band.simultaneous(boot.mean(0), boot, boot.var(0, ddof=1) + least, np.inf, least=least)
+    plain = Band.simultaneous(boot.mean(0), boot, boot.var(0, ddof=1) + least, np.inf)
+    critical = (plain.high - plain.low)[-1] / 2 / 0.5
+    assert 2.8 < critical < 3.4  # 30 points at once
+    assert (band.high - band.low)[-1] / 2 == pytest.approx(critical * 0.5 * critical / 1.95996, rel=1e-4)
+
+
 def test_the_band_of_a_curve_of_two_runs_has_each_points_own_law() -> None:
     rng = np.random.default_rng(1)
     runs = [RunCurves(rng.normal(50, 1, (3, 4)), rng.normal(50, 2, (3, 400, 4))) for _ in range(2)]
@@ -99,6 +111,7 @@ def test_the_band_of_a_curve_of_two_runs_has_each_points_own_law() -> None:
         single[1].resampled[0] - single[0].resampled[0],
         np.array([w.variance for w in laws]),
         np.array([w.df for w in laws]),
+        least=0.01,
     )
     assert quick.high == pytest.approx(slow.high)
     flat = curve_band(RunCurves(np.zeros((1, 2)), np.zeros((1, 50, 2))), units=100, least=0.25).within(0, 100)
