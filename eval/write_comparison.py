@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from eval.terminal.progress import progress
 from eval.terminal.text import print_place, terminal
 from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
+from wsol.files.strict_json import read_json
 from wsol.machine.provenance import command_line, git_state, software_versions
+from wsol.wrapping import tell
 
 COMPARE = "compare.json"
 
@@ -53,6 +55,7 @@ def compare(config: CompareConfig) -> tuple[Path, Comparison]:
     out = config.out or _default_out(runs, comparison)
     out.mkdir(parents=True, exist_ok=True)
     comparison.content["provenance"] = _provenance(runs)
+    _tell_replaced(out / COMPARE, comparison.content)
     write_durably(
         out / COMPARE, json.dumps(comparison.content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     )
@@ -61,6 +64,25 @@ def compare(config: CompareConfig) -> tuple[Path, Comparison]:
     write_figures(comparison, out / "figures")
     write_comparison_page(comparison, out / "compare.html", pictures=config.pictures, seed=config.seed)
     return out, comparison
+
+
+def _tell_replaced(file: Path, content: Mapping[str, Any]) -> None:
+    """Say that a comparison of other runs lay here until now; nothing where what lies there is none."""
+    try:
+        before = _folders(read_json(file))
+    except (OSError, UserError, KeyError, TypeError, AttributeError):
+        return
+    if before.keys() != _folders(content).keys():
+        tell(
+            f"note: '{file}' held a comparison of {', '.join(before.values())}, which this one replaces; another --out "
+            "keeps both"
+        )
+
+
+def _folders(content: Any) -> dict[Path, str]:
+    """The compared runs' folders as they were written, by where these are."""
+    sides = [side for entry in content["comparisons"] for side in entry["runs"].values()]
+    return {Path(run["folder"]).resolve(): run["folder"] for side in sides for run in side}
 
 
 def _default_out(runs: Sequence[Evaluated], comparison: Comparison) -> Path:

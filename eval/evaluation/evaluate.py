@@ -12,7 +12,7 @@ from typing import Any
 from eval.evaluation.config import LocalizeConfig, check_counts
 from eval.evaluation.find_subject import find_subject
 from eval.evaluation.networks import pick_device
-from eval.evaluation.owner import claim, subject_facts
+from eval.evaluation.owner import claim, subject_facts, tell_replaced
 from eval.evaluation.plan import Plan, resolve
 from eval.evaluation.subject import Subject
 from eval.evaluation.write_results import conclude
@@ -127,6 +127,7 @@ def _score_locked(plan: Plan, subject: Subject, world: World) -> tuple[Path, dic
     agree_on(world, {**same, "protocols": [p.definition() for p in plan.protocols]})
     if world.first:
         claim(subject.out, subject.provenance, subject.manifest.dataset)
+        tell_replaced(subject.out, [p.name for p in plan.protocols], plan.settings)
     splits = {role: subject.manifest.split(role) for role in plan.roles}
     found: dict[str, JudgedRecords] = {}
     with _progress("scoring", sum(map(len, splits.values())) // world.size, world.first) as advance:

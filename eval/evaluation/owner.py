@@ -1,18 +1,23 @@
-"""Whose results a folder holds: written before anything else, so that another subject's are never replaced unasked."""
+"""Whose results a folder holds: written before anything else, so that another subject's are never replaced unasked; and
+what of the same subject's earlier results is replaced."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from eval.metrics.results_json import RESULTS, read_results
 from wsol.errors import UserError
 from wsol.files.atomic_write import remove_unfinished, write_durably
 from wsol.files.strict_json import read_json
 from wsol.files.typed import check_types
+from wsol.wrapping import tell
 
 OWNER = "subject.json"
+_DECIDE = ("map_method", "map_layer", "split", "threshold_split", "bootstrap", "seed")
+"""The settings, but for the protocols, by which one subject's results differ."""
 _KINDS = ("run", "checkpoint", "score_maps", "boxes", "control")
 
 
@@ -62,3 +67,28 @@ def claim(out: Path, provenance: Mapping[str, Any], dataset: str) -> None:
         if there == owner:
             return
     write_durably(file, json.dumps(owner, indent=1) + "\n")
+
+
+def tell_replaced(out: Path, protocols: Collection[str], settings: Mapping[str, Any]) -> None:
+    """Say which protocols of the results in a folder are not asked for now, and which settings are others; nothing
+    where there are no readable results."""
+    try:
+        before = read_results(out / RESULTS)
+    except UserError:
+        return
+    config, now = (before["provenance"].get("config") or {}, json.loads(json.dumps(settings, default=str)))
+    changes = [
+        f"with --{k.replace('_', '-')} {_option(now[k])} instead of {_option(config[k])}"
+        for k in _DECIDE
+        if k in config and k in now and config[k] != now[k]
+    ]
+    if lost := [name for name in before["protocols"] if name not in protocols]:
+        changes.append(f"without {', '.join(lost)} (name them in --protocols too to keep them)")
+    if changes:
+        tell(
+            f"note: '{out / RESULTS}' will be replaced, {', '.join(changes)}; another --out keeps the earlier file too"
+        )
+
+
+def _option(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

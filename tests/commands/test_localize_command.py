@@ -414,3 +414,25 @@ def test_changed_and_added_maps_are_scored_again(scored: tuple[Path, Path]) -> N
         perfect[i, y0:y1, x0:x1] = 1
     write_maps(maps, split, perfect)
     assert measured()[2] == 100.0 > before
+
+
+def test_what_a_run_takes_from_an_earlier_results_json_is_said(
+    scored: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, maps = scored
+
+    def said(bootstrap: int, *protocols: str) -> list[str]:
+        options = ("--bootstrap", bootstrap, "--pictures", 0, "--protocols", *protocols)
+        assert run("--score-maps", maps, "--manifest", manifest, *options) == 0
+        return [n for n in capsys.readouterr().err.splitlines() if "replaced" in n]
+
+    file = maps.with_name("maps-eval") / "results.json"
+    assert said(20, "maxboxacc", "maxboxacc_v2") == []
+    assert said(20, "maxboxacc_v2", "maxboxacc", "gt_known_fixed") == [], "nothing is lost"
+    assert said(0, "maxboxacc") == [
+        f"note: '{file}' will be replaced, with --bootstrap 0 instead of 20, without maxboxacc_v2, gt_known_fixed "
+        "(name them in --protocols too to keep them); another --out keeps the earlier file too"
+    ]
+    assert list(read_results(file)["protocols"]) == ["maxboxacc"]
+    file.write_text("{")
+    assert said(20, "maxboxacc") == []

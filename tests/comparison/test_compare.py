@@ -23,7 +23,7 @@ from eval.records.measures import MEASURES
 from eval.records.store import RecordStore
 from eval.report.comparison_page import write_comparison_page
 from eval.report.parts_of_page import curve_protocols
-from eval.write_comparison import _provenance
+from eval.write_comparison import _provenance, _tell_replaced
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
 from wsol.errors import UserError
 from wsol.files.arrays import SealedArrays
@@ -256,6 +256,29 @@ def test_the_terminal_names_verdict_and_page(
         "centre Gaussian",
     ):
         assert expected in said
+
+
+def test_replacing_a_comparison_of_other_runs_is_said(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The default folder is named by the methods alone, so that other seeds of them come to the same one."""
+    copies = [Path(shutil.copytree(run, tmp_path / run.name)) for run in runs]
+
+    def said(*compared: Path) -> str:
+        assert main([*map(str, compared), "--bootstrap", "0", "--pictures", "0"]) == 0
+        return capsys.readouterr().err
+
+    file = tmp_path / "compare-vanilla-cutmix" / "compare.json"
+    assert "note" not in said(copies[0], copies[2])
+    same = json.loads(file.read_text())
+    (line,) = [line for line in said(copies[1], copies[3]).splitlines() if line.startswith("note")]
+    assert (
+        f"'{file}' held a comparison of {copies[2]}/eval, {copies[0]}/eval, which this one replaces" in line
+    )
+    for there in (json.dumps(same), '{"comparisons": [1]}', "[", None):
+        file.unlink() if there is None else file.write_text(there)
+        _tell_replaced(file, same)
+    assert "note" not in capsys.readouterr().err, "the same runs, or no comparison"
 
 
 # --- refusals -----------------------------------------------------------------------------------------------
