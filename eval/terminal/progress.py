@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 SECONDS_BETWEEN_LINES = 30.0
+SECONDS_TO_ESTIMATE = 5.0
 
 
 @contextmanager
@@ -21,10 +22,39 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield Lines(what, total)
         return
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda images: bar.update(task, advance=images)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    rate = _Rate()
+    with Progress(
+        *columns, TextColumn("{task.fields[left]}"), console=Console(stderr=True), transient=True
+    ) as bar:
+        task = bar.add_task(what, total=total, left="")
+
+        def advance(images: int) -> None:
+            found = rate.after(images)
+            left = f"about {_rough((total - rate.done) / found)} left" if found else ""
+            bar.update(task, advance=images, left=left)
+
+        yield advance
+
+
+class _Rate:
+    """Images per second since the first report: what lies before it is loading, compiling, or an earlier run's work."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self.done = self._first = 0
+        self._since = 0.0
+
+    def after(self, images: int) -> float | None:
+        """So many more are done; the rate, None where it has been watched for less than `SECONDS_TO_ESTIMATE`."""
+        with self._lock:
+            self.done += images
+            now = self._clock()
+            if not self._first:
+                self._first, self._since = self.done, now
+            watched = now - self._since
+            return (self.done - self._first) / watched if watched >= SECONDS_TO_ESTIMATE else None
 
 
 class Lines:
@@ -38,23 +68,20 @@ class Lines:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what, self._total, self._every, self._clock = what, total, every, clock
-        self._done = 0
-        self._begun = self._said = clock()
+        self._rate = _Rate(clock)
+        self._said = clock()
         self._lock = threading.Lock()
 
     def __call__(self, images: int) -> None:
         """So many more are done."""
         with self._lock:
-            self._done += images
-            now = self._clock()
-            if now - self._said < self._every or not self._done:
+            rate, now = self._rate.after(images), self._clock()
+            if now - self._said < self._every or not self._rate.done:
                 return
             self._said = now
-            rate = self._done / (now - self._begun)
-            left = (self._total - self._done) / rate
-            sys.stderr.write(
-                f"{self._what}: {self._done} of {self._total} images, {rate:.1f} images/s, about {_rough(left)} left\n"
-            )
+            left = (self._total - self._rate.done) / rate if rate else None
+            speed = "" if left is None else f", {rate:.1f} images/s, about {_rough(left)} left"
+            sys.stderr.write(f"{self._what}: {self._rate.done} of {self._total} images{speed}\n")
             sys.stderr.flush()
 
 

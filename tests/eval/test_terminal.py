@@ -121,6 +121,23 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(capsys: pytest.Captu
     assert [re.search(r"\d+", line)[0] for line in lines] == ["48", "96", "144"]  # type: ignore[index]
 
 
+def test_time_left_is_not_judged_by_an_earlier_runs_images_or_by_a_first_burst(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = [0.0]
+    advance = Lines("scoring", 1000, every=30, clock=lambda: now[0])
+    advance(512)  # kept from an earlier run
+    for now[0] in (10.0, 20.0, 30.0):
+        advance(16)
+    fresh = Lines("scoring", 1000, every=30, clock=lambda: now[0])
+    for now[0] in (58.0, 60.0, 60.5):
+        fresh(16)
+    assert capsys.readouterr().err.splitlines() == [
+        "scoring: 560 of 1000 images, 1.6 images/s, about 5 min left",
+        "scoring: 32 of 1000 images",
+    ]
+
+
 @pytest.mark.parametrize("width", [60, 80, 140])
 def test_prose_breaks_between_words_alone(width: int) -> None:
     text = (
