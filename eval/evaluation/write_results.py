@@ -11,7 +11,7 @@ from eval.analysis.error_kinds import true_boxes
 from eval.analysis.per_image import main_protocol, per_image
 from eval.boxes.frames import Frame
 from eval.metrics.displacement import displacements
-from eval.metrics.outcomes import Summary
+from eval.metrics.outcomes import NotComputed, Summary
 from eval.metrics.results_json import (
     Column,
     counts,
@@ -42,6 +42,11 @@ if TYPE_CHECKING:
     from wsol.manifest import Manifest, Split
 
 
+FEW_CLASSES = "5 classes or fewer: every class is among the five"
+WHOLE_IMAGE = 0.95
+"""A box of at least this share of the image is counted as one around all of it."""
+
+
 def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -> tuple[Path, dict[str, Any]]:
     """Summarize finished records, by split role, and write results.json and pictures; its path and its content."""
     split, role = subject.manifest.split(plan.split), plan.threshold_split
@@ -54,6 +59,11 @@ def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -
         why_no_threshold=plan.why_no_threshold,
         bootstrap=plan.bootstrap,
     )
+    means = means_with_intervals(records, _columns(records), plan.bootstrap)
+    classification: dict[str, Any] = {k: means.pop(k) for k in ("top1", "top5") if k in means}
+    few = _few_classes(subject, classification)
+    if few:
+        outcomes = {name: _without_top5(outcome) for name, outcome in outcomes.items()}
     computed, absent = protocol_entries(outcomes)
     if role:
         for line in odd_maps(
@@ -62,8 +72,9 @@ def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -
             tell(f"note: {role}, where thresholds are chosen: {line}")
     tally = counts(records, channels_of(plan.protocols))
     tally["surplus_map"] = len(_surplus(plan, found))
-    means = means_with_intervals(records, _columns(records), plan.bootstrap)
-    classification = {k: means.pop(k) for k in ("top1", "top5") if k in means}
+    if few:
+        del classification["top5"]
+        absent["classification top5"] = FEW_CLASSES
     measures = measures_json(records, plan.bootstrap)
     judged = records.index.maps.get("kind") != "control"
     beside = displacements(records, split, outcomes, plan.bootstrap) if judged else {}
@@ -96,6 +107,20 @@ def conclude(plan: Plan, subject: Subject, found: Mapping[str, JudgedRecords]) -
     return path, content
 
 
+def _few_classes(subject: Subject, classification: Mapping[str, Any]) -> bool:
+    """Whether the true class is among the first five by definition, whatever is predicted. Ranks that others give may
+    be among more classes than the dataset's: then some are beyond the fifth."""
+    network = subject.provenance.get("classifier") or {}
+    classes = network.get("num_classes", len(subject.manifest.classes))
+    return "top5" in classification and classes <= 5 and classification["top5"]["value"] == 100
+
+
+def _without_top5(outcome: Outcome) -> Outcome:
+    if isinstance(outcome, Summary) and outcome.protocol.class_gate == "top5":
+        return NotComputed(outcome.protocol, FEW_CLASSES)
+    return outcome
+
+
 def _error_costs(
     records: Records, split: Split, outcomes: Mapping[str, Outcome], bootstrap: Bootstrap
 ) -> dict[str, Any]:
@@ -107,7 +132,10 @@ def _error_costs(
     image = per_image(records, main, computed[main.name].thresholds)
     boxes, offsets = true_boxes(split, records.index.frame(main.channel))
     found = repaired(image, best_iou_of_images(records, main), main, boxes, offsets)
-    return {"error_costs": {"protocol": main.name, **costs_of_errors(found, bootstrap)}}
+    sides = image.box_xyxy[:, 2:] - image.box_xyxy[:, :2] + 1.0
+    whole = image.scored & (sides.prod(1) >= WHOLE_IMAGE * records.index.frame(main.channel).size ** 2)
+    costs = costs_of_errors(found, bootstrap)
+    return {"error_costs": {"protocol": main.name, "whole_image_boxes": int(whole.sum()), **costs}}
 
 
 def _surplus(plan: Plan, found: Mapping[str, JudgedRecords]) -> set[str]:

@@ -218,6 +218,12 @@ def notes(results: Mapping[str, Any]) -> list[str]:
             f"points that a perfect repair of one error alone would give ({costs['protocol']}, {right} "
             f"{costs['right']:.1f}): {gains}"
         )
+        whole, images = costs.get("whole_image_boxes", 0), costs["num_images"]
+        if 2 * whole > images and "control" not in results["provenance"]:
+            lines.append(
+                f"note: by {costs['protocol']} the box of {whole:,} of {images:,} images covers 95 % or more of the "
+                "image, as the full-image control's does"
+            )
     lines += _where_drawn(results)
     counts = results["counts"]
     boxes = "boxes" in results["provenance"]

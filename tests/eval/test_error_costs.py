@@ -14,6 +14,8 @@ from eval.boxes.geometry import inclusive_iou
 from eval.metrics.bootstrap import Bootstrap
 from eval.metrics.results_json import read_results
 from eval.protocols import PROTOCOLS
+from eval.records.store import RecordStore
+from eval.terminal.tables import notes
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
 
 PROTOCOL = PROTOCOLS["maxboxacc"]
@@ -106,3 +108,20 @@ def test_the_evaluation_states_them(tmp_path: Path) -> None:
     assert gains["part"] > 15 > gains["too large"]
     known = results["protocols"]["gt_known_fixed"]["value"]
     assert gains["class"] == pytest.approx(known - costs["right"], abs=1e-4)
+
+
+@pytest.mark.parametrize(("extent", "said"), [(0.3, False), (4.0, True)])
+def test_boxes_around_the_whole_image_are_counted_and_said(tmp_path: Path, extent: float, said: bool) -> None:
+    """A map that is high everywhere has the whole image as its box, as the control has."""
+    manifest = build_dataset(tmp_path, test=6, fullsup=4, files=False)
+    run = evaluated_run(
+        tmp_path / "run", manifest, Planted(extent=extent), bootstrap=0, protocols=("gt_known_fixed",)
+    )
+    results = read_results(run / "eval")
+    largest = RecordStore.open(run / "eval" / "records" / "test").read(0).channel("resize224-minmax")
+    box = largest.largest_box[np.arange(6), (0.2 * largest.max_level).astype(int)]
+    count = int(((box[:, 2:] - box[:, :2] + 1.0).prod(1) >= 0.95 * 224**2).sum())
+    assert results["error_costs"]["whole_image_boxes"] == count
+    assert (count > 3) == said
+    text = f"note: by gt_known_fixed the box of {count} of 6 images covers 95 % or more of the image, as"
+    assert any(line.startswith(text) for line in notes(results)) == said
