@@ -22,7 +22,7 @@ from eval.comparison.run_pairs import Pairing, comparable_protocols, pair, requi
 from eval.comparison.run_pairs import group as group_runs
 from eval.comparison.sides import difference_of, party_of, sampled
 from eval.comparison.training_differences import same_networks, training_differences
-from eval.comparison.verdicts import Verdict, judge, population, sentence
+from eval.comparison.verdicts import Verdict, few_seeds, judge, population, sentence
 from eval.comparison.without_threshold import agreement, without_threshold
 from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, Bootstrap
 from eval.metrics.outcomes import Summary
@@ -148,7 +148,8 @@ def compare_runs(
                 **_analysis_json(analysis),
             }
         )
-        entries[-1]["agreement"] = agreement(measures, entries[-1]["verdict"], primary)
+        answer = entries[-1]
+        answer["agreement"] = agreement(measures, answer["verdict"], primary, answer["few_seeds"])
     first = runs[0]
     secondary = len(pairings) * (len(protocols) - 1)
     content: dict[str, Any] = {
@@ -268,6 +269,7 @@ def _answer(
         "headline": " ".join(said),
         "verdict": verdict,
         "scope": d.scope,
+        "few_seeds": few_seeds(a, b) if verdict == "no verdict" else "",
         "unequal_training": [
             {"setting": u.setting, "baseline": u.baseline, "other": u.other, "explains": u.explains}
             for u in unlike

@@ -231,7 +231,7 @@ def answer_lines(entry: Mapping[str, Any]) -> list[str]:
     if plan:
         seeds = plan["runs_needed"]
         detectable = ", ".join(f"{v:.1f} with {r}" for r, v in plan["detectable"].items())
-        rough = " (from two seeds: rough)" if plan["rough"] else ""
+        rough = " (from two seeds of a method: rough)" if plan["rough"] else ""
         needed = (
             f"{seeds} seeds a side" if seeds else f"no number of seeds is enough on so few {plan['drawn']}"
         )
@@ -250,10 +250,10 @@ def answer_lines(entry: Mapping[str, Any]) -> list[str]:
 def multiverse_text(found: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     """How many of the recorded analyses of these maps say what, in one sentence."""
     total = len(found["analyses"])
-    if entry["scope"] == "two seeds":
+    if entry["few_seeds"]:
         return (
-            f"{total} analyses of these same maps (normalisation, contours, IoU, threshold rule): with two training "
-            f"seeds a side none gets a verdict; the estimate is above 0 in {found['positive']}."
+            f"{total} analyses of these same maps (normalisation, contours, IoU, threshold rule): none gets a "
+            f"verdict, {entry['few_seeds']}; the estimate is above 0 in {found['positive']}."
         )
     return (
         f"Of {total} analyses of these same maps (normalisation, contours, IoU, threshold rule; one family), "

@@ -51,6 +51,16 @@ def judge(difference: Difference, margin: float | None = None) -> Verdict:
     return "undecided"
 
 
+def few_seeds(baseline: Party, other: Party) -> str:
+    """What no verdict on methods lacks, behind a comma, with the seeds that there are of each side that was trained.
+
+    >>> few_seeds(Party("vanilla", 3), Party("cutmix", 2))
+    'which needs three training seeds of each method (here 3 and 2)'
+    """
+    runs = " and ".join(str(p.runs) for p in (baseline, other) if p.trained)
+    return f"which needs three training seeds of each method (here {runs})"
+
+
 def points(difference: Difference) -> str:
     """'+2.2 points, 95 % interval +0.4 to +4.0'."""
     ci = difference.ci95

@@ -83,16 +83,17 @@ def _columns(run: Evaluated, names: Sequence[str]) -> npt.NDArray[np.float32]:
     )
 
 
-def agreement(measures: Mapping[str, Any], verdict: str, primary: str) -> str:
+def agreement(measures: Mapping[str, Any], verdict: str, primary: str, few_seeds: str = "") -> str:
     """Whether the measures without a threshold say what the primary outcome says; empty where there are none.
+    `few_seeds` says why there is no verdict.
 
     >>> agreement({"a": {"verdict": "higher"}, "b": {"verdict": "undecided"}}, "higher", "maxboxacc")
     'Without a threshold, of 2 measures 1 says higher, 0 lower, 1 undecided: they agree with maxboxacc (higher).'
     """
     if not measures or all(m["verdict"] == "not tested" for m in measures.values()):
         return ""
-    if verdict == "no verdict":
-        return f"Without a threshold, {len(measures)} measures: with two training seeds a side none gets a verdict."
+    if few_seeds:
+        return f"Without a threshold, none of {len(measures)} measures gets a verdict, {few_seeds}."
     higher, lower = (sum(m["verdict"] == word for m in measures.values()) for word in ("higher", "lower"))
     rest = len(measures) - higher - lower
     if higher and lower:

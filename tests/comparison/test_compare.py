@@ -17,6 +17,7 @@ from eval.comparison.build import compare_runs
 from eval.comparison.csv_latex import latex_escape
 from eval.comparison.decomposition import decompose
 from eval.comparison.run_pairs import comparable_protocols, group, pair, require_same_images
+from eval.comparison.terminal import multiverse_text
 from eval.metrics.bootstrap import NO_BOOTSTRAP, Bootstrap
 from eval.protocols import PROTOCOLS
 from eval.records.measures import MEASURES
@@ -180,8 +181,8 @@ def test_measures_without_a_threshold_are_compared(runs: list[Path], finished: P
         assert m["difference"] == pytest.approx(other - baseline, abs=1e-4), name
         assert m["ci95"][0] <= m["centre"] <= m["ci95"][1]
         assert m["center_gaussian"] == pytest.approx(stated[0][name]["center_gaussian"]["value"], abs=1e-4)
-    said = f"{len(MEASURES)} measures: with two training seeds a side none gets a verdict"
-    assert said in entry["agreement"]
+    said = f"Without a threshold, none of {len(MEASURES)} measures gets a verdict, which needs three training seeds"
+    assert f"{said} of each method (here 2 and 2)." == entry["agreement"]
     assert "Without a threshold" in (finished / "compare.html").read_text(encoding="utf-8")
 
 
@@ -420,6 +421,16 @@ def test_unequal_seeds_lose_no_run(opened: list[Evaluated]) -> None:
     (pairing,) = pair(group([opened[0], opened[2], opened[3]]))
     assert not pairing.by_seed
     assert [r.name for r in pairing.baseline] == ["vanilla-0", "vanilla-1"]
+
+
+def test_sentences_without_a_verdict_name_the_seeds_that_are_there(
+    opened: list[Evaluated], runs: list[Path], tmp_path: Path
+) -> None:
+    """Three of one method against two of the other were 'two training seeds a side'."""
+    third = dataclasses.replace(open_evaluated(shutil.copytree(runs[2], tmp_path / "vanilla-7")), seed=7)
+    (entry,) = compare_runs([*opened, third], bootstrap=Bootstrap(50)).content["comparisons"]
+    for sentence in (entry["agreement"], multiverse_text(entry["multiverse"], entry)):
+        assert "which needs three training seeds of each method (here 3 and 2)" in sentence
 
 
 def test_without_common_seeds_all_runs_take_part_unpaired(opened: list[Evaluated]) -> None:
