@@ -24,9 +24,10 @@ def caveats(pairing: Pairing, primary: Difference, unlike: Sequence[TrainingDiff
     if not pairing.by_seed and max(primary.runs) > 1:
         lines.append("The methods do not have the same training seeds: all runs take part, unpaired.")
     if any(p.threshold == "oracle" for run in runs for p in run.protocols.values()):
+        centred = " Its intervals are centred below the value by the optimism that compare.json states."
         lines.append(
             "An oracle threshold, the best on this split, is chosen on the very images that are scored: an upper bound."
-            " Its intervals are centred below the value by the optimism that compare.json states."
+            + (centred if primary.law else "")
         )
     if pairing.baseline[0].dataset == "parts":
         lines.append(
@@ -60,11 +61,13 @@ def _runs(pairing: Pairing, primary: Difference) -> list[str]:
     fewest = min(counts)
     how_many = " and ".join(map(str, dict.fromkeys(counts)))
     if primary.scope == "runs":
+        what, images = ("sentence and interval", "new") if primary.law else ("sentence", "these")
         return [
-            "Every sentence and interval is about the runs at hand on new images, not about the methods: another "
-            "training of the same method can differ from this one. A verdict on methods needs three training seeds of "
-            "each."
+            f"Every {what} is about the runs at hand on {images} images, not about the methods: another training "
+            "of the same method can differ from this one. A verdict on methods needs three training seeds of each."
         ]
+    if primary.law is None:  # the rest is about intervals
+        return []
     if primary.scope == "two seeds":
         return [
             f"{how_many} training seeds a side give an interval and no verdict: of two the spread is known too poorly. "

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eval.comparison.controls import BESIDE
-from eval.comparison.terminal import beside, by_role, populations, signed
+from eval.comparison.terminal import beside, by_role, populations, signed, tested
 
 _COLUMNS = (
     "comparison",
@@ -56,7 +56,7 @@ def csv_text(content: Mapping[str, Any]) -> str:
                     p.get("could_show"),
                     p.get("role", "control"),
                     p["verdict"],
-                    p.get("population"),
+                    p.get("population") if p["ci95"] else None,
                     *(p.get("controls", {}).get(control) for control in BESIDE),
                 ]
             )
@@ -91,10 +91,10 @@ def latex_text(content: Mapping[str, Any]) -> str:
     """A booktabs table per comparison; differences with a corrected verdict are bold, equivalent ones are marked."""
     tables = []
     for entry in content["comparisons"]:
-        tested = any(p["ci95"] for p in entry["protocols"].values())
-        rows = [_latex_row(name, p, tested) for name, p in by_role(entry["protocols"])]
+        law = tested(entry["protocols"])
+        rows = [_latex_row(name, p, law) for name, p in by_role(entry["protocols"])]
         heads = ["Protocol", latex_escape(entry["baseline"]), latex_escape(entry["other"]), "Difference"]
-        heads += [r"95\,\% interval"] if tested else []
+        heads += [r"95\,\% interval"] if law else []
         heads += BESIDE.values()
         tables.append(
             "\n".join(
@@ -109,7 +109,7 @@ def latex_text(content: Mapping[str, Any]) -> str:
                     *rows,
                     r"\bottomrule",
                     r"\end{tabular}",
-                    rf"\caption{{{_latex_caption(content, entry, tested)}}}",
+                    rf"\caption{{{_latex_caption(content, entry)}}}",
                     r"\end{table}",
                 ]
             )
@@ -117,20 +117,20 @@ def latex_text(content: Mapping[str, Any]) -> str:
     return "\n\n".join(tables) + "\n"
 
 
-def _latex_row(name: str, p: Mapping[str, Any], tested: bool) -> str:
+def _latex_row(name: str, p: Mapping[str, Any], law: bool) -> str:
     value = signed(p["difference"])
     if p["verdict"] in ("higher", "lower"):
         value = rf"\mathbf{{{value}}}"
     elif p["verdict"] == "equivalent":
         value += r"^{\equiv}"
     cells = [latex_escape(name), f"{p['baseline']:.2f}", f"{p['other']:.2f}", f"${value}$"]
-    if tested:
+    if law:
         cells.append(f"$[{signed(p['ci95'][0], 1)}, {signed(p['ci95'][1], 1)}]$" if p["ci95"] else "--")
     cells += [beside(p, control) for control in BESIDE]
     return f"{' & '.join(cells)} \\\\"
 
 
-def _latex_caption(content: Mapping[str, Any], entry: Mapping[str, Any], tested: bool) -> str:
+def _latex_caption(content: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     """What was compared, on what part of which dataset, and what bold and marked differences are."""
     names = {k: latex_escape(entry[k]) for k in ("baseline", "other")}
     data, split = latex_escape(content["dataset"]), latex_escape(content["split"])
@@ -139,7 +139,7 @@ def _latex_caption(content: Mapping[str, Any], entry: Mapping[str, Any], tested:
     ]
     said += [latex_escape(c) for c in entry["caveats"] if c.startswith("Only ")]
     said.append(f"Primary outcome: {latex_escape(content['primary']['name'])}.")
-    if not tested:
+    if not tested(entry["protocols"]):
         return " ".join([*said, "Compared without resamples: no intervals, and nothing was tested."])
     level, margin = f"$p < {content['settings']['alpha']}$", content["primary"]["margin"]
     correction = latex_escape(content["settings"]["correction"])

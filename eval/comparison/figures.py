@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
+from eval.comparison.terminal import tested
 from eval.pictures.figures import BLUE, GREY, ORANGE, new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def _differences(entry: dict[str, Any], content: dict[str, Any]) -> Figure:
     ax.set_yticks(range(len(names)), names, fontsize=8.5, parse_math=False)
     ax.invert_yaxis()
     ax.margins(x=0.18)
-    ax.set_xlabel("difference in percentage points, 95 % interval", fontsize=8.5)
+    interval = ", 95 % interval" if tested(entry["protocols"]) else ""
+    ax.set_xlabel(f"difference in percentage points{interval}", fontsize=8.5)
     ax.tick_params(axis="x", labelsize=8)
     ax.grid(axis="x", color="#dddddd", lw=0.6)
     ax.set_axisbelow(True)

@@ -42,25 +42,34 @@ def published_text(entries: list[dict[str, Any]], limit: int = 2) -> str:
     return "\n".join(f"{e['dataset']} {e['arch']} {signed(e['difference'])}" for e in entries[:limit])
 
 
+def tested(entries: Mapping[str, Any]) -> bool:
+    """Whether any of these differences has an interval and a p; without resamples none has."""
+    return any(e["ci95"] for e in entries.values())
+
+
+def with_interval(difference: float, ci95: list[float] | None, digits: int = 2) -> str:
+    """A difference, and its interval where it has one."""
+    return f"{signed(difference, digits)} {interval(ci95)}" if ci95 else signed(difference, digits)
+
+
 def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any], *, narrow: bool = False) -> Table:
     """One row per protocol, the primary outcome first; `narrow` puts intervals under their differences, and names only
-    the centre Gaussian of the controls, behind the two values."""
+    the centre Gaussian of the controls, behind the two values. What was not tested has no columns of intervals, p and
+    verdict."""
+    law = tested(entry["protocols"])
     table = table_of(
         f"{entry['other']} against {entry['baseline']} on {content['dataset']}, {content['split']}: "
         f"{_images(content)}, percent",
         f"protocol\n  {entry['baseline']}, {entry['other']}\n  (centre Gaussian)" if narrow else "protocol",
         [
             *((entry["baseline"], entry["other"]) if not narrow else ()),
-            *(("difference", "95 % interval") if not narrow else ("difference\n95 % interval",)),
-            "p",
-            *(
-                ("could\nshow", *(words.replace(" ", "\n") for words in BESIDE.values()))
-                if not narrow
-                else ()
-            ),
+            "difference\n95 % interval" if narrow and law else "difference",
+            *(() if not law else ("p",) if narrow else ("95 % interval", "p", "could\nshow")),
+            *(words.replace(" ", "\n") for words in BESIDE.values() if not narrow),
         ],
     )
-    table.add_column("verdict", no_wrap=True)
+    if law:
+        table.add_column("verdict", no_wrap=True)
     table.show_edge = not narrow  # two columns, which a terminal of 60 needs
     for name, p in by_role(entry["protocols"]):
         rule = p["definition"]["threshold"]
@@ -68,21 +77,14 @@ def protocol_table(entry: Mapping[str, Any], content: Mapping[str, Any], *, narr
         if narrow:
             label += f"\n  {p['baseline']:.2f}, {p['other']:.2f} ({beside(p, GAUSSIAN)})"
         label += f" {star}" if star else ""
-        difference, ci = signed(p["difference"]), interval(p["ci95"])
-        cells = (
-            [f"{difference}\n{ci}", probability(p["adjusted_p"])]
-            if narrow
-            else [
-                f"{p['baseline']:.2f}",
-                f"{p['other']:.2f}",
-                difference,
-                ci,
-                probability(p["adjusted_p"]),
-                could_show(p),
-                *(beside(p, control) for control in BESIDE),
-            ]
-        )
-        table.add_row(label, *cells, p["verdict"], style=_STYLE.get(p["verdict"]))
+        difference, ci, likely = signed(p["difference"]), interval(p["ci95"]), probability(p["adjusted_p"])
+        if narrow:
+            cells = [f"{difference}\n{ci}", likely] if law else [difference]
+        else:
+            cells = [f"{p['baseline']:.2f}", f"{p['other']:.2f}", difference]
+            cells += [ci, likely, could_show(p)] if law else []
+            cells += [beside(p, control) for control in BESIDE]
+        table.add_row(label, *cells, *([p["verdict"]] if law else []), style=_STYLE.get(p["verdict"]))
     return table
 
 
@@ -110,7 +112,7 @@ def could_show(p: Mapping[str, Any]) -> str:
 
 def populations(protocols: Mapping[str, Any]) -> list[str]:
     """What the intervals of a table are about, a line for each different population; none without intervals."""
-    if not any(p["ci95"] for p in protocols.values()):
+    if not tested(protocols):
         return []
     found: dict[str, list[str]] = {}
     for name, p in protocols.items():
@@ -123,16 +125,19 @@ def populations(protocols: Mapping[str, Any]) -> list[str]:
 def table_note(content: Mapping[str, Any]) -> str:
     """What the columns of p, verdict and 'could show' are, for terminal and page."""
     s, primary = content["settings"], content["primary"]
-    if not s["resamples"]:
-        return "The controls, centre Gaussian and full image, see no image. Without resamples nothing was tested."
     stated = "stated beforehand" if primary["stated"] else "the default one"
+    said = (
+        "The controls, centre Gaussian and full image, see no image. "
+        f"Primary outcome (*, {stated}): {primary['name']}"
+    )
+    if not s["resamples"]:
+        return f"{said}. Without resamples nothing was tested."
     margin = f", equivalence within {primary['margin']:g} points" if primary["margin"] else ""
     return (
-        f"The controls, centre Gaussian and full image, see no image. Primary outcome (*, {stated}): {primary['name']}"
-        f"{margin}. The p that is printed decides: below {s['alpha']:g}, the primary one alone, the others adjusted as "
-        f"one family ({s['correction']}). 'Could show' is the true "
-        f"difference that would get a verdict with a probability of {100 * s['power']:.0f} %, by the same law and at "
-        "the same level. Undecided does not mean equal."
+        f"{said}{margin}. The p that is printed decides: below {s['alpha']:g}, the primary one alone, the others "
+        f"adjusted as one family ({s['correction']}). 'Could show' is the true difference that would get a verdict "
+        f"with a probability of {100 * s['power']:.0f} %, by the same law and at the same level. Undecided does not "
+        "mean equal."
     )
 
 
@@ -152,12 +157,12 @@ def driver_lines(entry: Mapping[str, Any]) -> list[str]:
     lines: list[str] = []
     drivers = entry["drivers"]
     lines += [
-        f"without a threshold, {name}: {m['baseline']:.1f} -> {m['other']:.1f}, {signed(m['difference'])} "
-        f"{interval(m['ci95'])}, {m['verdict']} (centre Gaussian {m['center_gaussian']:.1f})"
+        f"without a threshold, {name}: {m['baseline']:.1f} -> {m['other']:.1f}, "
+        f"{with_interval(m['difference'], m['ci95'])}, {m['verdict']} (centre Gaussian {m['center_gaussian']:.1f})"
         for name, m in entry["measures"].items()
     ]
     for name, d in drivers.get("top_loc", {}).items():
-        terms = ", ".join(f"{k} {signed(t['value'])} {interval(t['ci95'])}" for k, t in d["terms"].items())
+        terms = ", ".join(f"{k} {with_interval(t['value'], t['ci95'])}" for k, t in d["terms"].items())
         lines.append(f"{name}: {terms}; {d['in_words']}")
     for family in drivers.get("threshold", []):
         rules = ", ".join(f"{r['rule']} {signed(r['difference'])}" for r in family["rules"].values())
@@ -169,15 +174,13 @@ def driver_lines(entry: Mapping[str, Any]) -> list[str]:
         )
         lines.append(f"threshold rule: {rules} ({verdict}); {distance}")
     for base, n in drivers.get("normalization", {}).items():
-        rules = ", ".join(
-            f"{k} {signed(r['difference'])} {interval(r['ci95'])}" for k, r in n["rules"].items()
-        )
+        rules = ", ".join(f"{k} {with_interval(r['difference'], r['ci95'])}" for k, r in n["rules"].items())
         lines.append(f"{base} by normalisation: {rules}" + ("; the sign flips" if n["sign_flips"] else ""))
     for key, label in (("size", "object size"), ("instances", "instances"), ("class", "class")):
         groups = drivers.get(key, {}).get("groups", [])
         if len(groups) > 1:
             rows = ", ".join(
-                f"{g['group']} {signed(g['difference'], 1)} {interval(g['ci95'])} (n={g['images']})"
+                f"{g['group']} {with_interval(g['difference'], g['ci95'], 1)} (n={g['images']})"
                 for g in groups[:8]
             )
             lines.append(

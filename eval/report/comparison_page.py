@@ -115,6 +115,8 @@ def _which_data(content: Mapping[str, Any], run: Evaluated) -> str:
 
 def _about(content: Mapping[str, Any]) -> str:
     s = content["settings"]
+    if not s["resamples"]:
+        return "Compared without resamples: no intervals, and nothing was tested."
     return (
         f"{interval_words(content)} {s['resamples']:,} bootstrap resamples of the "
         f"{'classes' if s['cluster'] else 'images'}, the same for both."
@@ -181,8 +183,14 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("dataset", _which_data(content, first)),
         ("split hash", content["split_hash"][:16]),
         ("compared by", shlex.join(str(a) for a in provenance.get("command", []))),
-        ("bootstrap", f"{content['settings']['resamples']:,} resamples, seed {content['settings']['seed']}"),
     ]
+    if content["settings"]["resamples"]:
+        facts.append(
+            (
+                "bootstrap",
+                f"{content['settings']['resamples']:,} resamples, seed {content['settings']['seed']}",
+            )
+        )
     facts += [(k, v) for k, v in run_facts(first) if k in ("architecture", "commit", "versions")]
     return [(k, v) for k, v in facts if v]
 

@@ -7,16 +7,32 @@ from typing import Any
 
 from eval.analysis.evaluated import Evaluated
 from eval.comparison.controls import BESIDE
-from eval.comparison.terminal import beside, by_role, could_show, populations, probability, table_note
+from eval.comparison.terminal import (
+    beside,
+    by_role,
+    could_show,
+    populations,
+    probability,
+    table_note,
+    tested,
+)
 from eval.report import charts
 from eval.report.numbers import interval, published_text, signed
 from eval.report.parts_of_page import how
+
+_TESTED = (
+    {"name": "95 % interval", "css": "wide"},
+    {"name": "p"},
+    {"name": "verdict", "css": "text"},
+    {"name": "could show"},
+)
 
 
 def comparison_table(
     entry: Mapping[str, Any], content: Mapping[str, Any], run: Evaluated, several: bool
 ) -> dict[str, Any]:
     protocols = entry["protocols"]
+    law = tested(protocols)
     reach = [abs(v) for p in protocols.values() for v in (p["difference"], *(p["ci95"] or ()))]
     limit = max([1.0, *reach])
     rows = []
@@ -31,14 +47,7 @@ def comparison_table(
                     {"text": f"{p['baseline']:.2f}"},
                     {"text": f"{p['other']:.2f}"},
                     {"text": signed(p["difference"]), "css": "key"},
-                    {
-                        "text": charts.interval_strip(p["difference"], p["ci95"], limit, p["verdict"]),
-                        "css": "wide",
-                        "small": interval(p["ci95"]),
-                    },
-                    {"text": probability(p["adjusted_p"])},
-                    {"text": _word(p["verdict"]), "css": "verdict"},
-                    {"text": could_show(p)},
+                    *(_tested_cells(p, limit) if law else ()),
                     *({"text": beside(p, control), "css": "beside"} for control in BESIDE),
                     {"text": published_text(p["published"]) or "–", "css": "note"},
                 ],
@@ -49,10 +58,7 @@ def comparison_table(
         {"name": entry["baseline"]},
         {"name": entry["other"]},
         {"name": "difference"},
-        {"name": "95 % interval", "css": "wide"},
-        {"name": "p"},
-        {"name": "verdict", "css": "text"},
-        {"name": "could show"},
+        *(_TESTED if law else ()),
         *({"name": words, "css": "beside"} for words in BESIDE.values()),
         {"name": "published", "css": "text"},
     ]
@@ -64,6 +70,17 @@ def comparison_table(
         f"{table_note(content)} 'Published' are differences printed for the data and network named: single runs "
         "without intervals (sources in compare.json).",
     }
+
+
+def _tested_cells(p: Mapping[str, Any], limit: float) -> list[dict[str, Any]]:
+    """The cells below `_TESTED`."""
+    strip = charts.interval_strip(p["difference"], p["ci95"], limit, p["verdict"])
+    return [
+        {"text": strip, "css": "wide", "small": interval(p["ci95"])},
+        {"text": probability(p["adjusted_p"])},
+        {"text": _word(p["verdict"]), "css": "verdict"},
+        {"text": could_show(p)},
+    ]
 
 
 def _flattery(p: Mapping[str, Any]) -> str:

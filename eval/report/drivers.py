@@ -8,7 +8,7 @@ from typing import Any
 from eval.analysis.error_costs import REPAIRED
 from eval.analysis.error_kinds import KINDS, THRESHOLDS
 from eval.comparison.decomposition import WORDS as TERM_WORDS
-from eval.comparison.terminal import interaction_text, multiverse_text, sign_words
+from eval.comparison.terminal import interaction_text, multiverse_text, sign_words, tested
 from eval.report import charts
 from eval.report.measures_sections import compared_sections
 from eval.report.numbers import interval, published_text, signed
@@ -45,8 +45,12 @@ def _controls(entry: Entry) -> Iterator[Section]:
             c["method"],
             first="protocol",
             lead=c["sentence"],
-            note=f"First column of numbers: {c['said']}. Verdicts with p adjusted over these protocols; "
-            f"{c['primary']} alone.",
+            note=f"First column of numbers: {c['said']}."
+            + (
+                f" Verdicts with p adjusted over these protocols; {c['primary']} alone."
+                if tested(c["protocols"])
+                else ""
+            ),
             first_name=c["said"],
         )
 
@@ -88,10 +92,12 @@ def _terms(terms: Entry) -> dict[str, Any]:
     entries = {key: {**t, "difference": t["value"]} for key, t in terms.items()}
     limit = largest(entries.values())
     rows = [
-        [TERM_WORDS[key].split(":")[0], signed(e["difference"]), strip(e, limit), interval(e["ci95"])]
+        [TERM_WORDS[key].split(":")[0], signed(e["difference"]), strip(e, limit)]
+        + ([interval(e["ci95"])] if tested(entries) else [])
         for key, e in entries.items()
     ]
-    return {"columns": ["part of the difference", "points", "", "95 % interval"], "rows": rows}
+    columns = ["part of the difference", "points", "", *(["95 % interval"] if tested(entries) else [])]
+    return {"columns": columns, "rows": rows}
 
 
 def _thresholds(entry: Entry) -> Iterator[Section]:
@@ -157,7 +163,7 @@ def _groups(entry: Entry) -> Iterator[Section]:
             entry["other"],
             first=first,
             lead=f"{lead[:1].upper()}{lead[1:]}.",
-            note=note + _group_note(entry["main_protocol"]),
+            note=note + _group_note(entry["main_protocol"], any(g["ci95"] for g in groups)),
         )
 
 
@@ -166,11 +172,14 @@ def _share(group: Entry) -> str:
     return f"{group['images']:,} images, gives {signed(group['contribution'], 1)}{shrunk}"
 
 
-def _group_note(main: str | None) -> str:
+def _group_note(main: str | None, law: bool) -> str:
+    said = f"By {main}, each run at the threshold it has on the whole set; the groups' parts add up to the difference."
+    if not law:
+        return said
     return (
-        f"By {main}, each run at the threshold it has on the whole set; the groups' parts add up to the difference. A "
-        "group is marked where its difference is not that of the other images (adjusted over the groups); under 30 "
-        "images there is no interval. Shrunk: drawn towards the mean by as much as noise explains the groups' spread."
+        f"{said} A group is marked where its difference is not that of the other images (adjusted over the groups); "
+        "under 30 images there is no interval. Shrunk: drawn towards the mean by as much as noise explains the groups' "
+        "spread."
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from eval.analysis.evaluated import Evaluated
+from eval.comparison.terminal import tested
 from eval.report import charts
 from eval.report.sections import difference_section, section
 from eval.terminal.tables import images_of
@@ -55,7 +56,8 @@ def compared_sections(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             entry["other"],
             first="measure",
             lead=entry["agreement"],
-            note="Percent, over the images where both are defined; p adjusted over these measures. "
+            note="Percent, over the images where both are defined"
+            + ("; p adjusted over these measures. " if tested(entry["measures"]) else ". ")
             + _meanings(entry["measures"]),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -389,6 +390,28 @@ def test_folders_of_one_name_keep_their_provenance_apart(opened: list[Evaluated]
     twins = [dataclasses.replace(opened[k], name="seed0") for k in (0, 2)]
     found = _provenance([*twins, opened[3]])["runs"]
     assert set(found) == {str(opened[0].folder), str(opened[2].folder), opened[3].name}
+
+
+def test_without_resamples_nothing_speaks_of_intervals_and_p(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither page, LaTeX table nor terminal: there were columns of dashes, and '0 bootstrap resamples'."""
+    sides = [str(runs[0]), str(runs[2]), "--out", str(tmp_path)]
+    assert main([*sides, "--bootstrap", "0", "--pictures", "0"]) == 0
+    (entry,) = json.loads((tmp_path / "compare.json").read_text(encoding="utf-8"))["comparisons"]
+    assert entry["drivers"]["class"]["groups"], "the sections are there"
+    page, _, _ = (tmp_path / "compare.html").read_text(encoding="utf-8").partition('<section id="provenance"')
+    said = {
+        "page": re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL),
+        "table": (tmp_path / "compare.tex").read_text(encoding="utf-8"),
+        "terminal": capsys.readouterr().out,
+    }
+    words = r"interval|95.{0,2} ?%|\bp\b|[0-9] (bootstrap )?resamples|adjusted|[Cc]ould show|–, | – \("
+    for place, text in said.items():
+        assert "nothing was tested" in text, place
+        for known in ("no intervals, and nothing was tested", "single runs without intervals"):
+            text = text.replace(known, "")
+        assert [text[m.start() - 30 : m.end() + 30] for m in re.finditer(words, text)] == [], place
 
 
 def test_without_a_bootstrap_no_part_is_said_to_be_undetectable(opened: list[Evaluated]) -> None:
