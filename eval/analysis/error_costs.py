@@ -38,7 +38,7 @@ REPAIRED = {
     "part": "the box grows to cover the true one",
     "too large": "the box is cut to the true one",
     "displaced": "the box moves onto the true one's centre",
-    "several": "one true box around all that are covered",
+    "several": "the true boxes that it covers count as one",
 }
 REPAIRS = tuple(REPAIRED)
 

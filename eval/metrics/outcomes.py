@@ -52,11 +52,11 @@ class Summary:
             which = "the smallest" if self.protocol.plateau == "smallest" else "the middle one"
             notes.append(f"up to {max(self.ties)} thresholds are equally good; {which} is taken")
         if self.protocol.threshold in ("oracle", "transferred") and 0.0 in self.thresholds:
-            notes.append("a chosen threshold is 0, the end of the grid")
+            notes.append("a chosen threshold is 0, the lowest tried")
         elif (
             self.protocol.threshold == "oracle" and self.taus is not None and self.taus[-1] in self.thresholds
         ):
-            notes.append("a chosen threshold is the largest of the grid")
+            notes.append("a chosen threshold is the highest tried")
         if notes:
             entry["threshold_note"] = "; ".join(notes)
         if self.optimism is not None:

@@ -73,7 +73,7 @@ _FORMULAS: tuple[tuple[str, str, str, Chance, int], ...] = (
     ),
     (
         "rank_accuracy",
-        "of the map's highest pixels, as many as the region has, the share that lies in it",
+        "of the map's n highest pixels, n being the region's size, the share that lies in it",
         "relevance rank accuracy, Arras et al. (CLEVR-XAI), Information Fusion 2022, arXiv 2003.07258",
         "area",
         0,
@@ -87,7 +87,7 @@ _FORMULAS: tuple[tuple[str, str, str, Chance, int], ...] = (
     ),
     (
         "auc",
-        "a pixel in the region is above one outside it",
+        "how often a pixel in the region is above one outside it",
         "area under the ROC curve of each image, Fawcett, Pattern Recognition Letters 2006",
         "half",
         0,

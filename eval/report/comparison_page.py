@@ -85,7 +85,7 @@ def write_comparison_page(comparison: Comparison, file: Path, *, pictures: int =
         "charts": drawn,
         "threshold_lead": (
             "Each image counts as localized where the box of its map above the threshold overlaps a true box enough. "
-            "A fixed threshold reads each method's curve at one place, an oracle at each one's own best."
+            "A fixed threshold reads each method's curve at one place, the best threshold each at its highest point."
         )
         + (_one_of_many(shown) if any(len(runs) > 1 for e in entries for runs in e["runs"].values()) else ""),
         "bands": [b for e in entries for b in band_figures(e)],

@@ -1,23 +1,28 @@
-"""What a reader of a comparison sees without scrolling: the numbers that matter, the controls beside them, and what
-explains the difference."""
+"""What a reader sees without scrolling: the numbers that matter, the controls beside them, and what explains a
+difference."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from eval.comparison.controls import BESIDE
+from eval.analysis.evaluated import Evaluated
+from eval.comparison.controls import BESIDE, values_beside
 from eval.comparison.decomposition import NOTHING
 from eval.report.numbers import interval, signed
 
-MEASURES = (
+Words = tuple[str, str]
+"""A protocol's short name, and how its threshold is chosen."""
+MEASURES: tuple[tuple[str, Words], ...] = (
     ("gt_known_fixed", ("GT-known", "fixed threshold")),
     ("top1_loc", ("Top-1 Loc", "fixed threshold")),
     ("maxboxacc_v2", ("MaxBoxAccV2", "best threshold")),
-    ("maxboxacc_v2_transferred", ("MaxBoxAccV2", "transferred")),
+    ("maxboxacc_v2_transferred", ("MaxBoxAccV2", "threshold chosen elsewhere")),
 )
-"""The protocols shown, each with the words for it; where none of them was compared, the first four that were."""
+"""The protocols shown, each with the words for it; where none of them was scored, the first four that were."""
+OF_A_RUN = (("maxboxacc_transferred", ("MaxBoxAcc", "threshold chosen elsewhere")), *MEASURES)
+"""The same for one run, whose headline is by the first."""
 EXAMPLES = 6
 TERMS = {
     "classification": "classification",
@@ -28,35 +33,57 @@ TERMS = {
 
 def first_screen(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Content of the first screen for one comparison."""
-    protocols = entry["protocols"]
-    shown = [(name, words) for name, words in MEASURES if name in protocols] or [
-        (name, (name, "")) for name in list(protocols)[:4]
-    ]
-    rows = []
-    for name, words in shown:
+    protocols, rows = entry["protocols"], []
+    for name, words in _shown(MEASURES, protocols):
         p = protocols[name]
+        cells = [
+            _cell(f"{p['baseline']:.1f}"),
+            _cell(f"{p['other']:.1f}"),
+            _cell(signed(p["difference"], 1), "key", interval(p["ci95"]) if p["ci95"] else ""),
+        ]
         css = p["verdict"] if p["verdict"] in ("higher", "lower") else ""
-        beside = [p["controls"][control] for control in BESIDE]
-        rows.append(
-            {
-                "label": words[0],
-                "how": words[1],
-                "baseline": f"{p['baseline']:.1f}",
-                "other": f"{p['other']:.1f}",
-                "difference": signed(p["difference"], 1),
-                "interval": interval(p["ci95"]) if p["ci95"] else "",
-                "css": css,
-                "controls": ["–" if c is None else f"{c:.1f}" for c in beside],
-            }
-        )
+        rows.append(_row(words, cells, [p["controls"][c] for c in BESIDE], css))
     return {
-        "baseline": entry["baseline"],
-        "other": entry["other"],
+        "columns": [entry["baseline"], entry["other"], "difference"],
         "controls": list(BESIDE.values()),
         "rows": rows,
         "explanation": explanation(entry["drivers"].get("top_loc", {})),
         "examples": EXAMPLES,
     }
+
+
+def first_screen_of_run(run: Evaluated, explanation: str) -> dict[str, Any]:
+    """Content of the first screen for one run; `explanation` is what its headline rests on."""
+    rows = []
+    for name, words in _shown(OF_A_RUN, run.results["protocols"]):
+        entry, beside = run.results["protocols"][name], values_beside(run, name)
+        ci = entry["ci95"]
+        small = f"[{ci[0]:.1f}, {ci[1]:.1f}]" if ci else ""
+        value = _cell(f"{entry['value']:.1f}", "key", small)
+        rows.append(_row(words, [value], [beside[c] for c in BESIDE], ""))
+    return {
+        "columns": [run.method],
+        "controls": list(BESIDE.values()),
+        "rows": rows,
+        "explanation": explanation,
+        "examples": EXAMPLES,
+    }
+
+
+def _shown(wanted: Sequence[tuple[str, Words]], there: Iterable[str]) -> list[tuple[str, Words]]:
+    names = list(there)
+    return [(name, words) for name, words in wanted if name in names] or [(n, (n, "")) for n in names[:4]]
+
+
+def _row(
+    words: Words, cells: list[dict[str, str]], controls: Sequence[float | None], css: str
+) -> dict[str, Any]:
+    beside = [_cell("–" if c is None else f"{c:.1f}", "beside") for c in controls]
+    return {"label": words[0], "how": words[1], "css": css, "cells": [*cells, *beside]}
+
+
+def _cell(text: str, css: str = "", small: str = "") -> dict[str, str]:
+    return {"text": text, "css": css, "small": small}
 
 
 def explanation(top_loc: Mapping[str, Any]) -> str:

@@ -41,7 +41,8 @@ def measured_section(measures: Mapping[str, Any]) -> dict[str, Any]:
         "centre Gaussian",
         "quartiles of images",
     ]
-    return section("Without a threshold", table={"columns": columns, "rows": rows}, note=_meanings(measures))
+    note = "Chance: what a map without information gets. " + _meanings(measures)
+    return section("Without a threshold", table={"columns": columns, "rows": rows}, note=note)
 
 
 def compared_sections(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

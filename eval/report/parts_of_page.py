@@ -79,9 +79,8 @@ def curve_block(
         keys = [k for k in curves[0] if k != "taus"]
         middle = keys[len(keys) // 2]
         label = f"{p.name}: percent of images localized over the threshold, for {', '.join(names)}"
-        caption = (
-            f"{p.name}, {p.contours} contour{'s' if p.contours == 'all' else ''}, {p.normalization} maps."
-        )
+        contours = f"{p.contours} contour{'s' if p.contours == 'all' else ''}"
+        caption = f"{p.name}, {contours}, maps scaled by {p.normalization}."
         if p.contours == "all":
             caption += (
                 " The gallery draws the largest contour's box; the IoU is that of the best of all contours."

@@ -14,6 +14,7 @@ from eval.analysis.per_image import PerImage, main_protocol, per_image
 from eval.records.controls import CONTROLS
 from eval.records.store import RecordStore
 from eval.report import charts
+from eval.report.first_screen import first_screen_of_run
 from eval.report.gallery import build_gallery
 from eval.report.measures_sections import pixel_ap_histogram
 from eval.report.parts_of_page import (
@@ -76,7 +77,9 @@ def write_run_page(
         "title": f"{run.name}: localization on {run.dataset}",
         "kicker": f"Localization report, {run.name}",
         "headlines": [headline],
-        "about": f"{basis} {_about(run)}".strip(),
+        "first": first_screen_of_run(run, basis) if run.results["protocols"] else None,
+        "said": [_about(run)],
+        "about": "",
         "answers": [],
         "methods": [run.method],
         "legends": [f"{run.name}" + (f", seed {run.seed}" if run.seed is not None else "")],
@@ -87,7 +90,7 @@ def write_run_page(
         "charts": drawn,
         "threshold_lead": (
             "Each image counts as localized where the box of its map above the threshold overlaps a true box enough. "
-            "The best point of the curve is what an oracle threshold reports."
+            "The curve's highest point is what the best threshold on this split gives."
         ),
         "gallery": gallery_content(gallery, classes, [run], total) if gallery else None,
         "drivers_title": "Where it fails",
@@ -122,7 +125,7 @@ def _headline(run: Evaluated) -> tuple[str, str]:
             entry = entries[name]
             ci = entry["ci95"]
             said = f"{run.method} localizes {entry['value']:.1f} % of {_which_images(run)}."
-            rest = f"By {name}"
+            rest = f"By {name} ({how(entry['definition'], run.results)})"
             rest += f", 95 % interval {ci[0]:.1f} to {ci[1]:.1f}" if ci else ""
             if name in control:
                 rest += f". A Gaussian at the centre, which looks at no image, reaches {control[name]['value']:.1f} %"
@@ -133,11 +136,10 @@ def _headline(run: Evaluated) -> tuple[str, str]:
 
 
 def _which_images(run: Evaluated) -> str:
-    """The images that a headline is about: how many, and of what they are a part, where they are not all."""
+    """The images that a headline is about: how many, and that they are a part of the dataset, where they are."""
     scored, there = run.results["counts"]["scored"], run.results["num_images"]
-    parts = part_notes(run.results)
-    if parts:
-        return f"{scored:,} {run.split} images of {run.dataset}, which are a part of it ({'; '.join(parts)})"
+    if part_notes(run.results):
+        return f"{scored:,} {run.split} images, a part of {run.dataset.removeprefix('part of ')}"
     boxed = f"{scored:,} " if scored < there else ""
     return f"the {boxed}{run.split} images of {run.dataset}{' that have boxes' if boxed else ''}"
 
@@ -145,10 +147,13 @@ def _which_images(run: Evaluated) -> str:
 def _about(run: Evaluated) -> str:
     classification = run.results.get("classification", {})
     ranks = ", ".join(f"{k.replace('top', 'top-')} {v['value']:.1f} %" for k, v in classification.items())
-    said = f"{images_counted(run.results)} in {run.dataset}, {run.split}."
+    said = (
+        "; ".join([f"{images_counted(run.results)} in {run.dataset}, {run.split}", *part_notes(run.results)])
+        + "."
+    )
     said += f" Classification: {ranks}." if ranks else ""
     for name, entry in run.results.get("displacement", {}).items():
-        said += f" Centres of boxes beside those of the objects under {name}: {displacement_text(entry)}."
+        said += f" Box centres minus object centres, {name}: {displacement_text(entry)}."
     return said
 
 
@@ -156,7 +161,7 @@ def _caveats(run: Evaluated) -> list[str]:
     lines = [n.removeprefix("note: ") for n in notes(dict(run.results)) if n.startswith("note: ")]
     if any(e["definition"]["threshold"] == "oracle" for e in run.results["protocols"].values()):
         lines.append(
-            "Protocols with the best threshold on this split choose it on the images they score: an upper bound. The "
+            "The best threshold on this split is chosen on the very images that are scored: an upper bound. The "
             "headline uses a threshold chosen elsewhere where there is one."
         )
     provenance = run.results["provenance"]

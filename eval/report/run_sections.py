@@ -94,10 +94,10 @@ def _errors(run: Evaluated, kinds: npt.NDArray[np.int8], protocol: str, predicte
             f"{k} {v:.1f} %" if predicted or k != CLASSIFICATION else f"{k}: nothing predicts a class"
             for k, v in shares.items()
         ],
-        note="In this order: classification: the top class is wrong; multi-instance: of several true boxes "
-        f"more than one is covered by over {100 * t['multi_instance_covered']:.0f} %; part: over "
+        note="An image is of the first kind that fits: classification: the top class is wrong; multi-instance: of "
+        f"several true boxes more than one is covered by over {100 * t['multi_instance_covered']:.0f} %; part: over "
         f"{100 * t['part_inside']:.0f} % of the predicted box lies in the true one; more: at least "
-        f"{100 * t['more_covered']:.0f} % of the true box is covered.",
+        f"{100 * t['more_covered']:.0f} % of the true box is covered; other: none of these.",
     )
 
 
@@ -112,8 +112,8 @@ def _costs(costs: Mapping[str, Any]) -> dict[str, Any]:
     right = "class and box are right" if "class" in costs["repairs"] else "box is right"
     return section(
         "What each error costs",
-        lead=f"Points that a perfect repair of one error alone would give under {costs['protocol']}, to the "
-        f"{costs['right']:.1f} % of images whose {right}.",
+        lead=f"Percentage points that repairing one error alone would add to the {costs['right']:.1f} % of images "
+        f"whose {right}, by {costs['protocol']}.",
         table={
             "columns": ["repair", "points", "0 to 100", "95 % interval", "what is repaired"],
             "rows": rows,

@@ -209,7 +209,7 @@ def notes(results: Mapping[str, Any]) -> list[str]:
         lines.append(f"share of map energy on {key}: {number(entry)} %{images_of(entry)}")
     lines += _without_threshold(results.get("measures", {}))
     for name, entry in results.get("displacement", {}).items():
-        lines.append(f"boxes beside the objects, {name}: {displacement_text(entry)}")
+        lines.append(f"box centres minus object centres, {name}: {displacement_text(entry)}")
     costs = results.get("error_costs")
     if costs:
         right = "class and box right" if "class" in costs["repairs"] else "box right"
@@ -237,7 +237,7 @@ def notes(results: Mapping[str, Any]) -> list[str]:
         lines.append(f"note: {n} {maps.format(channel)} scored as all zeros there")
     for name, entry in results["protocols"].items():
         if entry["definition"]["threshold"] == "transferred" and entry.get("threshold_note"):
-            lines.append(f"note: {name}, chosen on {results['threshold_split']}: {entry['threshold_note']}")
+            lines.append(f"note: {name}, on {results['threshold_split']}: {entry['threshold_note']}")
     for name, reason in results["not_computed"].items():
         lines.append(f"not computed: {name}: {reason}")
     return lines
@@ -263,13 +263,13 @@ def _where_drawn(results: Mapping[str, Any]) -> list[str]:
         return []
     x, y = cells["offset_xy"]
     return [
-        f"note: maps are drawn {x:+.1f} px (right) and {y:+.1f} px (down) beside what their cells see, in an input of "
-        f"{cells['x']['pixels']} px, as published protocols do; --aligned scores them without it"
+        f"note: maps are drawn {x:+.1f} px (right) and {y:+.1f} px (down) from where the network looked, in an input "
+        f"of {cells['x']['pixels']} px, as published protocols do; --aligned undoes it"
     ]
 
 
 def displacement_text(entry: Mapping[str, Any]) -> str:
-    """One line: by how much boxes lie beside the objects.
+    """One line: by how much the centres of boxes differ from those of the objects.
 
     >>> displacement_text({"dx": {"value": 15.51, "ci95": (14.0, 17.0)}, "dy": {"value": -2.0, "ci95": None},
     ...                    "frame_size": 224, "num_images": 90})

@@ -285,10 +285,8 @@ def test_a_page_says_of_which_images_it_is(run: Path, tmp_path: Path) -> None:
     assert localize([*control, *few, "--out", str(tmp_path / "few")]) == 0
     assert main([str(tmp_path / "few")]) == 0
     page = _text((tmp_path / "few" / "report.html").read_text(encoding="utf-8"))
-    assert (
-        "% of 2 train-fullsup images of synthetic, which are a part of it (only 3 images of each split"
-        in page
-    )
+    assert "% of 2 train-fullsup images, a part of synthetic." in page
+    assert "2 images with boxes of 3 in synthetic, train-fullsup; only 3 images of each split" in page
     assert "There are no intervals: it was scored without resamples" in page
     assert "Intervals are for" not in page
     assert not re.search(r"\[\d+\.\d, \d+\.\d\]", page), "nor of groups and classes"

@@ -306,8 +306,16 @@ def test_text_has_the_contrast_that_wcag_asks_for(page: Page, dark: bool) -> Non
 def test_the_page_of_a_run(browser: Page, runs: list[Path]) -> None:
     assert report([str(runs[0]), "--pictures", "12"]) == 0
     browser.problems.clear()
-    browser.size(1280, 900)
-    browser.open(runs[0] / "eval" / "report.html")
+    for width, height in ((390, 844), (1280, 800)):
+        browser.size(width, height, phone=width < 500)
+        browser.open(runs[0] / "eval" / "report.html")
+        seen = browser.run(
+            "[...document.querySelectorAll('h1, .short td, .example')].map(e => { const r ="
+            " e.getBoundingClientRect(); return [e.tagName, r.bottom <= innerHeight && r.right <= innerWidth]; })"
+        )
+        assert [tag for tag, _ in seen] == ["H1"] + ["TD"] * 9 + ["BUTTON"] * 6
+        assert all(visible for _, visible in seen)
+        assert browser.run("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
     assert browser.problems == []
     assert "vanilla localizes" in browser.run("document.querySelector('h1').textContent")
     assert browser.run("document.querySelectorAll('.card').length") == 12

@@ -40,4 +40,4 @@ def test_known_displacements_are_found(tmp_path: Path, capsys: pytest.CaptureFix
     assert found["dx"]["ci95"] == [8, 8]
     assert found["num_images"] == 18
     assert "dx +8.0 [+8.0, +8.0], dy -3.0 [-3.0, -3.0] of 224 px (18 images" in displacement_text(found)
-    assert "boxes beside the objects" in capsys.readouterr().out
+    assert "box centres minus object centres" in capsys.readouterr().out
