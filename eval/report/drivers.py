@@ -163,7 +163,7 @@ def _groups(entry: Entry) -> Iterator[Section]:
             entry["other"],
             first=first,
             lead=f"{lead[:1].upper()}{lead[1:]}.",
-            note=note + _group_note(entry["main_protocol"], any(g["ci95"] for g in groups)),
+            note=note + _group_note(entry["main_protocol"], tested(entry["protocols"])),
         )
 
 

@@ -19,7 +19,9 @@ class ClassifierSpec:
     """A network, its classes, its input, and the geometry of its final map.
 
     `output_stride` is image pixels per step of the final feature map at `input_size` (pixels, square), so maps have
-    about input_size / output_stride cells a side; None, the network's own, becomes a number when it is built.
+    about input_size / output_stride cells a side; None, the network's own, becomes a number when it is built. Of a
+    network that is taken apart it is input_size / cells, rounded: timm:inception_v3's 8 cells of 299 pixels are 37,
+    though their centres lie 32 apart (`provenance.map.cells` of results.json has that step, and where the first lies).
     `stride_plan` says which strides are turned to 1 to get there: `late` (the last stages first, as the reference
     does) or `stem` (a ResNet's max pooling first); `auto` becomes one of them when the spec is made. `pixels` None
     becomes the input that the network's own weights were made for. So the record always holds the choice. Raises
