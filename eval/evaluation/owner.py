@@ -76,11 +76,11 @@ def tell_replaced(out: Path, protocols: Collection[str], settings: Mapping[str, 
         before = read_results(out / RESULTS)
     except UserError:
         return
-    config, now = (before["provenance"].get("config") or {}, json.loads(json.dumps(settings, default=str)))
+    config = before["provenance"].get("config") or {}
     changes = [
-        f"with --{k.replace('_', '-')} {_option(now[k])} instead of {_option(config[k])}"
+        f"with --{k.replace('_', '-')} {_option(settings[k])} instead of {_option(config[k])}"
         for k in _DECIDE
-        if k in config and k in now and config[k] != now[k]
+        if k in config and k in settings and _option(config[k]) != _option(settings[k])
     ]
     if lost := [name for name in before["protocols"] if name not in protocols]:
         changes.append(f"without {', '.join(lost)} (name them in --protocols too to keep them)")
@@ -91,4 +91,4 @@ def tell_replaced(out: Path, protocols: Collection[str], settings: Mapping[str, 
 
 
 def _option(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
