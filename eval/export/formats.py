@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,7 @@ def write_score_maps(
             odd += raw is None or bool(status)
             path = _inside(folder, split.image_ids[row])
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(path, lambda stream, score=score: np.save(stream, score, allow_pickle=False))  # type: ignore[misc]
+            write_durably(path, partial(np.save, arr=score, allow_pickle=False), tidy=False)
         advance(len(batch.rows))
     return odd
 

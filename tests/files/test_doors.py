@@ -137,8 +137,8 @@ def test_another_archive_of_the_same_name_and_size(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_unpacking_left_is_removed_by_the_next(tmp_path: Path) -> None:
-    (tmp_path / ".out.0123.unfinished").mkdir()
-    (tmp_path / ".out.0123.unfinished" / "half").write_text("x")
+    (tmp_path / ".out.0123456789abcdef.unfinished").mkdir()
+    (tmp_path / ".out.0123456789abcdef.unfinished" / "half").write_text("x")
     (tmp_path / "f").write_text("x")
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         tar.add(tmp_path / "f", "f")

@@ -60,6 +60,16 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     assert remove_unfinished(tmp_path / "absent") == 0
 
 
+def test_the_next_write_of_a_file_removes_what_killed_ones_left_of_it(tmp_path: Path) -> None:
+    half, others = ".a[1].txt.0123456789abcdef.unfinished", ".a1.txt.0123456789abcdef.unfinished"
+    for name in (half, others):
+        (tmp_path / name).write_text("ha")
+    write_durably(tmp_path / "a[1].txt", "whole", tidy=False)
+    assert (tmp_path / half).exists()
+    write_durably(tmp_path / "a[1].txt", "whole")
+    assert sorted(f.name for f in tmp_path.iterdir()) == [others, "a[1].txt"]
+
+
 def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
     """Two trainings started together decode into one cache; the second one's start must not harm the first."""
     script = (
@@ -73,6 +83,8 @@ def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:
         writer.stdout.readline()
         assert len(list(tmp_path.iterdir())) == 1
         assert remove_unfinished(tmp_path) == 0
+        write_durably(tmp_path / "a.npy", b"sooner")
+        assert len(list(tmp_path.iterdir())) == 2
         writer.stdin.close()
     assert (tmp_path / "a.npy").read_bytes() == b"whole"
 

@@ -7,6 +7,7 @@ hosts do not meet, and what a killed one left is known by nobody holding it.
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
@@ -23,14 +24,22 @@ _SURELY_LEFT_SECONDS = 24 * 3600
 """Where a file system has no locks: from this age on, what is half-written counts as left behind."""
 
 
-def write_durably(path: str | os.PathLike[str], content: bytes | str | Callable[[BinaryIO], object]) -> Path:
+def write_durably(
+    path: str | os.PathLike[str],
+    content: bytes | str | Callable[[BinaryIO], object],
+    *,
+    tidy: bool = True,
+) -> Path:
     """Replace a file's content in one step and return its path.
 
     `content` is the bytes, the text (written as UTF-8), or a function that writes to an open binary stream.
     When anything fails (a full disk, say) the old file stays as it was, the half-written one is removed,
-    and the error goes on to the caller.
+    and the error goes on to the caller. What killed processes left of the same file is removed first, which lists
+    the folder; `tidy` is off where thousands of files go into one.
     """
     path = Path(path)
+    if tidy:
+        remove_unfinished(path.parent, _scratch_names(path))
     scratch, stream, lock = _begin(path)
     try:
         with stream:
@@ -69,6 +78,11 @@ def _scratch_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}{UNFINISHED}")
 
 
+def _scratch_names(path: Path) -> str:
+    """The pattern of every name that `_scratch_name` gives."""
+    return f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}{UNFINISHED}"
+
+
 @contextmanager
 def scratch_folder(place: Path) -> Iterator[Path]:
     """A new empty folder beside `place`, to be filled and renamed to it; removed on leaving where that was not done.
@@ -76,7 +90,7 @@ def scratch_folder(place: Path) -> Iterator[Path]:
     What killed processes left of earlier ones is removed first.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(place.parent, f".{place.name}.*{UNFINISHED}")
+    remove_unfinished(place.parent, _scratch_names(place))
     scratch = _scratch_name(place)
     scratch.mkdir()
     lock = None
