@@ -18,10 +18,10 @@ MEASURES: tuple[tuple[str, Words], ...] = (
     ("gt_known_fixed", ("GT-known", "fixed threshold")),
     ("top1_loc", ("Top-1 Loc", "fixed threshold")),
     ("maxboxacc_v2", ("MaxBoxAccV2", "best threshold")),
-    ("maxboxacc_v2_transferred", ("MaxBoxAccV2", "threshold chosen elsewhere")),
+    ("maxboxacc_v2_transferred", ("MaxBoxAccV2", "threshold of other images")),
 )
 """The protocols shown, each with the words for it; where none of them was scored, the first four that were."""
-OF_A_RUN = (("maxboxacc_transferred", ("MaxBoxAcc", "threshold chosen elsewhere")), *MEASURES)
+OF_A_RUN = (("maxboxacc_transferred", ("MaxBoxAcc", "threshold of other images")), *MEASURES)
 """The same for one run, whose headline is by the first."""
 EXAMPLES = 6
 TERMS = {

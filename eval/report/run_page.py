@@ -162,7 +162,7 @@ def _caveats(run: Evaluated) -> list[str]:
     if any(e["definition"]["threshold"] == "oracle" for e in run.results["protocols"].values()):
         lines.append(
             "The best threshold on this split is chosen on the very images that are scored: an upper bound. The "
-            "headline uses a threshold chosen elsewhere where there is one."
+            "headline uses a threshold chosen on other images where there is one."
         )
     provenance = run.results["provenance"]
     about = f"Intervals are for new {run.split} images"

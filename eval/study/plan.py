@@ -62,8 +62,10 @@ def print_plan(design: Design, jobs: Sequence[Job], out: Path, *, workers: int) 
     """A table of runs, state and time for each dataset and network, and the sum over `workers`."""
     console = Console(width=None if sys.stdout.isatty() else 100)
     table = Table(title=f"{design.name}: {len(jobs)} runs", box=box.SIMPLE, title_justify="left")
-    for column in ("dataset", "network", "runs", "to do", "seconds an epoch", "minutes a run", "hours left"):
-        table.add_column(column, justify="left" if column in ("dataset", "network") else "right")
+    for column in ("dataset", "network"):
+        table.add_column(column, no_wrap=True, overflow="fold")  # the heads of the others give way first
+    for column in ("runs", "to do", "seconds an epoch", "minutes a run", "hours left"):
+        table.add_column(column, justify="right")
     left = 0.0
     cells = dict.fromkeys((j.dataset, j.network) for j in jobs)
     for dataset, network in cells:
