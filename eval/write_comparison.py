@@ -69,10 +69,12 @@ def compare(config: CompareConfig) -> tuple[Path, Comparison]:
 def _tell_replaced(file: Path, content: Mapping[str, Any]) -> None:
     """Say that a comparison of other runs lay here until now; nothing where what lies there is none."""
     try:
-        before = _folders(read_json(file))
+        found = read_json(file)
+        before, sources = _folders(found), found["provenance"]["runs"]
     except (OSError, UserError, KeyError, TypeError, AttributeError):
         return
-    if before.keys() != _folders(content).keys():
+    # typed from another folder, or moved, the same runs have other paths and the same provenance
+    if before.keys() != _folders(content).keys() and sources != content["provenance"]["runs"]:
         tell(
             f"note: '{file}' held a comparison of {', '.join(before.values())}, which this one replaces; another --out "
             "keeps both"

@@ -34,7 +34,7 @@ BESIDE = {GAUSSIAN: "centre Gaussian", "full_image": "full image"}
 def values_beside(run: Evaluated, protocol: str) -> dict[str, float | None]:
     """What each control scores on the run's images, as its results.json states; None where it does not (a control has
     no class, and a map without an image no pixels to rank)."""
-    entries = {name: run.results["controls"].get(name, {}).get(protocol) for name in BESIDE}
+    entries = {name: run.results.get("controls", {}).get(name, {}).get(protocol) for name in BESIDE}
     return {name: entry["value"] if entry else None for name, entry in entries.items()}
 
 

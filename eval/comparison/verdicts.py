@@ -52,7 +52,7 @@ def judge(difference: Difference, margin: float | None = None) -> Verdict:
 
 
 def few_seeds(baseline: Party, other: Party) -> str:
-    """What no verdict on methods lacks, behind a comma, with the seeds that there are of each side that was trained.
+    """Why there is no verdict on methods, as a clause: the seeds that it needs and those of each trained side.
 
     >>> few_seeds(Party("vanilla", 3), Party("cutmix", 2))
     'which needs three training seeds of each method (here 3 and 2)'

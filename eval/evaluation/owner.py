@@ -16,7 +16,16 @@ from wsol.files.typed import check_types
 from wsol.wrapping import tell
 
 OWNER = "subject.json"
-_DECIDE = ("map_method", "map_layer", "split", "threshold_split", "bootstrap", "seed")
+_DECIDE = (
+    "map_method",
+    "map_layer",
+    "map_values",
+    "map_size",
+    "precision",
+    "split",
+    "threshold_split",
+    "bootstrap",
+)
 """The settings, but for the protocols, by which one subject's results differ."""
 _KINDS = ("run", "checkpoint", "score_maps", "boxes", "control")
 
@@ -83,7 +92,7 @@ def tell_replaced(out: Path, protocols: Collection[str], settings: Mapping[str, 
         if k in config and k in settings and _option(config[k]) != _option(settings[k])
     ]
     if lost := [name for name in before["protocols"] if name not in protocols]:
-        changes.append(f"without {', '.join(lost)} (name them in --protocols too to keep them)")
+        changes.append(f"without {', '.join(lost)}")
     if changes:
         tell(
             f"note: '{out / RESULTS}' will be replaced, {', '.join(changes)}; another --out keeps the earlier file too"

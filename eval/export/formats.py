@@ -23,7 +23,7 @@ from eval.analysis.per_image import per_image
 from eval.maps.normalization import normalize, upsample
 from eval.protocols import Protocol
 from wsol.errors import UserError
-from wsol.files.atomic_write import write_durably
+from wsol.files.atomic_write import remove_unfinished, write_durably
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -145,7 +145,7 @@ def write_score_maps(
     reason = source.unusable(normalization, "resize")
     if reason:
         raise UserError(reason)
-    odd = 0
+    odd, folders = 0, set[Path]()
     for batch in source.batches(np.arange(len(split), dtype=np.int64)):
         for i, row in enumerate(batch.rows.tolist()):
             raw = batch.maps["resize"][i]
@@ -154,7 +154,10 @@ def write_score_maps(
                 score, status = normalize(upsample(raw, score.shape), normalization)
             odd += raw is None or bool(status)
             path = _inside(folder, split.image_ids[row])
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.parent not in folders:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                remove_unfinished(path.parent)
+                folders.add(path.parent)
             write_durably(path, partial(np.save, arr=score, allow_pickle=False), tidy=False)
         advance(len(batch.rows))
     return odd

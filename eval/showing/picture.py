@@ -61,4 +61,4 @@ def write_picture(
     file.parent.mkdir(parents=True, exist_ok=True)
     png = io.BytesIO()
     sheet.save(png, "PNG", compress_level=1)
-    return write_durably(file, png.getvalue())
+    return write_durably(file, png.getvalue(), tidy=False)

@@ -23,6 +23,7 @@ from eval.terminal.progress import progress
 from eval.terminal.text import print_text, terminal
 from wsol.cams.registry import layer_maps
 from wsol.errors import UserError
+from wsol.files.atomic_write import remove_unfinished
 from wsol.machine.distributed import World
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def show(config: ShowConfig) -> None:
     console = terminal()
     print_text(console, f"network: {network.title}")
     results: list[Shown] = []
+    remove_unfinished(config.out)
     with progress("showing", len(photographs)) as advance:
         for found, pixels in _results(config, network, photographs, class_id, wanted):
             tops = ", ".join(f"{network.class_names[c]} {100 * p:.1f} %" for c, p in found.top)

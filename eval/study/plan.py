@@ -63,9 +63,9 @@ def print_plan(design: Design, jobs: Sequence[Job], out: Path, *, workers: int) 
     console = Console(width=None if sys.stdout.isatty() else 100)
     table = Table(title=f"{design.name}: {len(jobs)} runs", box=box.SIMPLE, title_justify="left")
     for column in ("dataset", "network"):
-        table.add_column(column, no_wrap=True, overflow="fold")  # the heads of the others give way first
-    for column in ("runs", "to do", "seconds an epoch", "minutes a run", "hours left"):
-        table.add_column(column, justify="right")
+        table.add_column(column, overflow="fold")
+    for column in ("runs", "to do", "seconds\nan epoch", "minutes\na run", "hours\nleft"):
+        table.add_column(column, justify="right", no_wrap=True)  # names give way, numbers do not
     left = 0.0
     cells = dict.fromkeys((j.dataset, j.network) for j in jobs)
     for dataset, network in cells:

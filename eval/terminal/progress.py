@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 SECONDS_BETWEEN_LINES = 30.0
 SECONDS_TO_ESTIMATE = 5.0
+SECONDS_REMEMBERED = 30.0
 
 
 @contextmanager
@@ -31,30 +33,33 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
         def advance(images: int) -> None:
             found = rate.after(images)
-            left = f"about {_rough((total - rate.done) / found)} left" if found else ""
+            left = f"about {_rough(max(0, total - rate.done) / found)} left" if found else ""
             bar.update(task, advance=images, left=left)
 
         yield advance
 
 
 class _Rate:
-    """Images per second since the first report: what lies before it is loading, compiling, or an earlier run's work."""
+    """Images per second of late. What lies before the first report is loading, compiling, or an earlier run's work;
+    a second split's earlier work is forgotten after `SECONDS_REMEMBERED`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self.done = self._first = 0
-        self._since = 0.0
+        self.done = 0
+        self._reports: deque[tuple[float, int]] = deque()
 
     def after(self, images: int) -> float | None:
         """So many more are done; the rate, None where it has been watched for less than `SECONDS_TO_ESTIMATE`."""
         with self._lock:
             self.done += images
             now = self._clock()
-            if not self._first:
-                self._first, self._since = self.done, now
-            watched = now - self._since
-            return (self.done - self._first) / watched if watched >= SECONDS_TO_ESTIMATE else None
+            if self.done:
+                self._reports.append((now, self.done))
+            while len(self._reports) > 2 and self._reports[1][0] <= now - SECONDS_REMEMBERED:
+                self._reports.popleft()
+            since, first = self._reports[0] if self._reports else (now, 0)
+            return (self.done - first) / (now - since) if now - since >= SECONDS_TO_ESTIMATE else None
 
 
 class Lines:
@@ -79,7 +84,7 @@ class Lines:
             if now - self._said < self._every or not self._rate.done:
                 return
             self._said = now
-            left = (self._total - self._rate.done) / rate if rate else None
+            left = max(0, self._total - self._rate.done) / rate if rate else None
             speed = "" if left is None else f", {rate:.1f} images/s, about {_rough(left)} left"
             sys.stderr.write(f"{self._what}: {self._rate.done} of {self._total} images{speed}\n")
             sys.stderr.flush()

@@ -430,8 +430,8 @@ def test_what_a_run_takes_from_an_earlier_results_json_is_said(
     assert said(20, "maxboxacc", "maxboxacc_v2") == []
     assert said(20, "maxboxacc_v2", "maxboxacc", "gt_known_fixed") == [], "nothing is lost"
     assert said(0, "maxboxacc") == [
-        f"note: '{file}' will be replaced, with --bootstrap 0 instead of 20, without maxboxacc_v2, gt_known_fixed "
-        "(name them in --protocols too to keep them); another --out keeps the earlier file too"
+        f"note: '{file}' will be replaced, with --bootstrap 0 instead of 20, without maxboxacc_v2, gt_known_fixed; "
+        "another --out keeps the earlier file too"
     ]
     assert list(read_results(file)["protocols"]) == ["maxboxacc"]
     file.write_text("{")

@@ -21,7 +21,7 @@ from eval.maps.stored import StoredMaps
 from eval.metrics.results_json import read_results
 from eval.protocols import Channel, protocol_named
 from eval.records.store import RecordStore
-from tests.helpers.evaluations import make_run
+from tests.helpers.evaluations import make_pictures, make_run
 from tests.helpers.oracles import oracle
 from wsol.errors import UserError
 from wsol.manifest import Manifest, Sample, Split, load_manifest, split_hash, write_manifest
@@ -254,6 +254,15 @@ def test_maps_kept_for_another_split_are_refused(
     arguments = ["--score-maps", scored / "maps" / "train-fullsup", "--manifest", pictures, "--split", "test"]
     assert main([str(a) for a in arguments]) == 2
     assert "another list of images" in capsys.readouterr().err
+
+
+def test_top5_among_few_classes_is_absent_with_the_reason(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_pictures(tmp_path / "three", test=4, fullsup=2))
+    assert main([str(run), "--bootstrap", "0", "--pictures", "0", "--threshold-split", "None"]) == 0
+    results = read_results(run / "eval")
+    assert "top1_loc" in results["protocols"]
+    assert results["not_computed"]["top5_loc"] == "5 classes or fewer: every class is among the five"
+    assert set(results["classification"]) == {"top1"}
 
 
 def test_a_timm_checkpoint(pictures: Path, tmp_path: Path) -> None:

@@ -79,13 +79,9 @@ def test_top1_loc_of_other_peoples_maps(tmp_path: Path, capsys: pytest.CaptureFi
         values = {k: v["value"] for k, v in results["protocols"].items()}
         assert values["gt_known_fixed"] > 0
         assert values["top1_loc"] == (values["gt_known_fixed"] if rank == 1 else 0)
-        if rank == 6:  # among more classes than the dataset's
-            assert values["top5_loc"] == results["classification"]["top5"]["value"] == 0
-        else:
-            assert "top5_loc" not in values
-            assert set(results["classification"]) == {"top1"}
-            for name in ("top5_loc", "classification top5"):
-                assert results["not_computed"][name] == "5 classes or fewer: every class is among the five"
+        # others' ranks may be among more classes than the dataset's, so that few classes make no value absent
+        assert values["top5_loc"] == (0 if rank == 6 else values["gt_known_fixed"])
+        assert results["classification"]["top5"]["value"] == (0 if rank == 6 else 100)
     write(1, split.image_ids[1:])
     assert localize(arguments) == 2
     assert "has no prediction for 1 of 20 images" in capsys.readouterr().err
