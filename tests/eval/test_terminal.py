@@ -121,6 +121,23 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(capsys: pytest.Captu
     assert [re.search(r"\d+", line)[0] for line in lines] == ["48", "96", "144"]  # type: ignore[index]
 
 
+def test_time_left_forgets_what_a_second_split_had_and_is_never_negative(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = [0.0]
+    advance = Lines("scoring", 6000, every=30, clock=lambda: now[0])
+    advance(5000)  # one split, kept from an earlier run
+    for now[0] in (10.0, 11.0):
+        advance(512 if now[0] == 10 else 20)  # the other one's first images were kept too
+    for second in range(12, 61):
+        now[0] = float(second)
+        advance(20)
+    lines = capsys.readouterr().err.splitlines()
+    assert (
+        lines[-1] == "scoring: 6512 of 6000 images, 20.0 images/s, about 0 s left"
+    )  # of two processes this did more
+
+
 def test_time_left_is_not_judged_by_an_earlier_runs_images_or_by_a_first_burst(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
