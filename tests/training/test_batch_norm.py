@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.helpers.tiny_dataset import make_tiny_dataset, tiny_config
+from tests.helpers.tiny_dataset import tiny_config
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors, save_tensors
 from wsol.machine.distributed import World
@@ -15,11 +15,6 @@ from wsol.training.batchnorm_stats import PartStatistics, freeze_statistics
 from wsol.training.loop import Trainer
 from wsol.training.progress import Silent
 from wsol.training.session import train
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_dataset(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.helpers.tiny_dataset import make_tiny_dataset
 from wsol.errors import UserError
 from wsol.loading import evaluation_batches
 from wsol.manifest import load_manifest
@@ -22,17 +21,7 @@ from wsol.training.pixels import Decode, PixelFile, make_pixels, pixel_file
 from wsol.training.rng import Crops, epoch_crops, epoch_order, method_generator
 from wsol.views import EvalView
 
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Read-only: tests that damage something copy it first."""
-    return make_tiny_dataset(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs and the pixel cache go to the current folder."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 # --- random numbers -------------------------------------------------------------------------------------------------

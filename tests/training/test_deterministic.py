@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers.tiny_dataset import make_tiny_dataset
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors
 from wsol.machine import device
@@ -26,16 +25,11 @@ from wsol.training.loop import Trainer
 from wsol.training.progress import Silent
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_dataset(tmp_path_factory.mktemp("tiny"))
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 @pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def no_workspace_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(WORKSPACE, raising=False)
 
 

@@ -11,6 +11,7 @@ import torchvision
 from torch import nn
 
 from tests.helpers.oracles import oracle
+from tests.helpers.random_networks import images, randomized
 from wsol.errors import UserError
 from wsol.models import (
     ClassifierSpec,
@@ -22,28 +23,6 @@ from wsol.models import (
 from wsol.models.strides import stages_to_unstride
 
 SMALL = ClassifierSpec("resnet_small", 5, 8, 32)
-
-
-def images(n: int, side: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn((n, 3, side, side), generator=torch.Generator().manual_seed(seed))
-
-
-def randomized(net: nn.Module, seed: int = 0) -> nn.Module:
-    """Every tensor of the network random, running statistics included, so that a missed one shows."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, value in net.state_dict().items():
-        if value.is_floating_point():
-            value.copy_(
-                torch.rand(value.shape, generator=generator) * 0.1 + (0.5 if "running_var" in name else 0.0)
-            )
-    return net.eval()
-
-
-@pytest.fixture
-def resnet18_file(tmp_path):
-    net = randomized(torchvision.models.resnet18(weights=None, num_classes=6))
-    torch.save(net.state_dict(), tmp_path / "resnet18.pth")
-    return net, tmp_path / "resnet18.pth"
 
 
 # ---- geometry ------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from tests.helpers.tiny_dataset import make_tiny_dataset, tiny_config
+from tests.helpers.tiny_dataset import tiny_config
 from wsol.errors import UserError
 from wsol.files.checked_safetensors import load_tensors
 from wsol.loading import evaluation_batches, normalize_images
@@ -33,16 +33,7 @@ from wsol.views import EvalView
 SPEC = ClassifierSpec("resnet_small", 3, 4, 32)
 
 
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Read-only: tests that damage something copy it first."""
-    return make_tiny_dataset(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs and the pixel cache go to the current folder."""
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 # --- measures -----------------------------------------------------------------------------------------------
