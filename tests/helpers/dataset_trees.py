@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from wsol.manifest import Manifest, Sample, Split
 
 
 def picture(size_wh: tuple[int, int] = (64, 64), form: str = "JPEG", seed: int = 0) -> bytes:
@@ -57,3 +60,14 @@ def write_tree(folder: Path, files: dict[str, bytes]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     return folder
+
+
+def toy(root: Path | None = None, **splits: list[Sample]) -> Manifest:
+    """A manifest of two classes; splits by role, with _ for -."""
+    made = {role.replace("_", "-"): Split.from_samples(rows) for role, rows in splits.items()}
+    return Manifest("toy", ("cat", "dog"), made, root=str(root) if root else None)
+
+
+def row(image_id: str, label: int = 0, *, boxes: Any = ((1, 1, 3, 3),), **more: Any) -> Sample:
+    """A row whose file is named as its id."""
+    return Sample(image_id, image_id, label, boxes_xyxy=np.array(boxes, float).reshape(-1, 4), **more)
