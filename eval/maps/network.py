@@ -162,7 +162,19 @@ class NetworkMaps:
             yield batch
 
     def each(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[RawBatch, ...]]:
-        """As `batches`, with one batch for each of the `wanted`."""
+        """As `batches`, with one batch for each of the `wanted`. `UserError` where memory does not suffice."""
+        try:
+            yield from self._each(rows)
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                raise UserError(
+                    f"out of memory ({self.device.type}) with {self.batch_size} images at a time; start again with "
+                    f"--batch-size {max(1, self.batch_size // 4)}, or free memory of other programs. Whole blocks of "
+                    f"{BLOCK} images that were scored are kept"
+                ) from error
+            raise
+
+    def _each(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[RawBatch, ...]]:
         underway: deque[_Underway] = deque()
         # A GPU is given the next batch before the last one's results are read, so that it never waits for the host.
         ahead = 1 if self.device.type == "cuda" else 0

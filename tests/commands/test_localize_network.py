@@ -297,6 +297,28 @@ def test_batch_size_and_workers_do_not_change_the_blocks(pictures: Path, tmp_pat
     np.testing.assert_allclose(found[0], found[1], atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_out_of_memory_says_what_to_do(
+    error: Exception,
+    pictures: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("eval.maps.network.extract_maps", full)
+    with pytest.raises(UserError, match=r"out of memory \(cpu\) with 8 images .* --batch-size 2,"):
+        localize(config(checkpoint, pictures, tmp_path / "out", batch_size=8))
+
+
 def test_logits_that_are_no_numbers_count_as_wrong() -> None:
     """A network that has diverged is not right about every image."""
     logits = np.array([[np.nan, np.nan], [1.0, np.nan], [0.0, 1.0], [np.inf, 0.0]], np.float32)
