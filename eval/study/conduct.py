@@ -68,7 +68,7 @@ def conduct(
                 processes=processes,
                 cluster=cluster,
                 slurm=slurm_parameters(slurm),
-                report=lambda text: console.print(text, highlight=False),
+                report=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True),
             )
     except KeyboardInterrupt:
         console.print("stopped; the same command continues where this one ended", highlight=False)

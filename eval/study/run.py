@@ -17,6 +17,8 @@ from wsol.errors import UserError
 from wsol.machine.share import ALL, Share
 
 _POLL_SECONDS = 1.0
+_RAISED = "RuntimeError: "
+"""How a traceback begins to say what `run_job` raises."""
 
 
 def prepare_datasets(datasets: Mapping[str, StudyDataset], out: Path) -> None:
@@ -127,7 +129,10 @@ def _one_by_one(
 
 
 def _failure(job: Job, error: BaseException, report: Callable[[str], None]) -> str:
-    line = f"{job.name}: {str(error).strip().splitlines()[-1]}"
+    said = str(error).strip().splitlines()
+    # submitit gives the whole traceback, and then where its own logs are
+    raised = [line.removeprefix(_RAISED) for line in said if line.startswith(_RAISED)]
+    line = f"{job.name}: {(raised or said)[-1]}"
     report(f"failed {line}")
     return line
 
