@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.analysis.paired_statistics import Difference, adjusted, paired_difference
-from eval.analysis.per_image import PerImage, group_sums
+from eval.analysis.per_image import PerImage, group_sums, means_of_images
 from eval.metrics.bootstrap import Bootstrap
 from eval.statistics.components import Sampled
 from eval.statistics.counts import least_variance
@@ -25,8 +25,8 @@ SIZE_NAMES = ("under 10 %", "10 to 25 %", "25 to 50 %", "50 % and more")
 INSTANCE_NAMES = ("1", "2", "3 and more")
 
 
-def size_groups(split: Split) -> npt.NDArray[np.int64]:
-    """Index into `SIZE_NAMES` for each image; -1 without a box or a stated image size."""
+def object_shares(split: Split) -> npt.NDArray[np.float64]:
+    """The share of each image, [N], that its largest true box takes; NaN without a box or a stated image size."""
     boxes, sizes = split.boxes_xyxy, split.sizes_wh.astype(np.float64)
     owner = np.repeat(np.arange(len(split)), np.diff(split.box_offsets))
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
@@ -34,13 +34,46 @@ def size_groups(split: Split) -> npt.NDArray[np.int64]:
     np.maximum.at(largest, owner, area)
     whole = sizes.prod(1)
     known = (whole > 0) & (np.diff(split.box_offsets) > 0)
-    share = np.divide(largest, whole, out=np.zeros(len(split)), where=known)
-    return np.where(known, np.searchsorted(SIZE_EDGES, share, side="right"), -1)
+    return np.divide(largest, whole, out=np.full(len(split), np.nan), where=known)
+
+
+def size_groups(split: Split) -> npt.NDArray[np.int64]:
+    """Index into `SIZE_NAMES` for each image; -1 without a box or a stated image size."""
+    shares = object_shares(split)
+    return np.where(np.isnan(shares), -1, np.searchsorted(SIZE_EDGES, shares, side="right"))
 
 
 def instance_groups(num_boxes: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """Index into `INSTANCE_NAMES` for each image; -1 without a box."""
     return np.asarray(np.minimum(num_boxes.astype(np.int64), 3) - 1)
+
+
+def difference_within(
+    baseline: Sequence[PerImage],
+    other: Sequence[PerImage],
+    inside: npt.NDArray[np.bool_],
+    *,
+    by_seed: bool,
+    bootstrap: Bootstrap,
+) -> Difference | None:
+    """The difference of two methods over the scored images of `inside` [N], each run at the threshold that it has on
+    the whole set; None where they are fewer than `SMALLEST_GROUP`."""
+    inside = inside & baseline[0].scored
+    if (n := int(inside.sum())) < SMALLEST_GROUP:
+        return None
+
+    def sampled(runs: Sequence[PerImage]) -> Sampled:
+        hits = np.stack([r.hit.mean(1) for r in runs], axis=1)
+        means, drawn = means_of_images(hits, np.repeat(inside[:, None], len(runs), axis=1), bootstrap)
+        return Sampled.of(list(means), list(drawn))
+
+    return paired_difference(
+        sampled(baseline),
+        sampled(other),
+        by_seed=by_seed,
+        units=bootstrap.units(n),
+        least=least_variance(n),
+    )
 
 
 def group_differences(

@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from eval.pictures.figures import BLUE, GREY, ORANGE, new_figure, save_figure
+from eval.study.markdown import label
 
 
 def write_figures(content: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -36,9 +37,9 @@ def _primary(content: Mapping[str, Any]) -> Figure:
 
 
 def _outcomes(content: Mapping[str, Any]) -> Figure:
-    methods = {o["method"] for o in content["outcomes"]}
+    methods, named = {o["method"] for o in content["outcomes"]}, label(content)
     rows = [
-        (o["outcome"] if len(methods) == 1 else f"{o['outcome']}, {o['method']}", o, o["role"] == "primary")
+        (named(o) if len(methods) == 1 else f"{named(o)}, {o['method']}", o, o["role"] == "primary")
         for o in content["outcomes"]
     ]
     return _intervals(rows, "every outcome, all datasets and networks together", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from eval.comparison.terminal import interval, signed
@@ -12,6 +12,7 @@ def study_tables(content: Mapping[str, Any]) -> str:
     """The primary outcome by dataset and network, every pooled outcome, the controls, and the time that runs took, each
     under a heading."""
     primary = [o for o in content["outcomes"] if o["role"] == "primary"]
+    named = label(content)
     parts = [f"**{content['primary']}, each dataset and network**"]
     parts.append(
         _table(
@@ -30,7 +31,7 @@ def study_tables(content: Mapping[str, Any]) -> str:
     parts.append(
         _table(
             ["outcome", "method", *_VALUES],
-            [[o["outcome"], o["method"], *_values(o, o["baseline_method"])] for o in content["outcomes"]],
+            [[named(o), o["method"], *_values(o, o["baseline_method"])] for o in content["outcomes"]],
         )
     )
     cells = [f"{c['dataset']}, {c['network']}" for c in primary[0]["cells"]]
@@ -52,6 +53,14 @@ def study_tables(content: Mapping[str, Any]) -> str:
                 ],
             )
         )
+    if "machines" in content:
+        parts.append("**Where the runs were trained**")
+        parts.append(
+            _table(
+                ["device", "torch", "runs"],
+                [[m["device"], m["torch"], str(m["runs"])] for m in content["machines"]],
+            )
+        )
     parts.append("**Minutes of training a run**")
     parts.append(
         _table(
@@ -69,6 +78,17 @@ def study_tables(content: Mapping[str, Any]) -> str:
         )
     )
     return "\n\n".join(parts) + "\n"
+
+
+def label(content: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], str]:
+    """Names an outcome of a study's content: with its datasets where it could not be had in all of them."""
+    every = list(dict.fromkeys(c["dataset"] for o in content["outcomes"] for c in o["cells"]))
+
+    def named(outcome: Mapping[str, Any]) -> str:
+        own = [d for d in every if d in {c["dataset"] for c in outcome["cells"]}]
+        return outcome["outcome"] if own == every else f"{outcome['outcome']} ({', '.join(own)} only)"
+
+    return named
 
 
 def _minutes(value: float | None) -> str:

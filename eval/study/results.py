@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 from markupsafe import Markup
 
-from eval.analysis.evaluated import Evaluated
-from eval.analysis.paired_statistics import Difference, paired_difference
+from eval.analysis.paired_statistics import Difference
 from eval.comparison.build import Comparison
 from eval.comparison.config import CompareConfig
 from eval.comparison.run_pairs import Pairing
-from eval.comparison.sides import difference_of, party_of, sampled
+from eval.comparison.sides import party_of
 from eval.comparison.verdicts import judge, population, sentence
-from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, resampled_means
-from eval.metrics.outcomes import Summary
 from eval.report.embed import base64_of
 from eval.report.numbers import interval, minus, signed
-from eval.statistics.components import Sampled
 from eval.study.design import Design
 from eval.study.figures import write_figures
 from eval.study.jobs import EVAL, RANDOM, Job
-from eval.study.markdown import study_tables
+from eval.study.markdown import label, study_tables
+from eval.study.outcomes import ENERGY, measured_differences, protocol_differences, size_differences
 from eval.study.pooled import Cell, pool
 from eval.study.times import times
 from eval.write_comparison import compare
 from wsol.files.atomic_write import write_durably
 from wsol.machine.provenance import command_line, git_state, software_versions
+from wsol.runs.record import load_run
 
 SCHEMA = 1
 STUDY = "study.json"
 PAGE = "study.html"
 TABLES = "study.md"
 COMPARISONS = "comparisons"
-ENERGY = "energy on "
-TOP1 = "top-1 accuracy"
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,11 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
             comparison = _compared(design, mine, evaluation, out / COMPARISONS / f"{dataset}-{network}")
             for pairing in comparison.pairings:
                 sides.setdefault(pairing.other_method, pairing)
-                found = _protocol_differences(pairing, comparison.summaries) | _measured_differences(pairing)
+                found = {
+                    **protocol_differences(pairing, comparison.summaries),
+                    **measured_differences(pairing),
+                    **size_differences(pairing, comparison, design.primary),
+                }
                 for name, difference in found.items():
                     outcome = _outcome_of(name, evaluation, design.primary)
                     if outcome is not None:
@@ -131,59 +131,6 @@ def _controls(comparison: Comparison, dataset: str, network: str, primary: str) 
     return list(found.values())
 
 
-def _protocol_differences(
-    pairing: Pairing, summaries: dict[str, dict[str, Summary]]
-) -> dict[str, Difference]:
-    """The difference under every protocol that each run has."""
-    a, b = ([summaries[str(r.folder)] for r in runs] for runs in (pairing.baseline, pairing.other))
-    names = [n for n in a[0] if all(n in found for found in (*a, *b))]
-    return {
-        n: difference_of(
-            sampled([s[n] for s in a]),
-            sampled([s[n] for s in b]),
-            a[0][n],
-            pairing.by_seed,
-            DEFAULT_BOOTSTRAP,
-        )
-        for n in names
-    }
-
-
-def _measured_differences(pairing: Pairing) -> dict[str, Difference]:
-    """The differences of outcomes without a threshold: top-1 accuracy, without which a map says little, and, where
-    masks were recorded, the map's positive energy on the object and on each part."""
-    index = pairing.baseline[0].store.index
-    names: dict[str, tuple[str, int | None]] = {
-        TOP1: ("top1", None),
-        f"{ENERGY}object": ("energy_object", None),
-        **{f"{ENERGY}{part}": ("energy_parts", k) for k, part in enumerate(index.part_names)},
-    }
-    units = DEFAULT_BOOTSTRAP.units(index.num_images)
-    found = {}
-    for name, (array, column) in names.items():
-        a, b = (_means(runs, array, column) for runs in (pairing.baseline, pairing.other))
-        if a is not None and b is not None:
-            found[name] = paired_difference(a, b, by_seed=pairing.by_seed, units=units)
-    return found
-
-
-def _means(runs: Sequence[Evaluated], array: str, column: int | None) -> Sampled | None:
-    """The mean of a per-image measure in percent, run by run, with its resamples; None where it was not recorded."""
-    means = []
-    for run in runs:
-        blocks = []
-        for block in run.store.blocks():
-            values = block.measure(array)
-            if values is None:
-                return None
-            chosen = (values if column is None else values[:, column])[:, None]
-            blocks.append((chosen, np.isfinite(chosen) & (chosen >= 0)))
-        if not any(fine.any() for _, fine in blocks):
-            return None
-        means.append(resampled_means(blocks, [len(v) for v, _ in blocks], DEFAULT_BOOTSTRAP)[:, 0])
-    return Sampled.of([float(m[0]) for m in means], [m[1:] for m in means])
-
-
 def _content(
     design: Design,
     jobs: Sequence[Job],
@@ -229,17 +176,29 @@ def _content(
             f"{d}/{n}/{m}": sorted(j.seed for j in jobs if (j.dataset, j.network, j.method) == (d, n, m))
             for d, n, m in dict.fromkeys((j.dataset, j.network, j.method) for j in jobs)
         },
+        "machines": _machines(jobs),
         "outcomes": entries,
         "controls": list(controls),
         "provenance": {"command": command_line(), "versions": software_versions(), "git": git_state()},
     }
 
 
+def _machines(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """The devices that the runs were trained on, with the version of torch, and the number of runs of each."""
+    records = [load_run(job.folder).record for job in jobs]
+    found = Counter((_device(r["device"]), r["versions"]["torch"]) for r in records)
+    return [{"device": d, "torch": t, "runs": runs} for (d, t), runs in found.most_common()]
+
+
+def _device(found: Mapping[str, Any]) -> str:
+    return str(found["name"]) if found["type"] == "cuda" else f"{found['type'].upper()} ({found['name']})"
+
+
 def _page(content: dict[str, Any], figures: Sequence[Path]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(signed=signed, interval=interval, minus=minus)
+    environment.filters.update(signed=signed, interval=interval, minus=minus, label=label(content))
     template = resources.files("eval.study").joinpath("study.html.j2").read_text(encoding="utf-8")
     style = resources.files("eval.report").joinpath("page.css").read_text(encoding="utf-8")
     pictures = {file.stem: "data:image/png;base64," + base64_of(file.read_bytes()) for file in figures}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,13 @@ from eval.analysis.error_kinds import KINDS, classify, without_class_unless_all
 from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated
 from eval.analysis.part_coverage import inside_box, part_points
 from eval.analysis.per_image import PerImage, per_image
-from eval.analysis.subgroups import group_differences, instance_groups, size_groups
+from eval.analysis.subgroups import (
+    difference_within,
+    group_differences,
+    instance_groups,
+    object_shares,
+    size_groups,
+)
 from eval.comparison.build import Comparison, compare_runs
 from eval.comparison.published import all_published, published_for
 from eval.comparison.terminal import sign_words
@@ -163,23 +170,30 @@ def test_groups_by_size_and_instances() -> None:
         ]
     )
     assert size_groups(split).tolist() == [0, 1, 3, -1]  # .09, the larger's .16, .90, none
+    assert object_shares(split) == pytest.approx([0.09, 0.16, 0.9, np.nan], nan_ok=True)
     assert instance_groups(np.array([1, 2, 7, 0])).tolist() == [0, 1, 2, -1]
 
 
-def test_contributions_add_up_to_the_difference() -> None:
-    def run(hits: list[int]) -> PerImage:
-        n = len(hits)
-        return PerImage(
-            *(np.zeros(n, np.int32) for _ in range(2)),
-            *(np.ones(n, np.int8) for _ in range(2)),
-            np.ones(n, np.int32),
-            np.array([True] * (n - 1) + [False]),
-            np.array(hits, bool)[:, None],
-            np.zeros(n, np.float32),
-            np.zeros((n, 4), np.int16),
-        )
+def of_hits(hits: np.ndarray, scored: np.ndarray | None = None) -> PerImage:
+    """One run whose boxes hit in these images; all are scored unless said otherwise."""
+    n = len(hits)
+    zeros, ones = np.zeros(n, np.int32), np.ones(n, np.int8)
+    return PerImage(
+        label=zeros,
+        predicted=zeros,
+        top1=ones,
+        top5=ones,
+        num_boxes=zeros + 1,
+        scored=np.ones(n, bool) if scored is None else scored,
+        hit=hits.astype(bool)[:, None],
+        iou=np.zeros(n, np.float32),
+        box_xyxy=np.zeros((n, 4), np.int16),
+    )
 
-    a, b = run([1, 0, 0, 0, 1]), run([1, 1, 1, 0, 0])  # the last image is not scored
+
+def test_contributions_add_up_to_the_difference() -> None:
+    scored = np.array([True, True, True, True, False])
+    a, b = of_hits(np.array([1, 0, 0, 0, 1]), scored), of_hits(np.array([1, 1, 1, 0, 0]), scored)
     found = group_differences(
         [a], [b], np.array([0, 0, 1, 1, 1]), ("x", "y", "empty"), by_seed=False, bootstrap=Bootstrap(20)
     )
@@ -193,21 +207,25 @@ def test_contributions_add_up_to_the_difference() -> None:
     assert found["interaction_p"] is None
 
 
+def test_the_difference_within_some_images_is_that_of_the_group() -> None:
+    rng = np.random.default_rng(3)
+    a, b = ([of_hits(rng.random(90) < share) for _ in range(3)] for share in (0.4, 0.6))
+    groups = np.repeat([0, 1, -1], (40, 20, 30))
+    options: dict[str, Any] = {"by_seed": True, "bootstrap": Bootstrap(200)}
+    first = group_differences(a, b, groups, ("x", "y"), **options)["groups"][0]
+    found = difference_within(a, b, groups == 0, **options)
+    assert found is not None
+    for key in ("baseline", "other", "difference", "ci95", "p_value"):
+        assert found.as_json()[key] == pytest.approx(first[key]), key
+    assert difference_within(a, b, groups == 1, **options) is None  # 20 images
+
+
 def test_an_interaction_is_found_where_groups_differ_and_not_where_they_are_alike() -> None:
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(4), 100)
 
     def image(chance: np.ndarray) -> PerImage:
-        n = len(chance)
-        return PerImage(
-            *(np.zeros(n, np.int32) for _ in range(2)),
-            *(np.ones(n, np.int8) for _ in range(2)),
-            np.ones(n, np.int32),
-            np.ones(n, bool),
-            (rng.random(n) < chance)[:, None],
-            np.zeros(n, np.float32),
-            np.zeros((n, 4), np.int16),
-        )
+        return of_hits(rng.random(len(chance)) < chance)
 
     flat = np.full(400, 0.5)
     names = ("a", "b", "c", "d")

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
 from eval.study.__main__ import main
@@ -96,6 +98,9 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
     assert times["runs"] == 2
     assert times["minutes"] > 0
     assert times["planned_minutes"] is None  # --plan was not asked
+    (machine,) = content["machines"]
+    assert machine["runs"] == 2
+    assert f"{machine['device']} (torch {machine['torch']}): 2 runs" in page
 
     stamp = (out / "study.html").stat().st_mtime_ns
     assert main([str(file), "--out", str(out)]) == 0
@@ -109,6 +114,20 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
     file.write_text(file.read_text().replace("epochs: 2", "epochs: 3"))
     assert main([str(file), "--out", str(out)]) == 2
     assert "holds a run with epochs 2, and the study asks for 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_run_that_fails_is_named_with_its_reason(workers: str, tmp_path: Path, capsys: Any) -> None:
+    """Through submitit the reason used to be the last line of its own text: the name of a log."""
+    oracle("submitit")
+    file, out = design(tmp_path), tmp_path / "out"
+    for image in (tmp_path / "data").rglob("*.png"):
+        image.write_bytes(b"no picture")
+    assert main([str(file), "--out", str(out), "--workers", workers]) == 2
+    said = capsys.readouterr().err
+    assert "failed colours/small/vanilla-0: " in said
+    assert said.count("ended with exit code 2: error: ") >= 2
+    assert "-0.log) (and 1 more); the same command tries again" in said.splitlines()[-1]
 
 
 def test_ctrl_c_ends_the_jobs_too_after_they_have_saved(tmp_path: Path) -> None:
