@@ -66,8 +66,11 @@ def _runs(pairing: Pairing, primary: Difference) -> list[str]:
             f"Every {what} is about the runs at hand on {images} images, not about the methods: another training "
             "of the same method can differ from this one. A verdict on methods needs three training seeds of each."
         ]
-    if primary.law is None:  # the rest is about intervals
-        return []
+    if primary.law is None:
+        return [
+            f"{how_many} training seeds a side, and no images drawn anew (--bootstrap 0): the values are those of "
+            "these runs on these images, without a verdict on the methods."
+        ]
     if primary.scope == "two seeds":
         return [
             f"{how_many} training seeds a side give an interval and no verdict: of two the spread is known too poorly. "

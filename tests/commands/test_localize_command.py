@@ -434,5 +434,6 @@ def test_what_a_run_takes_from_an_earlier_results_json_is_said(
         "another --out keeps the earlier file too"
     ]
     assert list(read_results(file)["protocols"]) == ["maxboxacc"]
+    assert "with --ivr-fraction 0.3 instead of None" in said(0, "maxboxacc", "--ivr-fraction", "0.3")[0]
     file.write_text("{")
     assert said(20, "maxboxacc") == []

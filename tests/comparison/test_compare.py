@@ -91,7 +91,9 @@ def test_a_comparison_only_reads(runs: list[Path], tmp_path: Path) -> None:
     before = {p: p.stat().st_mtime_ns for run in runs for p in run.rglob("*")}
     assert main([*map(str, runs), "--out", str(tmp_path / "out"), "--bootstrap", "0", "--pictures", "0"]) == 0
     assert {p: p.stat().st_mtime_ns for run in runs for p in run.rglob("*")} == before
-    drivers = json.loads((tmp_path / "out" / "compare.json").read_text())["comparisons"][0]["drivers"]
+    entry = json.loads((tmp_path / "out" / "compare.json").read_text())["comparisons"][0]
+    assert any("2 training seeds a side, and no images drawn anew" in c for c in entry["caveats"])
+    drivers = entry["drivers"]
     assert set(drivers["normalization"]["maxboxacc"]["rules"]) == {"minmax", "max", "pas", "ivr"}
     assert set(drivers["parts"]) == {"inside_box", "map_value"}
 
