@@ -55,21 +55,23 @@ def difference_within(
     *,
     by_seed: bool,
     bootstrap: Bootstrap,
+    baseline_trained: bool = True,
 ) -> Difference | None:
     """The difference of two methods over the scored images of `inside` [N], each run at the threshold that it has on
-    the whole set; None where they are fewer than `SMALLEST_GROUP`."""
+    the whole set; None where they are fewer than `SMALLEST_GROUP`. A control has no training to repeat
+    (`baseline_trained`)."""
     inside = inside & baseline[0].scored
     if (n := int(inside.sum())) < SMALLEST_GROUP:
         return None
 
-    def sampled(runs: Sequence[PerImage]) -> Sampled:
+    def sampled(runs: Sequence[PerImage], trained: bool) -> Sampled:
         hits = np.stack([r.hit.mean(1) for r in runs], axis=1)
         means, drawn = means_of_images(hits, np.repeat(inside[:, None], len(runs), axis=1), bootstrap)
-        return Sampled.of(list(means), list(drawn))
+        return Sampled.of(list(means), list(drawn), trained=trained)
 
     return paired_difference(
-        sampled(baseline),
-        sampled(other),
+        sampled(baseline, baseline_trained),
+        sampled(other, True),
         by_seed=by_seed,
         units=bootstrap.units(n),
         least=least_variance(n),

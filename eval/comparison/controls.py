@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from eval.analysis.evaluated import Evaluated, Unavailable
 from eval.analysis.paired_statistics import Correction, Difference, adjusted
+from eval.analysis.per_image import PerImage, per_image
 from eval.comparison.sides import difference_of, party_of, sampled
 from eval.comparison.verdicts import Party, judge, sentence
 from eval.metrics.bootstrap import Bootstrap
-from eval.metrics.outcomes import Summary
+from eval.metrics.outcomes import Outcome, Summary
 from eval.metrics.summarize import chosen_thresholds, summarize
 from eval.protocols import Protocol, channels_of
 from eval.records.controls import ControlRecords
@@ -61,7 +62,23 @@ def gaussian(
     boxes = [p for p in protocols if p.metric == "box_accuracy" and p.class_gate == "none"]
     if isinstance(manifest, Unavailable) or not boxes:
         return None
-    data, split = manifest
+    _, found = _scored_gaussian(*manifest, first, boxes, bootstrap)
+    return Control(GAUSSIAN, {n: [o] for n, o in found.items() if isinstance(o, Summary)})
+
+
+def gaussian_by_image(
+    manifest: tuple[Manifest, Split], first: Evaluated, protocol: Protocol, bootstrap: Bootstrap
+) -> PerImage | None:
+    """The centre Gaussian's decision on every image under one protocol of boxes; None where it has no value."""
+    records, found = _scored_gaussian(*manifest, first, [protocol], bootstrap)
+    outcome = found[protocol.name]
+    return per_image(records, protocol, outcome.thresholds) if isinstance(outcome, Summary) else None
+
+
+def _scored_gaussian(
+    data: Manifest, split: Split, first: Evaluated, boxes: Sequence[Protocol], bootstrap: Bootstrap
+) -> tuple[ControlRecords, dict[str, Outcome]]:
+    """The centre Gaussian on the images of `first`, in its frames and with thresholds chosen as its were."""
     channels = channels_of(boxes)
     role = first.results.get("threshold_split")
     input_size = first.store.index.maps.get("input_size")
@@ -72,8 +89,7 @@ def gaussian(
         )
         taus = chosen_thresholds(other, boxes, bootstrap)
     records = ControlRecords(GAUSSIAN, data, split, first.split, channels, input_size=input_size)
-    found = summarize(records, boxes, thresholds=taus, bootstrap=bootstrap)
-    return Control(GAUSSIAN, {n: [o] for n, o in found.items() if isinstance(o, Summary)})
+    return records, summarize(records, boxes, thresholds=taus, bootstrap=bootstrap)
 
 
 def given(runs: Sequence[Evaluated], summaries: Mapping[str, Mapping[str, Summary]]) -> list[Control]:

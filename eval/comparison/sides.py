@@ -12,12 +12,15 @@ from eval.metrics.outcomes import Summary
 from eval.statistics.components import Sampled
 from eval.statistics.counts import least_variance
 
+_SPOKEN = {"has": "HaS"}
+"""Methods whose name reads as another word in a sentence."""
+
 
 def party_of(runs: Sequence[Evaluated]) -> Party:
     """One side as sentences name it."""
     trained = not any(r.control in ("center_gaussian", "full_image") for r in runs)
     maps = all(r.results["provenance"].get("score_maps") is not None for r in runs)
-    return Party(runs[0].method, len(runs), trained, maps)
+    return Party(_SPOKEN.get(runs[0].method, runs[0].method), len(runs), trained, maps)
 
 
 def sampled(summaries: Sequence[Summary], *, trained: bool = True) -> Sampled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,31 @@ def _primary(content: Mapping[str, Any]) -> Figure:
 
 
 def _outcomes(content: Mapping[str, Any]) -> Figure:
-    methods, named = {o["method"] for o in content["outcomes"]}, label(content)
-    rows = [
-        (named(o) if len(methods) == 1 else f"{named(o)}, {o['method']}", o, o["role"] == "primary")
-        for o in content["outcomes"]
-    ]
-    return _intervals(rows, "every outcome, all datasets and networks together", None)
+    """A row an outcome; of several methods one below the other in it."""
+    methods = list(dict.fromkeys(o["method"] for o in content["outcomes"]))
+    named = label(content)
+    title = "every outcome, all datasets and networks together"
+    if len(methods) == 1:
+        return _intervals([(named(o), o, o["role"] == "primary") for o in content["outcomes"]], title, None)
+    rows = list(dict.fromkeys(named(o) for o in content["outcomes"]))
+    figure = new_figure(7.2, 1.3 + 0.08 * len(rows) * (1 + len(methods)))
+    ax = figure.subplots()
+    for i, method in enumerate(methods):
+        at = (i - (len(methods) - 1) / 2) / (1 + len(methods))
+        for o in content["outcomes"]:
+            if o["method"] != method:
+                continue
+            y = rows.index(named(o)) + at
+            if o["ci95"]:
+                ax.plot(o["ci95"], [y, y], color=_colour(i), lw=1.6, solid_capstyle="butt")
+            ax.plot([o["difference"]], [y], _MARKS[i % 5], color=_colour(i), ms=4, mec="white", mew=0.5)
+        ax.plot([], [], _MARKS[i % 5] + "-", color=_colour(i), ms=4, label=method)
+    ax.axvline(0, color="black", lw=0.8)
+    ax.set_xlabel(_DIFFERENCE, fontsize=8.5)
+    _name_rows(ax, rows, title)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    _legend_below(figure)
+    return figure
 
 
 def _intervals(
@@ -61,7 +81,7 @@ def _intervals(
             [values["difference"]], [y], "D" if strong else "o", color=colour, ms=5.5, mec="white", mew=0.8
         )
     ax.axvline(0, color="black", lw=0.8)
-    ax.set_xlabel("difference in percentage points, 95 % interval", fontsize=8.5)
+    ax.set_xlabel(_DIFFERENCE, fontsize=8.5)
     _name_rows(ax, [name for name, *_ in rows], title)
     return figure
 
@@ -79,10 +99,10 @@ def _controls(content: Mapping[str, Any]) -> Figure:
     ax = figure.subplots()
     for i, name in enumerate(names):
         at = [(cell[name], y) for y, cell in enumerate(values.values()) if name in cell]
-        colour = (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9")[i % 5] if name in methods else GREY
+        colour = _colour(i) if name in methods else GREY
         ax.plot(
             *zip(*at),
-            "osD^v"[i % 5] if name in methods else "|x+1"[i % 4],
+            _MARKS[i % 5] if name in methods else "|x+1"[i % 4],
             color=colour,
             ms=7,
             ls="",
@@ -94,8 +114,18 @@ def _controls(content: Mapping[str, Any]) -> Figure:
     return figure
 
 
+_LETTERS = 44
+"""Of a line of a row's name."""
 _COLUMNS = 3
 """Of a legend."""
+
+
+_MARKS = "osD^v"
+_DIFFERENCE = "difference in percentage points, 95 % interval"
+
+
+def _colour(method: int) -> str:
+    return (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9")[method % 5]
 
 
 def _legend_below(figure: Figure) -> None:
@@ -106,7 +136,8 @@ def _legend_below(figure: Figure) -> None:
 
 
 def _name_rows(ax: Any, names: Sequence[str], title: str) -> None:
-    ax.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+    lines = ["\n".join(textwrap.wrap(name, _LETTERS)) for name in names]
+    ax.set_yticks(range(len(names)), lines, fontsize=8, parse_math=False)
     ax.invert_yaxis()
     ax.tick_params(axis="x", labelsize=8)
     ax.tick_params(axis="y", length=0)

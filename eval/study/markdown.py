@@ -13,35 +13,42 @@ def study_tables(content: Mapping[str, Any]) -> str:
     under a heading."""
     primary = [o for o in content["outcomes"] if o["role"] == "primary"]
     named = label(content)
-    parts = [f"**{content['primary']}, each dataset and network**"]
-    parts.append(
-        _table(
-            ["dataset", "network", "method", *_VALUES],
-            [
-                [*cell, o["method"], *_values(values, o["baseline_method"])]
-                for o in primary
-                for cell, values in (
-                    *(((c["dataset"], c["network"]), c) for c in o["cells"]),
-                    (("all", "all"), o),
-                )
-            ],
+    methods = list(dict.fromkeys(o["method"] for o in content["outcomes"]))
+    parts = []
+    for method in methods:
+        (own,) = (o for o in primary if o["method"] == method)
+        parts.append(_headed(f"{content['primary']}, each dataset and network", method, methods))
+        parts.append(
+            _table(
+                ["dataset", "network", "method", *_VALUES],
+                [
+                    [*cell, method, *_values(values, own["baseline_method"])]
+                    for cell, values in (
+                        *(((c["dataset"], c["network"]), c) for c in own["cells"]),
+                        (("all", "all"), own),
+                    )
+                ],
+            )
         )
-    )
-    parts.append("**Every outcome, all datasets and networks together**")
-    parts.append(
-        _table(
-            ["outcome", "method", *_VALUES],
-            [[named(o), o["method"], *_values(o, o["baseline_method"])] for o in content["outcomes"]],
+    for method in methods:
+        mine = [o for o in content["outcomes"] if o["method"] == method]
+        parts.append(_headed("Every outcome, all datasets and networks together", method, methods))
+        parts.append(
+            _table(
+                ["outcome", "method", *_VALUES],
+                [[named(o), method, *_values(o, o["baseline_method"])] for o in mine],
+            )
         )
-    )
-    cells = [f"{c['dataset']}, {c['network']}" for c in primary[0]["cells"]]
-    parts.append("**The difference of every outcome, each dataset and network**")
-    parts.append(
-        _table(
-            ["outcome", "method", *cells],
-            [[o["outcome"], o["method"], *_by_cell(o, cells)] for o in content["outcomes"]],
+    for method in methods:
+        mine = [o for o in content["outcomes"] if o["method"] == method]
+        cells = [f"{c['dataset']}, {c['network']}" for c in mine[0]["cells"]]
+        parts.append(_headed("The difference of every outcome, each dataset and network", method, methods))
+        parts.append(
+            _table(
+                ["outcome", "method", *cells],
+                [[o["outcome"], method, *_by_cell(o, cells)] for o in mine],
+            )
         )
-    )
     if content["controls"]:
         parts.append(f"**{content['primary']} against controls**")
         parts.append(
@@ -50,6 +57,34 @@ def study_tables(content: Mapping[str, Any]) -> str:
                 [
                     [c["dataset"], c["network"], c["method"], *_values(c, c["said"])]
                     for c in content["controls"]
+                ],
+            )
+        )
+    if content.get("controls_by_size"):
+        parts.append(f"**{content['primary']} against the centre Gaussian, by size of the object**")
+        parts.append(
+            _table(
+                ["dataset", "network", "images", "number", "method", "the Gaussian's value", *_VALUES[2:]],
+                [
+                    [
+                        *(c["dataset"], c["network"], c["size"], str(c["images"]), c["method"]),
+                        *_values(c, "")[1:],
+                    ]
+                    for c in content["controls_by_size"]
+                ],
+            )
+        )
+    if content.get("standard_errors"):
+        parts.append(f"**Standard error of the difference in {content['primary']}**")
+        parts.append(
+            _table(
+                ["dataset", "network", "method", "runs a side", "planned from two", "found"],
+                [
+                    [
+                        *(e["dataset"], e["network"], e["method"], str(e["runs"])),
+                        *(f"{e[k]:.2f}" for k in ("planned", "standard_error")),
+                    ]
+                    for e in content["standard_errors"]
                 ],
             )
         )
@@ -78,6 +113,10 @@ def study_tables(content: Mapping[str, Any]) -> str:
         )
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _headed(what: str, method: str, methods: Sequence[str]) -> str:
+    return f"**{what}**" if len(methods) == 1 else f"**{what}: {method}**"
 
 
 def label(content: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], str]:

@@ -3,19 +3,25 @@ without a threshold, and the primary outcome's on small objects and on large one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eval.analysis.evaluated import Evaluated, Unavailable
 from eval.analysis.paired_statistics import Difference, paired_difference
+from eval.analysis.per_image import PerImage
 from eval.analysis.subgroups import difference_within, object_shares
 from eval.comparison.build import Comparison
+from eval.comparison.controls import gaussian_by_image
 from eval.comparison.run_pairs import Pairing
 from eval.comparison.sides import difference_of, sampled
 from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, resampled_means
 from eval.metrics.outcomes import Summary
 from eval.statistics.components import Sampled
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 ENERGY = "energy on "
 TOP1 = "top-1 accuracy"
@@ -78,18 +84,56 @@ def _means(runs: Sequence[Evaluated], array: str, column: int | None) -> Sampled
 def size_differences(pairing: Pairing, comparison: Comparison, primary: str) -> dict[str, Difference]:
     """The primary outcome's difference on images whose largest object is small, and on the others; only where a
     protocol of boxes decides, image sizes are known, and the images are not too few for an interval."""
-    sides = [
-        [comparison.decisions.get((str(r.folder), primary)) for r in runs]
-        for runs in (pairing.baseline, pairing.other)
-    ]
-    a, b = ([d for d in side if d is not None] for side in sides)
-    if isinstance(comparison.manifest, Unavailable) or not a or not b:
-        return {}
-    shares = object_shares(comparison.manifest[1])
+    a, b = (_decisions(runs, comparison, primary) for runs in (pairing.baseline, pairing.other))
     found = {
         f"{primary}, {name}": difference_within(
             a, b, inside, by_seed=pairing.by_seed, bootstrap=DEFAULT_BOOTSTRAP
         )
-        for name, inside in zip(SIZES, (shares < SMALL, shares >= SMALL))
+        for name, inside in _sizes(comparison).items()
+        if a and b
     }
     return {name: d for name, d in found.items() if d is not None}
+
+
+def sizes_against_gaussian(
+    methods: Mapping[str, Sequence[Evaluated]], comparison: Comparison, primary: str
+) -> list[dict[str, Any]]:
+    """Each method against the centre Gaussian by the primary outcome, on small objects and on the others; as
+    `size_differences`."""
+    sizes, first = _sizes(comparison), next(iter(methods.values()))[0]
+    own = {m: d for m, runs in methods.items() if (d := _decisions(runs, comparison, primary))}
+    if isinstance(comparison.manifest, Unavailable) or not sizes or not own:
+        return []
+    protocol = first.protocols[primary]
+    control = gaussian_by_image(comparison.manifest, first, protocol, DEFAULT_BOOTSTRAP)
+    if control is None:
+        return []
+    found = []
+    for size, inside in sizes.items():
+        for method, decisions in own.items():
+            difference = difference_within(
+                [control],
+                decisions,
+                inside,
+                by_seed=False,
+                bootstrap=DEFAULT_BOOTSTRAP,
+                baseline_trained=False,
+            )
+            if difference is not None:
+                images = int((inside & control.scored).sum())
+                found.append({"size": size, "images": images, "method": method, **difference.as_json()})
+    return found
+
+
+def _decisions(runs: Sequence[Evaluated], comparison: Comparison, primary: str) -> list[PerImage]:
+    """Those of every run; empty where a run has none."""
+    found = [comparison.decisions.get((str(r.folder), primary)) for r in runs]
+    return [d for d in found if d is not None] if None not in found else []
+
+
+def _sizes(comparison: Comparison) -> dict[str, npt.NDArray[np.bool_]]:
+    """The images of each of `SIZES`; empty where the dataset is not at hand."""
+    if isinstance(comparison.manifest, Unavailable):
+        return {}
+    shares = object_shares(comparison.manifest[1])
+    return dict(zip(SIZES, (shares < SMALL, shares >= SMALL)))

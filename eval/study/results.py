@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from eval.analysis.paired_statistics import Difference
+from eval.analysis.paired_statistics import Difference, adjusted
 from eval.comparison.build import Comparison
 from eval.comparison.config import CompareConfig
 from eval.comparison.run_pairs import Pairing
@@ -25,8 +25,15 @@ from eval.study.design import Design
 from eval.study.figures import write_figures
 from eval.study.jobs import EVAL, RANDOM, Job
 from eval.study.markdown import label, study_tables
-from eval.study.outcomes import ENERGY, measured_differences, protocol_differences, size_differences
+from eval.study.outcomes import (
+    ENERGY,
+    measured_differences,
+    protocol_differences,
+    size_differences,
+    sizes_against_gaussian,
+)
 from eval.study.pooled import Cell, pool
+from eval.study.precision import difference_of_a_pilot, standard_errors
 from eval.study.times import times
 from eval.write_comparison import compare
 from wsol.files.atomic_write import write_durably
@@ -61,7 +68,8 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
         return page
     outcomes: dict[tuple[str, str], list[Cell]] = {}
     sides: dict[str, Pairing] = {}
-    controls = []
+    pilots: dict[str, list[Cell]] = {}
+    controls, by_size = [], []
     for dataset, network in dict.fromkeys((j.dataset, j.network) for j in jobs):
         mine = [j for j in jobs if (j.dataset, j.network) == (dataset, network)]
         for evaluation in mine[0].evaluations:
@@ -78,15 +86,45 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
                     if outcome is not None:
                         cell = Cell(dataset, network, difference)
                         outcomes.setdefault((outcome, pairing.other_method), []).append(cell)
-            if evaluation == EVAL:
-                controls += _controls(comparison, dataset, network, design.primary)
+            if evaluation != EVAL:
+                continue
+            controls += _controls(comparison, dataset, network, design.primary)
+            runs = {p.baseline_method: p.baseline for p in comparison.pairings}
+            runs |= {p.other_method: p.other for p in comparison.pairings}
+            by_size += [
+                {"dataset": dataset, "network": network, **row}
+                for row in sizes_against_gaussian(runs, comparison, design.primary)
+            ]
+            for pairing in comparison.pairings:
+                pilot = difference_of_a_pilot(pairing, comparison.summaries, design.primary)
+                if pilot is not None:
+                    pilots.setdefault(pairing.other_method, []).append(Cell(dataset, network, pilot))
     pooled = [Outcome(n, m, tuple(cells), pool(cells)) for (n, m), cells in outcomes.items()]
-    content = _content(design, jobs, pooled, sides, controls) | {"times": times(jobs, out)}
+    pooled = _adjusted(pooled, design.primary)
+    content = _content(design, jobs, pooled, sides, controls) | {
+        "controls_by_size": by_size,
+        "times": times(jobs, out),
+        "standard_errors": [
+            row
+            for method, found in pilots.items()
+            for row in standard_errors(method, found, outcomes[design.primary, method])
+        ],
+    }
     write_durably(out / STUDY, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
     write_durably(out / TABLES, study_tables(content))
     figures = write_figures(content, out / "figures")
     write_durably(page, _page(content, figures))
     return page
+
+
+def _adjusted(outcomes: Sequence[Outcome], primary: str) -> list[Outcome]:
+    """The primary outcomes of several methods are a family, as in `eval.compare`."""
+    first = [o for o in outcomes if o.name == primary]
+    family = adjusted([o.pooled for o in first], "holm")
+    return [
+        *(replace(o, pooled=pooled) for o, pooled in zip(first, family)),
+        *(o for o in outcomes if o.name != primary),
+    ]
 
 
 def _compared(design: Design, jobs: Sequence[Job], evaluation: str, out: Path) -> Comparison:
@@ -139,7 +177,8 @@ def _content(
     controls: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     entries = []
-    for outcome in sorted(outcomes, key=lambda o: (o.name != design.primary, o.name, o.method)):
+    order = list(design.methods)
+    for outcome in sorted(outcomes, key=lambda o: (o.name != design.primary, o.name, order.index(o.method))):
         primary = outcome.name == design.primary
         margin = design.margin if primary else None
         parties = [party_of(sides[outcome.method].baseline), party_of(sides[outcome.method].other)]

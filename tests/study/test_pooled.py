@@ -7,7 +7,9 @@ import pytest
 
 from eval.analysis.paired_statistics import Difference, paired_difference
 from eval.statistics.components import Sampled
+from eval.statistics.planning import Pilot
 from eval.study.pooled import Cell, pool
+from eval.study.precision import standard_errors
 
 
 def difference(shift: float, seed: int, runs: int = 3, resamples: int = 400) -> Difference:
@@ -86,3 +88,32 @@ def test_intervals_hold_a_true_difference_of_zero() -> None:
         inside += found.ci95[0] <= 0 <= found.ci95[1]
     # the image noise of this builder is in the resamples alone, so coverage is above 95 %: too narrow a law would show
     assert inside >= 285
+
+
+def test_a_pilot_of_all_runs_plans_the_standard_error_that_there_is() -> None:
+    cells = [Cell(d, "n", difference(1, seed, runs=6)) for seed, d in enumerate("ab")]
+    rows = standard_errors("cutmix", cells, cells)
+    assert [(r["dataset"], r["network"], r["runs"]) for r in rows] == [
+        ("a", "n", 6),
+        ("b", "n", 6),
+        ("all", "all", 6),
+    ]
+    for row in rows:
+        assert row["planned"] == pytest.approx(row["standard_error"])
+
+
+def test_more_runs_than_the_pilots_shrink_their_share_alone() -> None:
+    """Two runs and twelve of the same spread: the part of the images stays, that of the runs is a sixth."""
+    pilot, cell = (Cell("a", "n", difference(1, 5, runs=runs)) for runs in (2, 12))
+    (row, _) = standard_errors("cutmix", [pilot], [cell])
+    parts = pilot.difference.components
+    assert parts is not None
+    plan = Pilot.of(parts)
+    one_run = sum(s.run + s.interaction / parts.units for s in plan.sides)
+    assert row["planned"] ** 2 == pytest.approx(plan.image / parts.units + one_run / 12)
+
+
+def test_without_a_pilot_in_every_cell_nothing_is_planned_for_all() -> None:
+    cells = [Cell(d, "n", difference(1, seed)) for seed, d in enumerate("ab")]
+    assert [r["dataset"] for r in standard_errors("cutmix", cells[:1], cells)] == ["a"]
+    assert standard_errors("cutmix", [], cells) == []
