@@ -353,3 +353,20 @@ def test_any_text_is_a_table_or_one_error(text: str) -> None:
         assert all(listed.line > 1 for listed in table.images.values())
         return
     assert message.startswith("boxes.csv:")
+
+
+def test_a_table_named_with_boxes_may_lie_in_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the README writes it, `--source my_images --boxes boxes.csv`."""
+    source = write_tree(tmp_path / "mine", own_files() | {"tables/truth.csv": box_lines(4)})
+    monkeypatch.chdir(tmp_path)
+    arguments = ["folder", "--source", "mine", "--out", "out", "--boxes"]
+    prepare.main([*arguments, "tables/truth.csv"])
+    inside = load_manifest("out")
+    (tmp_path / "truth.csv").write_bytes(box_lines(4))
+    prepare.main([*arguments, "truth.csv"])
+    assert load_manifest("out").hash() == inside.hash()
+    for name in ("absent.csv", "mine/../../truth.csv", str(source / "absent.csv")):
+        with pytest.raises(UserError, match="does not exist, neither here nor in 'mine'"):
+            prepare.main([*arguments, name])

@@ -325,7 +325,7 @@ class Folder(Common):
 
     # --- this layout
     boxes: Optional[Path] = None
-    """Table of boxes (CSV and the like), with a header. Default: SOURCE/boxes.csv."""
+    """Table of boxes (CSV and the like), with a header, here or under SOURCE. Default: SOURCE/boxes.csv."""
     corners: Corners = "half-open"
     """Whether x1, y1 is one past the last pixel (half-open) or the last pixel itself (inclusive)."""
     masks: Optional[str] = None
@@ -338,10 +338,13 @@ class Folder(Common):
 
     def read(self, source: Path) -> Manifest:
         root = open_root(source)
-        if self.boxes is not None:
-            if not self.boxes.is_file():
-                raise UserError(f"--boxes '{self.boxes}' does not exist")
+        if self.boxes is not None and self.boxes.is_file():
             table, where = self.boxes.read_bytes(), str(self.boxes)
+        elif self.boxes is not None:
+            inside = self.boxes.as_posix()
+            if self.boxes.is_absolute() or not root.exists(inside):
+                raise UserError(f"--boxes '{self.boxes}' does not exist, neither here nor in '{source}'")
+            table, where = root.read_bytes(inside), f"{root.location}/{inside}"
         else:
             root = single_top_folder(root, "boxes.csv")
             if not root.exists("boxes.csv"):
