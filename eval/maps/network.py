@@ -167,10 +167,11 @@ class NetworkMaps:
             yield from self._each(rows)
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+                less = f"start again with --batch-size {self.batch_size // 4 or 1}, or "
                 raise UserError(
-                    f"out of memory ({self.device.type}) with {self.batch_size} images at a time; start again with "
-                    f"--batch-size {max(1, self.batch_size // 4)}, or free memory of other programs. Whole blocks of "
-                    f"{BLOCK} images that were scored are kept"
+                    f"out of memory ({self.device.type}) with {self.batch_size} images at a time; "
+                    f"{less if self.batch_size > 1 else ''}free memory of other programs. Whole blocks of {BLOCK} "
+                    "images that were scored are kept"
                 ) from error
             raise
 

@@ -97,7 +97,9 @@ def _controls(content: Mapping[str, Any]) -> Figure:
     names = [*methods, *dict.fromkeys(c["said"] for c in content["controls"])]
     figure = new_figure(7.2, 1.1 + 0.27 * len(values) + 0.2 * math.ceil(len(names) / _COLUMNS))
     ax = figure.subplots()
-    for i, name in enumerate(names):
+    styles = list(dict.fromkeys([*(o["method"] for o in content["outcomes"]), *names]))  # as in the others
+    for name in names:
+        i = styles.index(name)
         at = [(cell[name], y) for y, cell in enumerate(values.values()) if name in cell]
         colour = _colour(i) if name in methods else GREY
         ax.plot(

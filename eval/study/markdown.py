@@ -74,6 +74,14 @@ def study_tables(content: Mapping[str, Any]) -> str:
                 ],
             )
         )
+    if content.get("sizes_left_out"):
+        parts.append("**Sizes of objects that are left out**")
+        parts.append(
+            _table(
+                ["dataset", "network", "images", "why"],
+                [[o[k] for k in ("dataset", "network", "images", "why")] for o in content["sizes_left_out"]],
+            )
+        )
     if content.get("standard_errors"):
         parts.append(f"**Standard error of the difference in {content['primary']}**")
         parts.append(

@@ -19,6 +19,7 @@ from eval.comparison.sides import difference_of, sampled
 from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, resampled_means
 from eval.metrics.outcomes import Summary
 from eval.statistics.components import Sampled
+from eval.statistics.heterogeneity import SMALLEST_GROUP
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -83,7 +84,8 @@ def _means(runs: Sequence[Evaluated], array: str, column: int | None) -> Sampled
 
 def size_differences(pairing: Pairing, comparison: Comparison, primary: str) -> dict[str, Difference]:
     """The primary outcome's difference on images whose largest object is small, and on the others; only where a
-    protocol of boxes decides, image sizes are known, and the images are not too few for an interval."""
+    protocol of boxes decides, image sizes are known, and the images are not too few for an interval
+    (`sizes_left_out`). Each run keeps its threshold: the intervals leave out how it was chosen."""
     a, b = (_decisions(runs, comparison, primary) for runs in (pairing.baseline, pairing.other))
     found = {
         f"{primary}, {name}": difference_within(
@@ -123,6 +125,21 @@ def sizes_against_gaussian(
                 images = int((inside & control.scored).sum())
                 found.append({"size": size, "images": images, "method": method, **difference.as_json()})
     return found
+
+
+def sizes_left_out(comparison: Comparison, primary: str) -> dict[str, str]:
+    """Which of `SIZES` has no outcome here, and why."""
+    if isinstance(comparison.manifest, Unavailable):
+        return dict.fromkeys(SIZES, comparison.manifest.reason)
+    decisions = [d for (_, name), d in comparison.decisions.items() if name == primary]
+    if not decisions:
+        return dict.fromkeys(SIZES, f"{primary} decides on no boxes")
+    counts = {size: int((inside & decisions[0].scored).sum()) for size, inside in _sizes(comparison).items()}
+    unknown = int(np.isnan(object_shares(comparison.manifest[1])).sum())
+    beside = f", and the size of {unknown} is not known" if unknown else ""
+    return {
+        s: f"{n} images, fewer than {SMALLEST_GROUP}{beside}" for s, n in counts.items() if n < SMALLEST_GROUP
+    }
 
 
 def _decisions(runs: Sequence[Evaluated], comparison: Comparison, primary: str) -> list[PerImage]:

@@ -31,6 +31,7 @@ from eval.study.outcomes import (
     protocol_differences,
     size_differences,
     sizes_against_gaussian,
+    sizes_left_out,
 )
 from eval.study.pooled import Cell, pool
 from eval.study.precision import difference_of_a_pilot, standard_errors
@@ -69,7 +70,7 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
     outcomes: dict[tuple[str, str], list[Cell]] = {}
     sides: dict[str, Pairing] = {}
     pilots: dict[str, list[Cell]] = {}
-    controls, by_size = [], []
+    controls, by_size, left_out = [], [], []
     for dataset, network in dict.fromkeys((j.dataset, j.network) for j in jobs):
         mine = [j for j in jobs if (j.dataset, j.network) == (dataset, network)]
         for evaluation in mine[0].evaluations:
@@ -84,16 +85,18 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
                 for name, difference in found.items():
                     outcome = _outcome_of(name, evaluation, design.primary)
                     if outcome is not None:
-                        cell = Cell(dataset, network, difference)
-                        outcomes.setdefault((outcome, pairing.other_method), []).append(cell)
+                        here = Cell(dataset, network, difference)
+                        outcomes.setdefault((outcome, pairing.other_method), []).append(here)
             if evaluation != EVAL:
                 continue
             controls += _controls(comparison, dataset, network, design.primary)
             runs = {p.baseline_method: p.baseline for p in comparison.pairings}
             runs |= {p.other_method: p.other for p in comparison.pairings}
-            by_size += [
-                {"dataset": dataset, "network": network, **row}
-                for row in sizes_against_gaussian(runs, comparison, design.primary)
+            cell = {"dataset": dataset, "network": network}
+            by_size += [{**cell, **row} for row in sizes_against_gaussian(runs, comparison, design.primary)]
+            left_out += [
+                {**cell, "images": size, "why": why}
+                for size, why in sizes_left_out(comparison, design.primary).items()
             ]
             for pairing in comparison.pairings:
                 pilot = difference_of_a_pilot(pairing, comparison.summaries, design.primary)
@@ -103,6 +106,7 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
     pooled = _adjusted(pooled, design.primary)
     content = _content(design, jobs, pooled, sides, controls) | {
         "controls_by_size": by_size,
+        "sizes_left_out": left_out,
         "times": times(jobs, out),
         "standard_errors": [
             row
@@ -113,12 +117,12 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
     write_durably(out / STUDY, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
     write_durably(out / TABLES, study_tables(content))
     figures = write_figures(content, out / "figures")
-    write_durably(page, _page(content, figures))
+    write_durably(page, study_page(content, figures))
     return page
 
 
 def _adjusted(outcomes: Sequence[Outcome], primary: str) -> list[Outcome]:
-    """The primary outcomes of several methods are a family, as in `eval.compare`."""
+    """The primary outcomes of several methods are a family, adjusted by Holm's rule."""
     first = [o for o in outcomes if o.name == primary]
     family = adjusted([o.pooled for o in first], "holm")
     return [
@@ -218,8 +222,15 @@ def _content(
         "machines": _machines(jobs),
         "outcomes": entries,
         "controls": list(controls),
-        "provenance": {"command": command_line(), "versions": software_versions(), "git": git_state()},
+        "provenance": {"command": _command(), "versions": software_versions(), "git": git_state()},
     }
+
+
+def _command() -> list[str]:
+    """The command without --out: a place on one machine, and no part of what was asked."""
+    given = command_line()
+    places = {i for i, word in enumerate(given) if word == "--out"}
+    return [w for i, w in enumerate(given) if not ({i, i - 1} & places or w.startswith("--out="))]
 
 
 def _machines(jobs: Sequence[Job]) -> list[dict[str, Any]]:
@@ -233,7 +244,7 @@ def _device(found: Mapping[str, Any]) -> str:
     return str(found["name"]) if found["type"] == "cuda" else f"{found['type'].upper()} ({found['name']})"
 
 
-def _page(content: dict[str, Any], figures: Sequence[Path]) -> str:
+def study_page(content: dict[str, Any], figures: Sequence[Path]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -9,7 +9,7 @@ from eval.analysis.evaluated import open_evaluated
 from eval.analysis.subgroups import object_shares
 from eval.comparison.build import Comparison, compare_runs
 from eval.study import outcomes
-from eval.study.outcomes import SIZES, size_differences, sizes_against_gaussian
+from eval.study.outcomes import SIZES, size_differences, sizes_against_gaussian, sizes_left_out
 from tests.helpers.builders_eval import Planted, build_dataset, evaluated_run
 
 PRIMARY = "maxboxacc"
@@ -86,3 +86,10 @@ def test_too_few_images_of_a_size_are_left_out(
     assert list(size_differences(pairing, comparison, PRIMARY)) == [f"{PRIMARY}, {SIZES[1]}"]
     rows = sizes_against_gaussian({"cutmix": pairing.other}, comparison, PRIMARY)
     assert {r["size"] for r in rows} == {SIZES[1]}
+    assert sizes_left_out(comparison, PRIMARY) == {SIZES[0]: "0 images, fewer than 30"}
+
+
+def test_a_primary_outcome_without_boxes_has_no_sizes(comparison: Comparison) -> None:
+    (pairing,) = comparison.pairings
+    assert size_differences(pairing, comparison, "pxap") == {}
+    assert sizes_left_out(comparison, "pxap") == dict.fromkeys(SIZES, "pxap decides on no boxes")
