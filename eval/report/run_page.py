@@ -85,7 +85,7 @@ def write_run_page(
         "legends": [f"{run.name}" + (f", seed {run.seed}" if run.seed is not None else "")],
         "caveats": _caveats(run),
         "comparison": False,
-        "tables": [_table(run)],
+        "tables": [_table(run)] if run.results["protocols"] else [],
         "absent": run.results["not_computed"],
         "charts": drawn,
         "threshold_lead": (
@@ -130,9 +130,11 @@ def _headline(run: Evaluated) -> tuple[str, str]:
             if name in control:
                 rest += f". A Gaussian at the centre, which looks at no image, reaches {control[name]['value']:.1f} %"
             return said, rest + "."
-    first = next(iter(entries), None)
-    said = f"{first} {entries[first]['value']:.1f}" if first else "nothing could be scored"
-    return f"{run.method} on {_which_images(run)}: {said}.", ""
+    if not entries:
+        reasons = "; ".join(f"{name} ({why})" for name, why in run.results["not_computed"].items())
+        return f"{run.method} on {_which_images(run)}: no protocol could be computed: {reasons}.", ""
+    first = next(iter(entries))
+    return f"{run.method} on {_which_images(run)}: {first} {entries[first]['value']:.1f}.", ""
 
 
 def _which_images(run: Evaluated) -> str:
@@ -166,7 +168,9 @@ def _caveats(run: Evaluated) -> list[str]:
         )
     provenance = run.results["provenance"]
     about = f"Intervals are for new {run.split} images"
-    if not has_intervals(run):
+    if not run.results["protocols"]:
+        pass  # the headline says why
+    elif not has_intervals(run):
         lines.append("There are no intervals: it was scored without resamples (--bootstrap 0).")
     elif provenance.get("control") in CONTROLS:
         lines.append(f"{about}; a control is not trained.")

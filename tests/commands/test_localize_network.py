@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from eval.maps.stored import StoredMaps
 from eval.metrics.results_json import read_results
 from eval.protocols import Channel, protocol_named
 from eval.records.store import RecordStore
+from eval.report.run_page import write_run_page
 from tests.helpers.evaluations import make_pictures, make_run
 from tests.helpers.oracles import oracle
 from wsol.errors import UserError
@@ -263,6 +265,21 @@ def test_top5_among_few_classes_is_absent_with_the_reason(tmp_path: Path) -> Non
     assert "top1_loc" in results["protocols"]
     assert results["not_computed"]["top5_loc"] == "5 classes or fewer: every class is among the five"
     assert set(results["classification"]) == {"top1"}
+
+    alone = tmp_path / "alone"
+    assert (
+        main(
+            [str(run), "--bootstrap", "20", "--pictures", "0", "--protocols", "top5_loc", "--out", str(alone)]
+        )
+        == 0
+    )
+    page = write_run_page(open_evaluated(alone), alone / "report.html").read_text()
+    text = " ".join(re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL).split())
+    assert (
+        "no protocol could be computed: top5_loc (5 classes or fewer: every class is among the five)." in text
+    )
+    assert "without resamples" not in text
+    assert "1 protocol not computed" in text
 
 
 def test_a_timm_checkpoint(pictures: Path, tmp_path: Path) -> None:
