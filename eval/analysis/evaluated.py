@@ -94,7 +94,7 @@ class Evaluated:
 
         Raises `UserError` where the records no longer give the value that results.json states.
         """
-        given = self._chosen([p for p in protocols if p.name in self.results["protocols"]], bootstrap)
+        given = self.chosen([p for p in protocols if p.name in self.results["protocols"]], bootstrap)
         found = summarize(self.store, protocols, thresholds=given, bootstrap=bootstrap).items()
         kept = {name: outcome for name, outcome in found if isinstance(outcome, Summary)}
         for name, summary in kept.items():
@@ -108,7 +108,7 @@ class Evaluated:
                 )
         return kept
 
-    def _chosen(self, protocols: Sequence[Protocol], bootstrap: Bootstrap) -> dict[str, Chosen]:
+    def chosen(self, protocols: Sequence[Protocol], bootstrap: Bootstrap) -> dict[str, Chosen]:
         """The stated thresholds of transferred protocols, with those of resamples where the records choose the same."""
         asked = [p for p in protocols if p.threshold == "transferred"]
         if not asked:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eval.analysis.paired_statistics import Difference, adjusted, paired_difference
-from eval.analysis.per_image import PerImage, group_sums, means_of_images
+from eval.analysis.per_image import PerImage, group_sums
 from eval.metrics.bootstrap import Bootstrap
 from eval.statistics.components import Sampled
 from eval.statistics.counts import least_variance
@@ -46,36 +46,6 @@ def size_groups(split: Split) -> npt.NDArray[np.int64]:
 def instance_groups(num_boxes: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """Index into `INSTANCE_NAMES` for each image; -1 without a box."""
     return np.asarray(np.minimum(num_boxes.astype(np.int64), 3) - 1)
-
-
-def difference_within(
-    baseline: Sequence[PerImage],
-    other: Sequence[PerImage],
-    inside: npt.NDArray[np.bool_],
-    *,
-    by_seed: bool,
-    bootstrap: Bootstrap,
-    baseline_trained: bool = True,
-) -> Difference | None:
-    """The difference of two methods over the scored images of `inside` [N], each run at the threshold that it has on
-    the whole set; None where they are fewer than `SMALLEST_GROUP`. A control has no training to repeat
-    (`baseline_trained`)."""
-    inside = inside & baseline[0].scored
-    if (n := int(inside.sum())) < SMALLEST_GROUP:
-        return None
-
-    def sampled(runs: Sequence[PerImage], trained: bool) -> Sampled:
-        hits = np.stack([r.hit.mean(1) for r in runs], axis=1)
-        means, drawn = means_of_images(hits, np.repeat(inside[:, None], len(runs), axis=1), bootstrap)
-        return Sampled.of(list(means), list(drawn), trained=trained)
-
-    return paired_difference(
-        sampled(baseline, baseline_trained),
-        sampled(other, True),
-        by_seed=by_seed,
-        units=bootstrap.units(n),
-        least=least_variance(n),
-    )
 
 
 def group_differences(

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from eval.analysis.evaluated import Evaluated, Unavailable
 from eval.analysis.paired_statistics import Correction, Difference, adjusted
-from eval.analysis.per_image import PerImage, per_image
 from eval.comparison.sides import difference_of, party_of, sampled
 from eval.comparison.verdicts import Party, judge, sentence
 from eval.metrics.bootstrap import Bootstrap
-from eval.metrics.outcomes import Outcome, Summary
-from eval.metrics.summarize import chosen_thresholds, summarize
+from eval.metrics.outcomes import Summary
+from eval.metrics.summarize import Chosen, chosen_thresholds, summarize
 from eval.protocols import Protocol, channels_of
 from eval.records.controls import ControlRecords
+from eval.records.store import RecordsWithin
 from eval.statistics.components import Sampled
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from wsol.manifest import Manifest, Split
 
 GAUSSIAN = "center_gaussian"
@@ -62,23 +65,34 @@ def gaussian(
     boxes = [p for p in protocols if p.metric == "box_accuracy" and p.class_gate == "none"]
     if isinstance(manifest, Unavailable) or not boxes:
         return None
-    _, found = _scored_gaussian(*manifest, first, boxes, bootstrap)
+    records, taus = _gaussian_records(*manifest, first, boxes, bootstrap)
+    found = summarize(records, boxes, thresholds=taus, bootstrap=bootstrap)
     return Control(GAUSSIAN, {n: [o] for n, o in found.items() if isinstance(o, Summary)})
 
 
-def gaussian_by_image(
-    manifest: tuple[Manifest, Split], first: Evaluated, protocol: Protocol, bootstrap: Bootstrap
-) -> PerImage | None:
-    """The centre Gaussian's decision on every image under one protocol of boxes; None where it has no value."""
-    records, found = _scored_gaussian(*manifest, first, [protocol], bootstrap)
-    outcome = found[protocol.name]
-    return per_image(records, protocol, outcome.thresholds) if isinstance(outcome, Summary) else None
+def gaussian_within(
+    manifest: tuple[Manifest, Split],
+    first: Evaluated,
+    protocol: Protocol,
+    insides: Sequence[npt.NDArray[np.bool_]],
+    bootstrap: Bootstrap,
+) -> list[Summary | None]:
+    """The centre Gaussian under one protocol of boxes on some of the images, at the threshold that it has on all."""
+    records, taus = _gaussian_records(*manifest, first, [protocol], bootstrap)
+    if protocol.threshold == "oracle":
+        whole = summarize(records, [protocol], bootstrap=bootstrap)[protocol.name]
+        taus = {protocol.name: Chosen(whole.thresholds)} if isinstance(whole, Summary) else {}
+    found = [
+        summarize(RecordsWithin(records, inside), [protocol], thresholds=taus, bootstrap=bootstrap)
+        for inside in insides
+    ]
+    return [o if isinstance(o := f[protocol.name], Summary) else None for f in found]
 
 
-def _scored_gaussian(
+def _gaussian_records(
     data: Manifest, split: Split, first: Evaluated, boxes: Sequence[Protocol], bootstrap: Bootstrap
-) -> tuple[ControlRecords, dict[str, Outcome]]:
-    """The centre Gaussian on the images of `first`, in its frames and with thresholds chosen as its were."""
+) -> tuple[ControlRecords, dict[str, Chosen]]:
+    """The centre Gaussian on the images of `first`, in its frames, and thresholds chosen as its were."""
     channels = channels_of(boxes)
     role = first.results.get("threshold_split")
     input_size = first.store.index.maps.get("input_size")
@@ -88,8 +102,7 @@ def _scored_gaussian(
             GAUSSIAN, data, data.split(str(role)), str(role), channels, input_size=input_size
         )
         taus = chosen_thresholds(other, boxes, bootstrap)
-    records = ControlRecords(GAUSSIAN, data, split, first.split, channels, input_size=input_size)
-    return records, summarize(records, boxes, thresholds=taus, bootstrap=bootstrap)
+    return ControlRecords(GAUSSIAN, data, split, first.split, channels, input_size=input_size), taus
 
 
 def given(runs: Sequence[Evaluated], summaries: Mapping[str, Mapping[str, Summary]]) -> list[Control]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,11 @@ class RecordBlock:
 
     def __len__(self) -> int:
         return len(self.num_boxes)
+
+    def scored_within(self, inside: npt.NDArray[np.bool_]) -> RecordBlock:
+        """The same, in which no image but those of `inside` [n] has a box to be scored on."""
+        boxes = np.where(inside, self.num_boxes, 0).astype(np.int32)
+        return RecordBlock(ChainMap({"num_boxes": boxes}, self._arrays))  # type: ignore[arg-type]
 
     @property
     def num_boxes(self) -> npt.NDArray[np.int32]:

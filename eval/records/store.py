@@ -52,6 +52,7 @@ from wsol.files.typed import check_types
 from wsol.wrapping import tell
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 SCHEMA = 1
@@ -123,6 +124,19 @@ class Records(Protocol):
     def blocks(self) -> Iterator[RecordBlock]:
         """All blocks in order, one in memory at a time."""
         ...
+
+
+class RecordsWithin:
+    """Records of which only some images, `inside` [N], are scored on boxes."""
+
+    def __init__(self, records: Records, inside: npt.NDArray[np.bool_]) -> None:
+        self.index = records.index
+        self._records, self._inside = records, inside
+
+    def blocks(self) -> Iterator[RecordBlock]:
+        for b, block in enumerate(self._records.blocks()):
+            rows = self.index.block_range(b)
+            yield block.scored_within(self._inside[rows.start : rows.stop])
 
 
 class MemoryRecords:

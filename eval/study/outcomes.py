@@ -4,25 +4,24 @@ without a threshold, and the primary outcome's on small objects and on large one
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from eval.analysis.evaluated import Evaluated, Unavailable
 from eval.analysis.paired_statistics import Difference, paired_difference
-from eval.analysis.per_image import PerImage
-from eval.analysis.subgroups import difference_within, object_shares
+from eval.analysis.subgroups import object_shares
 from eval.comparison.build import Comparison
-from eval.comparison.controls import gaussian_by_image
+from eval.comparison.controls import gaussian_within
 from eval.comparison.run_pairs import Pairing
 from eval.comparison.sides import difference_of, sampled
 from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, resampled_means
 from eval.metrics.outcomes import Summary
+from eval.metrics.summarize import Chosen, summarize
+from eval.records.store import RecordsWithin
 from eval.statistics.components import Sampled
 from eval.statistics.heterogeneity import SMALLEST_GROUP
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 ENERGY = "energy on "
 TOP1 = "top-1 accuracy"
@@ -82,75 +81,80 @@ def _means(runs: Sequence[Evaluated], array: str, column: int | None) -> Sampled
     return Sampled.of([float(m[0]) for m in means], [m[1:] for m in means])
 
 
-def size_differences(pairing: Pairing, comparison: Comparison, primary: str) -> dict[str, Difference]:
-    """The primary outcome's difference on images whose largest object is small, and on the others; only where a
-    protocol of boxes decides, image sizes are known, and the images are not too few for an interval
-    (`sizes_left_out`). Each run keeps its threshold: the intervals leave out how it was chosen."""
-    a, b = (_decisions(runs, comparison, primary) for runs in (pairing.baseline, pairing.other))
-    found = {
-        f"{primary}, {name}": difference_within(
-            a, b, inside, by_seed=pairing.by_seed, bootstrap=DEFAULT_BOOTSTRAP
-        )
-        for name, inside in _sizes(comparison).items()
-        if a and b
-    }
-    return {name: d for name, d in found.items() if d is not None}
+@dataclass(frozen=True)
+class BySize:
+    """The primary outcome of every run, by its folder, on the images of each of `SIZES` that has enough of them; of the
+    centre Gaussian likewise; and why a size is left out. Each keeps the threshold that it has on all images."""
 
+    runs: Mapping[str, Mapping[str, Summary]]
+    gaussian: Mapping[str, Summary]
+    left_out: Mapping[str, str]
 
-def sizes_against_gaussian(
-    methods: Mapping[str, Sequence[Evaluated]], comparison: Comparison, primary: str
-) -> list[dict[str, Any]]:
-    """Each method against the centre Gaussian by the primary outcome, on small objects and on the others; as
-    `size_differences`."""
-    sizes, first = _sizes(comparison), next(iter(methods.values()))[0]
-    own = {m: d for m, runs in methods.items() if (d := _decisions(runs, comparison, primary))}
-    if isinstance(comparison.manifest, Unavailable) or not sizes or not own:
-        return []
-    protocol = first.protocols[primary]
-    control = gaussian_by_image(comparison.manifest, first, protocol, DEFAULT_BOOTSTRAP)
-    if control is None:
-        return []
-    found = []
-    for size, inside in sizes.items():
-        for method, decisions in own.items():
-            difference = difference_within(
-                [control],
-                decisions,
-                inside,
-                by_seed=False,
-                bootstrap=DEFAULT_BOOTSTRAP,
-                baseline_trained=False,
+    def differences(self, pairing: Pairing, primary: str) -> dict[str, Difference]:
+        """The difference of two methods on each size, under the names that the study pools them by."""
+        return {
+            f"{primary}, {size}": _difference(
+                [own[str(r.folder)] for r in pairing.baseline],
+                [own[str(r.folder)] for r in pairing.other],
+                by_seed=pairing.by_seed,
             )
-            if difference is not None:
-                images = int((inside & control.scored).sum())
-                found.append({"size": size, "images": images, "method": method, **difference.as_json()})
-    return found
+            for size, own in self.runs.items()
+        }
+
+    def against_gaussian(self, method: str, runs: Sequence[Evaluated]) -> list[dict[str, Any]]:
+        """A method against the centre Gaussian on each size."""
+        found = []
+        for size, control in self.gaussian.items():
+            own = [self.runs[size][str(r.folder)] for r in runs]
+            difference = _difference([control], own, by_seed=False, trained=False)
+            images = control.num_scored
+            found.append({"size": size, "images": images, "method": method, **difference.as_json()})
+        return found
 
 
-def sizes_left_out(comparison: Comparison, primary: str) -> dict[str, str]:
-    """Which of `SIZES` has no outcome here, and why."""
+def outcomes_by_size(comparison: Comparison, primary: str) -> BySize:
+    """The primary outcome on small objects and on large ones, run by run; only where a protocol of boxes decides, the
+    dataset is at hand, and the images are not too few for an interval."""
+    runs = {str(r.folder): r for p in comparison.pairings for r in (*p.baseline, *p.other)}
+    first = next(iter(runs.values()))
+    protocol = first.protocols.get(primary)
     if isinstance(comparison.manifest, Unavailable):
-        return dict.fromkeys(SIZES, comparison.manifest.reason)
-    decisions = [d for (_, name), d in comparison.decisions.items() if name == primary]
-    if not decisions:
-        return dict.fromkeys(SIZES, f"{primary} decides on no boxes")
-    counts = {size: int((inside & decisions[0].scored).sum()) for size, inside in _sizes(comparison).items()}
-    unknown = int(np.isnan(object_shares(comparison.manifest[1])).sum())
+        return BySize({}, {}, dict.fromkeys(SIZES, comparison.manifest.reason))
+    if protocol is None or protocol.metric != "box_accuracy":
+        return BySize({}, {}, dict.fromkeys(SIZES, f"{primary} decides on no boxes"))
+    split = comparison.manifest[1]
+    shares = object_shares(split)
+    insides = dict(zip(SIZES, (shares < SMALL, shares >= SMALL)))
+    unknown = int((np.isnan(shares) & (np.diff(split.box_offsets) > 0)).sum())
     beside = f", and the size of {unknown} is not known" if unknown else ""
-    return {
-        s: f"{n} images, fewer than {SMALLEST_GROUP}{beside}" for s, n in counts.items() if n < SMALLEST_GROUP
+    left_out = {
+        size: f"{n} images, fewer than {SMALLEST_GROUP}{beside}"
+        for size, inside in insides.items()
+        if (n := int(inside.sum())) < SMALLEST_GROUP
     }
+    kept = {size: inside for size, inside in insides.items() if size not in left_out}
+    found: dict[str, dict[str, Summary]] = {size: {} for size in kept}
+    for folder, run in runs.items():
+        given = run.chosen([protocol], DEFAULT_BOOTSTRAP)
+        if protocol.threshold == "oracle":
+            given = {primary: Chosen(tuple(run.thresholds(primary)))}
+        for size, inside in kept.items():
+            within = RecordsWithin(run.store, inside)
+            summary = summarize(within, [protocol], thresholds=given, bootstrap=DEFAULT_BOOTSTRAP)[primary]
+            assert isinstance(summary, Summary), summary.reason  # it was computed on all images
+            found[size][folder] = summary
+    gaussian: dict[str, Summary] = {}
+    if protocol.class_gate == "none":
+        control = gaussian_within(
+            comparison.manifest, first, protocol, list(kept.values()), DEFAULT_BOOTSTRAP
+        )
+        gaussian = {size: summary for size, summary in zip(kept, control) if summary is not None}
+    return BySize(found, gaussian, left_out)
 
 
-def _decisions(runs: Sequence[Evaluated], comparison: Comparison, primary: str) -> list[PerImage]:
-    """Those of every run; empty where a run has none."""
-    found = [comparison.decisions.get((str(r.folder), primary)) for r in runs]
-    return [d for d in found if d is not None] if None not in found else []
-
-
-def _sizes(comparison: Comparison) -> dict[str, npt.NDArray[np.bool_]]:
-    """The images of each of `SIZES`; empty where the dataset is not at hand."""
-    if isinstance(comparison.manifest, Unavailable):
-        return {}
-    shares = object_shares(comparison.manifest[1])
-    return dict(zip(SIZES, (shares < SMALL, shares >= SMALL)))
+def _difference(
+    baseline: Sequence[Summary], other: Sequence[Summary], *, by_seed: bool, trained: bool = True
+) -> Difference:
+    return difference_of(
+        sampled(baseline, trained=trained), sampled(other), other[0], by_seed, DEFAULT_BOOTSTRAP
+    )

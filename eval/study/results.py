@@ -25,14 +25,7 @@ from eval.study.design import Design
 from eval.study.figures import write_figures
 from eval.study.jobs import EVAL, RANDOM, Job
 from eval.study.markdown import label, study_tables
-from eval.study.outcomes import (
-    ENERGY,
-    measured_differences,
-    protocol_differences,
-    size_differences,
-    sizes_against_gaussian,
-    sizes_left_out,
-)
+from eval.study.outcomes import ENERGY, measured_differences, outcomes_by_size, protocol_differences
 from eval.study.pooled import Cell, pool
 from eval.study.precision import difference_of_a_pilot, standard_errors
 from eval.study.times import times
@@ -75,29 +68,28 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
         mine = [j for j in jobs if (j.dataset, j.network) == (dataset, network)]
         for evaluation in mine[0].evaluations:
             comparison = _compared(design, mine, evaluation, out / COMPARISONS / f"{dataset}-{network}")
+            sized = outcomes_by_size(comparison, design.primary) if evaluation == EVAL else None
             for pairing in comparison.pairings:
                 sides.setdefault(pairing.other_method, pairing)
                 found = {
                     **protocol_differences(pairing, comparison.summaries),
                     **measured_differences(pairing),
-                    **size_differences(pairing, comparison, design.primary),
+                    **(sized.differences(pairing, design.primary) if sized else {}),
                 }
                 for name, difference in found.items():
                     outcome = _outcome_of(name, evaluation, design.primary)
                     if outcome is not None:
                         here = Cell(dataset, network, difference)
                         outcomes.setdefault((outcome, pairing.other_method), []).append(here)
-            if evaluation != EVAL:
+            if sized is None:
                 continue
             controls += _controls(comparison, dataset, network, design.primary)
+            cell = {"dataset": dataset, "network": network}
             runs = {p.baseline_method: p.baseline for p in comparison.pairings}
             runs |= {p.other_method: p.other for p in comparison.pairings}
-            cell = {"dataset": dataset, "network": network}
-            by_size += [{**cell, **row} for row in sizes_against_gaussian(runs, comparison, design.primary)]
-            left_out += [
-                {**cell, "images": size, "why": why}
-                for size, why in sizes_left_out(comparison, design.primary).items()
-            ]
+            for method, own in runs.items():
+                by_size += [{**cell, **row} for row in sized.against_gaussian(method, own)]
+            left_out += [{**cell, "images": size, "why": why} for size, why in sized.left_out.items()]
             for pairing in comparison.pairings:
                 pilot = difference_of_a_pilot(pairing, comparison.summaries, design.primary)
                 if pilot is not None:

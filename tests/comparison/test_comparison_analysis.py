@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from eval.analysis.evaluated import Evaluated, Unavailable, open_evaluated
 from eval.analysis.part_coverage import inside_box, part_points
 from eval.analysis.per_image import PerImage, per_image
 from eval.analysis.subgroups import (
-    difference_within,
     group_differences,
     instance_groups,
     object_shares,
@@ -205,19 +203,6 @@ def test_contributions_add_up_to_the_difference() -> None:
         "two images have no interval"
     )
     assert found["interaction_p"] is None
-
-
-def test_the_difference_within_some_images_is_that_of_the_group() -> None:
-    rng = np.random.default_rng(3)
-    a, b = ([of_hits(rng.random(90) < share) for _ in range(3)] for share in (0.4, 0.6))
-    groups = np.repeat([0, 1, -1], (40, 20, 30))
-    options: dict[str, Any] = {"by_seed": True, "bootstrap": Bootstrap(200)}
-    first = group_differences(a, b, groups, ("x", "y"), **options)["groups"][0]
-    found = difference_within(a, b, groups == 0, **options)
-    assert found is not None
-    for key in ("baseline", "other", "difference", "ci95", "p_value"):
-        assert found.as_json()[key] == pytest.approx(first[key]), key
-    assert difference_within(a, b, groups == 1, **options) is None  # 20 images
 
 
 def test_an_interaction_is_found_where_groups_differ_and_not_where_they_are_alike() -> None:
