@@ -18,6 +18,7 @@ from eval.comparison.build import Comparison
 from eval.comparison.config import CompareConfig
 from eval.comparison.run_pairs import Pairing
 from eval.comparison.sides import party_of
+from eval.comparison.terminal import probability
 from eval.comparison.verdicts import judge, population, sentence
 from eval.report.embed import base64_of
 from eval.report.numbers import interval, minus, signed
@@ -240,7 +241,9 @@ def study_page(content: dict[str, Any], figures: Sequence[Path]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(signed=signed, interval=interval, minus=minus, label=label(content))
+    environment.filters.update(
+        signed=signed, interval=interval, minus=minus, probability=probability, label=label(content)
+    )
     template = resources.files("eval.study").joinpath("study.html.j2").read_text(encoding="utf-8")
     style = resources.files("eval.report").joinpath("page.css").read_text(encoding="utf-8")
     pictures = {file.stem: "data:image/png;base64," + base64_of(file.read_bytes()) for file in figures}

@@ -267,12 +267,8 @@ def test_top5_among_few_classes_is_absent_with_the_reason(tmp_path: Path) -> Non
     assert set(results["classification"]) == {"top1"}
 
     alone = tmp_path / "alone"
-    assert (
-        main(
-            [str(run), "--bootstrap", "20", "--pictures", "0", "--protocols", "top5_loc", "--out", str(alone)]
-        )
-        == 0
-    )
+    arguments = ["--bootstrap", "20", "--pictures", "0", "--protocols", "top5_loc", "--out", str(alone)]
+    assert main([str(run), *arguments]) == 0
     page = write_run_page(open_evaluated(alone), alone / "report.html").read_text()
     text = " ".join(re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL).split())
     assert (

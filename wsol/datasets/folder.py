@@ -342,8 +342,9 @@ class Folder(Common):
             table, where = self.boxes.read_bytes(), str(self.boxes)
         elif self.boxes is not None:
             inside = self.boxes.as_posix()
-            root = single_top_folder(root, inside)
-            if self.boxes.is_absolute() or not root.exists(inside):
+            if not self.boxes.is_absolute():
+                root = single_top_folder(root, inside)
+            if not root.exists(inside):
                 raise UserError(f"--boxes '{self.boxes}' does not exist, neither here nor in '{source}'")
             table, where = root.read_bytes(inside), f"{root.location}/{inside}"
         else:
