@@ -18,17 +18,22 @@ import yaml
 
 from eval.study.__main__ import main
 from tests.helpers.oracles import oracle
-from tests.helpers.tiny_dataset import make_tiny_dataset
+from wsol.datasets.parts import PartsConfig, write_parts
+from wsol.manifest import write_manifest
 from wsol.runs.record import load_run
+
+TINY = PartsConfig(num_classes=3, image_size=32, train_per_class=8, val_per_class=3, test_per_class=2)
 
 
 def design(folder: Path) -> Path:
+    images = folder / "data"
+    write_manifest(write_parts(TINY, images, workers=1).with_root(images), folder / "manifest")
     content = {
         "name": "tiny",
         "question": "Does the command work?",
         "primary": "maxboxacc_v2_transferred",
         "margin": 50,
-        "datasets": {"colours": {"manifest": str(make_tiny_dataset(folder / "data"))}},
+        "datasets": {"parts": {"manifest": str(folder / "manifest")}},
         "networks": {"small": {"arch": "resnet_small", "size": 32}},
         "methods": {"vanilla": {}, "cutmix": {"cutmix_prob": 0.5}},
         "seeds": 1,
@@ -84,6 +89,7 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
         "maxboxacc",
         "maxboxacc@aligned",
         "maxboxacc_v2_transferred of layercam",
+        "energy on head",
     } <= names
     assert {(c["method"], c["control"]) for c in content["controls"]} == {
         (method, control) for method in ("vanilla", "cutmix") for control in ("random", "center_gaussian")
@@ -106,7 +112,7 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
     assert main([str(file), "--out", str(out)]) == 0
     assert (out / "study.html").stat().st_mtime_ns == stamp
 
-    shutil.rmtree(out / "runs" / "colours" / "small" / "cutmix-0")
+    shutil.rmtree(out / "runs" / "parts" / "small" / "cutmix-0")
     assert main([str(file), "--out", str(out)]) == 0
     assert numbers(out) == first
 
@@ -125,7 +131,7 @@ def test_a_run_that_fails_is_named_with_its_reason(workers: str, tmp_path: Path,
         image.write_bytes(b"no picture")
     assert main([str(file), "--out", str(out), "--workers", workers]) == 2
     said = capsys.readouterr().err
-    assert "failed colours/small/vanilla-0: " in said
+    assert "failed parts/small/vanilla-0: " in said
     assert said.count("ended with exit code 2: error: ") >= 2
     assert "-0.log) (and 1 more); the same command tries again" in said.splitlines()[-1]
 
