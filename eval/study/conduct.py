@@ -12,6 +12,7 @@ from eval.overview.table import print_overview
 from eval.study.design import read_design
 from eval.study.engine import interrupted_by_sigterm, slurm_parameters
 from eval.study.jobs import jobs_of
+from eval.study.measured import is_measured, require_measured
 from eval.study.plan import print_plan
 from eval.study.results import STUDY, write_results
 from eval.study.run import prepare_datasets, run_jobs
@@ -19,6 +20,7 @@ from wsol.errors import UserError
 from wsol.files.atomic_write import write_durably
 from wsol.files.regular import read_text
 from wsol.files.strict_json import read_json
+from wsol.manifest import load_manifest
 
 DESIGN = "design.yaml"
 
@@ -53,6 +55,9 @@ def conduct(
     if not plan:
         require_design(file, out)
     prepare_datasets(design.datasets, out)
+    if is_measured(design.primary):
+        for name, dataset in design.datasets.items():
+            require_measured(design.primary, load_manifest(dataset.folder(name, out)))
     jobs = [j for j in jobs_of(design, out) if not only or j.dataset in only]
     console = Console(stderr=True)
     if plan:

@@ -2,7 +2,7 @@
 
     name: parts-cue
     question: Does CutMix localize better where a second cue exists?
-    primary: maxboxacc_v2_transferred     # the one outcome that decides
+    primary: maxboxacc_v2_transferred     # the one outcome that decides: a protocol, top-1 accuracy, or energy on PART
     margin: 2                             # points; a difference below it does not matter
     datasets:
       strong-cue: {prepare: [parts, --body-cue, "1.0"]}     # made by wsol.prepare where it is absent
@@ -34,6 +34,7 @@ from typing import Any, ClassVar, TypeVar
 import pydantic
 
 from eval.protocols import protocol_named
+from eval.study.measured import is_measured
 from wsol.cams.map_method import LayerMap
 from wsol.cams.registry import CAM_OF_FINAL, layer_maps
 from wsol.datasets.catalog import manifest_folder
@@ -99,7 +100,8 @@ class Design:
         )
         if not self.datasets or not self.networks or len(self.methods) < 2:
             raise UserError("a study needs a dataset, a network, and two methods")
-        protocol_named(self.primary)
+        if not is_measured(self.primary):
+            protocol_named(self.primary)
         if not self.margin > 0:
             raise UserError(f"margin: expected points above 0, got {self.margin:g}")
         for kind, unknown in (

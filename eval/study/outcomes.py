@@ -1,5 +1,5 @@
-"""The differences of two methods in one dataset and network that a study pools: every protocol's, those of measures
-without a threshold, and the primary outcome's on small objects and on large ones."""
+"""The differences of two methods in one dataset and network that a study pools: every protocol's, and the primary
+outcome's on small objects and on large ones (measures without a threshold: `eval.study.measured`)."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from typing import Any
 import numpy as np
 
 from eval.analysis.evaluated import Evaluated, Unavailable
-from eval.analysis.paired_statistics import Difference, paired_difference
+from eval.analysis.paired_statistics import Difference
 from eval.analysis.subgroups import object_shares
 from eval.comparison.build import Comparison
 from eval.comparison.controls import gaussian_within
 from eval.comparison.run_pairs import Pairing
 from eval.comparison.sides import difference_of, sampled
-from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP, resampled_means
+from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP
 from eval.metrics.outcomes import Summary
 from eval.metrics.summarize import Chosen, summarize
 from eval.records.store import RecordsWithin
-from eval.statistics.components import Sampled
 from eval.statistics.heterogeneity import SMALLEST_GROUP
 
-ENERGY = "energy on "
-TOP1 = "top-1 accuracy"
 SMALL = 1 / 3
 """The share of the image below which an object counts as small: boxes in the middle suit larger ones by themselves."""
 SIZES = ("objects under a third of the image", "objects of a third and more")
 
 
-def protocol_differences(pairing: Pairing, summaries: dict[str, dict[str, Summary]]) -> dict[str, Difference]:
+def protocol_differences(
+    pairing: Pairing, summaries: Mapping[str, Mapping[str, Summary]]
+) -> dict[str, Difference]:
     """The difference under every protocol that each run has."""
     a, b = ([summaries[str(r.folder)] for r in runs] for runs in (pairing.baseline, pairing.other))
     names = [n for n in a[0] if all(n in found for found in (*a, *b))]
@@ -44,41 +43,6 @@ def protocol_differences(pairing: Pairing, summaries: dict[str, dict[str, Summar
         )
         for n in names
     }
-
-
-def measured_differences(pairing: Pairing) -> dict[str, Difference]:
-    """The differences of outcomes without a threshold: top-1 accuracy, without which a map says little, and, where
-    masks were recorded, the map's positive energy on the object and on each part."""
-    index = pairing.baseline[0].store.index
-    names: dict[str, tuple[str, int | None]] = {
-        TOP1: ("top1", None),
-        f"{ENERGY}object": ("energy_object", None),
-        **{f"{ENERGY}{part}": ("energy_parts", k) for k, part in enumerate(index.part_names)},
-    }
-    units = DEFAULT_BOOTSTRAP.units(index.num_images)
-    found = {}
-    for name, (array, column) in names.items():
-        a, b = (_means(runs, array, column) for runs in (pairing.baseline, pairing.other))
-        if a is not None and b is not None:
-            found[name] = paired_difference(a, b, by_seed=pairing.by_seed, units=units)
-    return found
-
-
-def _means(runs: Sequence[Evaluated], array: str, column: int | None) -> Sampled | None:
-    """The mean of a per-image measure in percent, run by run, with its resamples; None where it was not recorded."""
-    means = []
-    for run in runs:
-        blocks = []
-        for block in run.store.blocks():
-            values = block.measure(array)
-            if values is None:
-                return None
-            chosen = (values if column is None else values[:, column])[:, None]
-            blocks.append((chosen, np.isfinite(chosen) & (chosen >= 0)))
-        if not any(fine.any() for _, fine in blocks):
-            return None
-        means.append(resampled_means(blocks, [len(v) for v, _ in blocks], DEFAULT_BOOTSTRAP)[:, 0])
-    return Sampled.of([float(m[0]) for m in means], [m[1:] for m in means])
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from eval.comparison.sides import difference_of, sampled
-from eval.metrics.bootstrap import DEFAULT_BOOTSTRAP
 from eval.statistics.components import METHODS_FROM
 from eval.statistics.planning import Pilot
+from eval.study.measured import is_measured, measured_differences
+from eval.study.outcomes import protocol_differences
 from eval.study.pooled import Cell, pool
 
 if TYPE_CHECKING:
@@ -29,11 +30,10 @@ def difference_of_a_pilot(
     equally many runs, or too few for a verdict."""
     if len(pairing.baseline) != len(pairing.other) or len(pairing.other) < METHODS_FROM:
         return None
-    a, b = (
-        [summaries[str(r.folder)][primary] for r in runs[:PILOT_RUNS]]
-        for runs in (pairing.baseline, pairing.other)
-    )
-    return difference_of(sampled(a), sampled(b), a[0], pairing.by_seed, DEFAULT_BOOTSTRAP)
+    first = replace(pairing, baseline=pairing.baseline[:PILOT_RUNS], other=pairing.other[:PILOT_RUNS])
+    if is_measured(primary):
+        return measured_differences(first)[primary]
+    return protocol_differences(first, summaries)[primary]
 
 
 def standard_errors(method: str, pilots: Sequence[Cell], cells: Sequence[Cell]) -> list[dict[str, Any]]:

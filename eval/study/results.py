@@ -13,9 +13,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from eval.analysis.evaluated import open_evaluated
 from eval.analysis.paired_statistics import Difference, adjusted
 from eval.comparison.build import Comparison
 from eval.comparison.config import CompareConfig
+from eval.comparison.controls import NAMES
 from eval.comparison.run_pairs import Pairing
 from eval.comparison.sides import party_of
 from eval.comparison.terminal import probability
@@ -26,7 +28,8 @@ from eval.study.design import Design
 from eval.study.figures import write_figures
 from eval.study.jobs import EVAL, RANDOM, Job
 from eval.study.markdown import label, study_tables
-from eval.study.outcomes import ENERGY, measured_differences, outcomes_by_size, protocol_differences
+from eval.study.measured import ENERGY, is_measured, measured_differences
+from eval.study.outcomes import outcomes_by_size, protocol_differences
 from eval.study.pooled import Cell, pool
 from eval.study.precision import difference_of_a_pilot, standard_errors
 from eval.study.times import times
@@ -84,7 +87,10 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
                         outcomes.setdefault((outcome, pairing.other_method), []).append(here)
             if sized is None:
                 continue
-            controls += _controls(comparison, dataset, network, design.primary)
+            if is_measured(design.primary):
+                controls += _measured_controls(comparison, mine, design.primary)
+            else:
+                controls += _controls(comparison, dataset, network, design.primary)
             cell = {"dataset": dataset, "network": network}
             runs = {p.baseline_method: p.baseline for p in comparison.pairings}
             runs |= {p.other_method: p.other for p in comparison.pairings}
@@ -131,8 +137,8 @@ def _compared(design: Design, jobs: Sequence[Job], evaluation: str, out: Path) -
     runs += [f"random={j.folder / RANDOM}" for j in jobs if j.control and first]
     config = CompareConfig(
         tuple(runs),
-        primary=design.primary,
-        margin=design.margin,
+        primary=None if is_measured(design.primary) else design.primary,
+        margin=None if is_measured(design.primary) else design.margin,  # points of the study's own outcome
         baseline=design.baseline,
         out=out if first else out / evaluation,
         pictures=24,
@@ -164,6 +170,29 @@ def _controls(comparison: Comparison, dataset: str, network: str, primary: str) 
                     **control["protocols"][primary],
                 }
     return list(found.values())
+
+
+def _measured_controls(comparison: Comparison, jobs: Sequence[Job], primary: str) -> list[dict[str, Any]]:
+    """Each method against the network with random weights by a primary outcome that reads no threshold; the centre
+    Gaussian is scored by boxes alone."""
+    runs = {p.baseline_method: p.baseline for p in comparison.pairings}
+    runs |= {p.other_method: p.other for p in comparison.pairings}
+    found = []
+    for job in jobs:
+        control = (open_evaluated(job.folder / RANDOM),) if job.control else ()
+        for method, own in runs.items() if control else ():
+            difference = measured_differences(Pairing(control, own, by_seed=False))[primary]
+            found.append(
+                {
+                    "dataset": job.dataset,
+                    "network": job.network,
+                    "method": method,
+                    "control": "random",
+                    "said": NAMES["random"],
+                    **difference.as_json(),
+                }
+            )
+    return found
 
 
 def _content(
