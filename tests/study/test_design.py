@@ -10,7 +10,9 @@ import yaml
 
 from eval.study.design import StudyDataset, read_design
 from eval.study.jobs import jobs_of
+from eval.study.measured import require_measured
 from eval.study.run import prepare_datasets
+from wsol.datasets.parts import PartsConfig, write_parts
 from wsol.errors import UserError
 from wsol.training.config import parse_config
 
@@ -109,6 +111,31 @@ def test_refused_with_the_place(changes: dict[str, object], said: str, tmp_path:
     with pytest.raises(UserError, match=r"study\.yaml") as error:
         read_design(written(tmp_path, **changes))
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("primary", "masks", "said"),
+    [
+        ("top-1 accuracy", False, None),
+        ("energy on object", True, None),
+        ("energy on head", True, None),
+        ("energy on wing", True, "there are top-1 accuracy, energy on object, energy on body, energy on head, "),
+        ("energy on object", False, "its test images do not all have a mask"),
+    ],
+)
+def test_a_primary_outcome_without_a_threshold_needs_its_masks(
+    primary: str, masks: bool, said: str | None, tmp_path: Path
+) -> None:
+    assert read_design(written(tmp_path, primary=primary)).primary == primary
+    config = PartsConfig(num_classes=2, image_size=32, train_per_class=1, val_per_class=1, test_per_class=1)
+    manifest = write_parts(config, tmp_path / "images", workers=1)
+    if not masks:
+        manifest.split("test").masks.clear()
+    if said is None:
+        require_measured(primary, manifest)
+        return
+    with pytest.raises(UserError, match=f"primary: no '{primary}' on dataset 'parts': {said}"):
+        require_measured(primary, manifest)
 
 
 def test_a_manifest_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

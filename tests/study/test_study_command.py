@@ -53,7 +53,7 @@ def design(folder: Path) -> Path:
     return file
 
 
-def numbers(out: Path) -> object:
+def numbers(out: Path) -> Any:
     return json.loads((out / "study.json").read_text())["outcomes"]
 
 
@@ -115,6 +115,24 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
     shutil.rmtree(out / "runs" / "parts" / "small" / "cutmix-0")
     assert main([str(file), "--out", str(out)]) == 0
     assert numbers(out) == first
+
+    by_energy = tmp_path / "energy.yaml"
+    by_energy.write_text(
+        file.read_text().replace("primary: maxboxacc_v2_transferred", "primary: energy on head")
+    )
+    shutil.copytree(out / "runs", tmp_path / "second" / "runs")
+    assert main([str(by_energy), "--out", str(tmp_path / "second")]) == 0
+    assert "By energy on head, " in capsys.readouterr().out
+    other = json.loads((tmp_path / "second" / "study.json").read_text())
+    assert other["outcomes"][0]["role"] == "primary"
+    as_before = next(o for o in first if o["outcome"] == "energy on head")
+    for part in ("baseline", "other", "difference", "ci95"):
+        assert other["outcomes"][0][part] == as_before[part]
+    assert {(c["method"], c["control"]) for c in other["controls"]} == {
+        ("vanilla", "random"),
+        ("cutmix", "random"),
+    }
+    assert next(c for c in other["controls"] if c["method"] == "cutmix")["other"] == as_before["other"]
 
     (out / "design.yaml").unlink()
     file.write_text(file.read_text().replace("epochs: 2", "epochs: 3"))
