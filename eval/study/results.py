@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -13,27 +13,21 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from eval.analysis.evaluated import open_evaluated
 from eval.analysis.paired_statistics import Difference, adjusted
-from eval.comparison.build import Comparison
-from eval.comparison.config import CompareConfig
-from eval.comparison.controls import NAMES
 from eval.comparison.run_pairs import Pairing
 from eval.comparison.sides import party_of
 from eval.comparison.terminal import probability
 from eval.comparison.verdicts import judge, population, sentence
 from eval.report.embed import base64_of
 from eval.report.numbers import interval, minus, signed
+from eval.study.cell_results import results_of_cell
 from eval.study.design import Design
 from eval.study.figures import write_figures
-from eval.study.jobs import EVAL, RANDOM, Job
+from eval.study.jobs import Job
 from eval.study.markdown import label, study_tables
-from eval.study.measured import ENERGY, is_measured, measured_differences
-from eval.study.outcomes import outcomes_by_size, protocol_differences
 from eval.study.pooled import Cell, pool
-from eval.study.precision import difference_of_a_pilot, standard_errors
+from eval.study.precision import standard_errors
 from eval.study.times import times
-from eval.write_comparison import compare
 from wsol.files.atomic_write import write_durably
 from wsol.machine.provenance import command_line, git_state, software_versions
 from wsol.runs.record import load_run
@@ -64,53 +58,26 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
     newest = max(results.stat().st_mtime_ns for j in jobs for results in j.results())
     if page.is_file() and page.stat().st_mtime_ns > newest:
         return page
-    outcomes: dict[tuple[str, str], list[Cell]] = {}
+    found = [
+        results_of_cell(design, [j for j in jobs if (j.dataset, j.network) == cell], out / COMPARISONS)
+        for cell in dict.fromkeys((j.dataset, j.network) for j in jobs)
+    ]
+    outcomes = _by_outcome(result.outcomes for result in found)
+    pilots = _by_outcome(result.pilots for result in found)
     sides: dict[str, Pairing] = {}
-    pilots: dict[str, list[Cell]] = {}
-    controls, by_size, left_out = [], [], []
-    for dataset, network in dict.fromkeys((j.dataset, j.network) for j in jobs):
-        mine = [j for j in jobs if (j.dataset, j.network) == (dataset, network)]
-        for evaluation in mine[0].evaluations:
-            comparison = _compared(design, mine, evaluation, out / COMPARISONS / f"{dataset}-{network}")
-            sized = outcomes_by_size(comparison, design.primary) if evaluation == EVAL else None
-            for pairing in comparison.pairings:
-                sides.setdefault(pairing.other_method, pairing)
-                found = {
-                    **protocol_differences(pairing, comparison.summaries),
-                    **measured_differences(pairing),
-                    **(sized.differences(pairing, design.primary) if sized else {}),
-                }
-                for name, difference in found.items():
-                    outcome = _outcome_of(name, evaluation, design.primary)
-                    if outcome is not None:
-                        here = Cell(dataset, network, difference)
-                        outcomes.setdefault((outcome, pairing.other_method), []).append(here)
-            if sized is None:
-                continue
-            if is_measured(design.primary):
-                controls += _measured_controls(comparison, mine, design.primary)
-            else:
-                controls += _controls(comparison, dataset, network, design.primary)
-            cell = {"dataset": dataset, "network": network}
-            runs = {p.baseline_method: p.baseline for p in comparison.pairings}
-            runs |= {p.other_method: p.other for p in comparison.pairings}
-            for method, own in runs.items():
-                by_size += [{**cell, **row} for row in sized.against_gaussian(method, own)]
-            left_out += [{**cell, "images": size, "why": why} for size, why in sized.left_out.items()]
-            for pairing in comparison.pairings:
-                pilot = difference_of_a_pilot(pairing, comparison.summaries, design.primary)
-                if pilot is not None:
-                    pilots.setdefault(pairing.other_method, []).append(Cell(dataset, network, pilot))
+    for result in found:
+        sides = {p.other_method: p for p in result.pairings} | sides
     pooled = [Outcome(n, m, tuple(cells), pool(cells)) for (n, m), cells in outcomes.items()]
     pooled = _adjusted(pooled, design.primary)
-    content = _content(design, jobs, pooled, sides, controls) | {
-        "controls_by_size": by_size,
-        "sizes_left_out": left_out,
+    content = _content(design, jobs, pooled, sides) | {
+        "controls": [row for result in found for row in result.controls],
+        "controls_by_size": [row for result in found for row in result.controls_by_size],
+        "sizes_left_out": [row for result in found for row in result.sizes_left_out],
         "times": times(jobs, out),
         "standard_errors": [
             row
-            for method, found in pilots.items()
-            for row in standard_errors(method, found, outcomes[design.primary, method])
+            for (primary, method), cells in pilots.items()
+            for row in standard_errors(method, cells, outcomes[primary, method])
         ],
     }
     write_durably(out / STUDY, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
@@ -118,6 +85,15 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
     figures = write_figures(content, out / "figures")
     write_durably(page, study_page(content, figures))
     return page
+
+
+def _by_outcome(found: Iterable[Mapping[tuple[str, str], Cell]]) -> dict[tuple[str, str], list[Cell]]:
+    """The cells of each outcome and method, in the order of datasets and networks."""
+    gathered: dict[tuple[str, str], list[Cell]] = {}
+    for cells in found:
+        for key, cell in cells.items():
+            gathered.setdefault(key, []).append(cell)
+    return gathered
 
 
 def _adjusted(outcomes: Sequence[Outcome], primary: str) -> list[Outcome]:
@@ -130,77 +106,11 @@ def _adjusted(outcomes: Sequence[Outcome], primary: str) -> list[Outcome]:
     ]
 
 
-def _compared(design: Design, jobs: Sequence[Job], evaluation: str, out: Path) -> Comparison:
-    """The comparison of one dataset's and network's runs by one map; that by CAM is the study's own."""
-    runs = [f"{j.method}={j.folder / evaluation}" for j in jobs]
-    first = evaluation == EVAL
-    runs += [f"random={j.folder / RANDOM}" for j in jobs if j.control and first]
-    config = CompareConfig(
-        tuple(runs),
-        primary=None if is_measured(design.primary) else design.primary,
-        margin=None if is_measured(design.primary) else design.margin,  # points of the study's own outcome
-        baseline=design.baseline,
-        out=out if first else out / evaluation,
-        pictures=24,
-    )
-    return compare(config)[1]
-
-
-def _outcome_of(name: str, evaluation: str, primary: str) -> str | None:
-    """An outcome's name in the study: of further maps, the primary protocol and the energies are kept."""
-    if evaluation == EVAL:
-        return name
-    if name == primary or name.startswith(ENERGY):
-        return f"{name} of {evaluation.removeprefix('eval-')}"
-    return None
-
-
-def _controls(comparison: Comparison, dataset: str, network: str, primary: str) -> list[dict[str, Any]]:
-    """Each method against each control by the primary outcome, in one dataset and network."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for entry in comparison.content["comparisons"]:
-        for control in entry["controls"]:
-            if primary in control["protocols"]:
-                found[control["method"], control["control"]] = {
-                    "dataset": dataset,
-                    "network": network,
-                    "method": control["method"],
-                    "control": control["control"],
-                    "said": control["said"],
-                    **control["protocols"][primary],
-                }
-    return list(found.values())
-
-
-def _measured_controls(comparison: Comparison, jobs: Sequence[Job], primary: str) -> list[dict[str, Any]]:
-    """Each method against the network with random weights by a primary outcome that reads no threshold; the centre
-    Gaussian is scored by boxes alone."""
-    runs = {p.baseline_method: p.baseline for p in comparison.pairings}
-    runs |= {p.other_method: p.other for p in comparison.pairings}
-    found = []
-    for job in jobs:
-        control = (open_evaluated(job.folder / RANDOM),) if job.control else ()
-        for method, own in runs.items() if control else ():
-            difference = measured_differences(Pairing(control, own, by_seed=False))[primary]
-            found.append(
-                {
-                    "dataset": job.dataset,
-                    "network": job.network,
-                    "method": method,
-                    "control": "random",
-                    "said": NAMES["random"],
-                    **difference.as_json(),
-                }
-            )
-    return found
-
-
 def _content(
     design: Design,
     jobs: Sequence[Job],
     outcomes: Sequence[Outcome],
-    sides: dict[str, Pairing],
-    controls: Sequence[dict[str, Any]],
+    sides: Mapping[str, Pairing],
 ) -> dict[str, Any]:
     entries = []
     order = list(design.methods)
@@ -243,7 +153,6 @@ def _content(
         },
         "machines": _machines(jobs),
         "outcomes": entries,
-        "controls": list(controls),
         "provenance": {"command": _command(), "versions": software_versions(), "git": git_state()},
     }
 
