@@ -14,7 +14,8 @@ from eval.comparison.config import CompareConfig
 from eval.comparison.controls import NAMES
 from eval.comparison.run_pairs import Pairing
 from eval.study.design import Design
-from eval.study.jobs import EVAL, RANDOM, Job
+from eval.study.jobs import EVAL, RANDOM, Job, map_of
+from eval.study.markdown import OF_MAP
 from eval.study.measured import ENERGY, is_measured, measured_differences
 from eval.study.outcomes import outcomes_by_size, protocol_differences
 from eval.study.pooled import Cell
@@ -31,6 +32,7 @@ class CellResults:
     outcomes: Mapping[tuple[str, str], Cell]
     pilots: Mapping[tuple[str, str], Cell]
     controls: Sequence[Mapping[str, Any]]
+    controls_by_map: Sequence[Mapping[str, Any]]
     controls_by_size: Sequence[Mapping[str, Any]]
     sizes_left_out: Sequence[Mapping[str, Any]]
 
@@ -65,6 +67,12 @@ def results_of_cell(design: Design, jobs: Sequence[Job], out: Path) -> CellResul
         outcomes,
         pilots,
         [{**named, **row} for row in controls(comparison, jobs, design.primary)],
+        [
+            {**named, "map": map_of(evaluation), **row}
+            for evaluation, by_map in comparisons.items()
+            if evaluation != EVAL
+            for row in _controls(by_map, jobs, design.primary)
+        ],
         [{**named, **row} for method, own in runs.items() for row in sized.against_gaussian(method, own)],
         [{**named, "images": size, "why": why} for size, why in sized.left_out.items()],
     )
@@ -99,7 +107,7 @@ def _outcome_of(name: str, evaluation: str, primary: str) -> str | None:
     if evaluation == EVAL:
         return name
     if name == primary or name.startswith(ENERGY):
-        return f"{name} of {evaluation.removeprefix('eval-')}"
+        return f"{name}{OF_MAP}{map_of(evaluation)}"
     return None
 
 

@@ -11,16 +11,19 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from eval.pictures.figures import BLUE, GREY, ORANGE, new_figure, save_figure
-from eval.study.markdown import label
+from eval.study.markdown import label, outcomes_by_map
 
 
 def write_figures(content: Mapping[str, Any], folder: Path) -> list[Path]:
     """`primary.png` (each dataset and network, and all together), `outcomes.png` (every pooled outcome) and
-    `controls.png` (methods and controls by the primary outcome; only where there are controls). Returns the files."""
+    `controls.png` (methods and controls by the primary outcome) and `maps.png` (the methods' values by further maps),
+    each only where there are such. Returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = {"primary": _primary(content), "outcomes": _outcomes(content)}
     if content["controls"]:
         figures["controls"] = _controls(content)
+    if content.get("controls_by_map"):
+        figures["maps"] = _maps(content)
     return [file for name, f in figures.items() for file in save_figure(f, folder / name, [".png"])]
 
 
@@ -116,6 +119,38 @@ def _controls(content: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def _maps(content: Mapping[str, Any]) -> Figure:
+    """A panel for each dataset and network: a row a map, a mark a method, and a line at the centre Gaussian."""
+    methods = list(dict.fromkeys(o["method"] for o in content["outcomes"]))
+    baseline = content["outcomes"][0]["baseline_method"]
+    by_map = {method: outcomes_by_map(content, method) for method in methods}
+    maps = list(by_map[methods[0]])
+    cells = list(dict.fromkeys((c["dataset"], c["network"]) for c in content["controls"]))
+    figure = new_figure(7.2, 1.5 + 0.22 * len(maps))
+    panels = figure.subplots(1, len(cells), sharey=True, squeeze=False)[0]
+    for ax, cell in zip(panels, cells):
+        values: dict[str, list[tuple[float, int]]] = {}
+        for method, own in by_map.items():
+            for y, name in enumerate(maps):
+                for c in own[name]["cells"] if name in own else ():
+                    if (c["dataset"], c["network"]) == cell:
+                        values.setdefault(method, []).append((c["other"], y))
+                        if method == methods[0]:
+                            values.setdefault(baseline, []).append((c["baseline"], y))
+        for c in content["controls"]:
+            if (c["dataset"], c["network"], c["control"]) == (*cell, "center_gaussian"):
+                ax.axvline(c["baseline"], color=GREY, lw=1.2, label=c["said"])
+                break
+        for i, name in enumerate(n for n in (*methods, baseline) if n in values):
+            ax.plot(*zip(*values[name]), _MARKS[i % 5], color=_colour(i), ms=5, ls="", label=name)
+        ax.set_xlabel("percent", fontsize=8.5)
+        _name_rows(ax, maps, "\n".join(cell))
+        ax.set_ylim(len(maps) - 0.5, -0.5)
+    handles, labels = panels[0].get_legend_handles_labels()
+    _legend_below(figure, handles, labels)
+    return figure
+
+
 _LETTERS = 44
 """Of a line of a row's name."""
 _COLUMNS = 3
@@ -130,9 +165,9 @@ def _colour(method: int) -> str:
     return (BLUE, ORANGE, "#009e73", "#cc79a7", "#56b4e9")[method % 5]
 
 
-def _legend_below(figure: Figure) -> None:
+def _legend_below(figure: Figure, *entries: Any) -> None:
     """What the marks mean, in rows of its own that the layout keeps free below the axis and its label."""
-    legend = figure.legend(frameon=False, fontsize=7.5, ncols=_COLUMNS, loc="outside lower center")
+    legend = figure.legend(*entries, frameon=False, fontsize=7.5, ncols=_COLUMNS, loc="outside lower center")
     for text in legend.get_texts():
         text.set_parse_math(False)
 

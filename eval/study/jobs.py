@@ -124,10 +124,15 @@ class Job:
         write_durably(self.config_file, yaml.safe_dump(wanted, sort_keys=False))
 
 
+def map_of(evaluation: str) -> str:
+    """The map that an evaluation's folder is named after."""
+    return CAM_OF_FINAL.label if evaluation == EVAL else evaluation.removeprefix(f"{EVAL}-")
+
+
 def jobs_of(design: Design, out: Path) -> Iterator[Job]:
     """Every run of a study: seeds outermost, so that a study that is cut short holds whole comparisons."""
     scoring = (*(["--aligned"] if design.aligned else []), *_map_arguments(design))
-    evaluations = tuple(EVAL if m == CAM_OF_FINAL else f"eval-{m.label}" for m in design.maps)
+    evaluations = tuple(EVAL if m == CAM_OF_FINAL else f"{EVAL}-{m.label}" for m in design.maps)
     most = max(len(design.seeds_for(m)) for m in design.methods)
     for turn in range(most):
         for dataset, entry in design.datasets.items():

@@ -7,6 +7,9 @@ from typing import Any
 
 from eval.comparison.terminal import interval, signed
 
+OF_MAP = " of "
+"""Between an outcome and the map, other than CAM of the final one, that it was scored by."""
+
 
 def study_tables(content: Mapping[str, Any]) -> str:
     """The primary outcome by dataset and network, every pooled outcome, the controls, and the time that runs took, each
@@ -49,6 +52,20 @@ def study_tables(content: Mapping[str, Any]) -> str:
                 [[o["outcome"], method, *_by_cell(o, cells)] for o in mine],
             )
         )
+    for method in methods:
+        by_map = outcomes_by_map(content, method)
+        if len(by_map) > 1:
+            parts.append(_headed(f"{content['primary']} by map, each dataset and network", method, methods))
+            parts.append(
+                _table(
+                    ["map", "dataset", "network", "method", *_VALUES],
+                    [
+                        [name, c["dataset"], c["network"], method, *_values(c, o["baseline_method"])]
+                        for name, o in by_map.items()
+                        for c in o["cells"]
+                    ],
+                )
+            )
     if content["controls"]:
         parts.append(f"**{content['primary']} against controls**")
         parts.append(
@@ -57,6 +74,17 @@ def study_tables(content: Mapping[str, Any]) -> str:
                 [
                     [c["dataset"], c["network"], c["method"], *_values(c, c["said"])]
                     for c in content["controls"]
+                ],
+            )
+        )
+    if content.get("controls_by_map"):
+        parts.append(f"**{content['primary']} of further maps against the centre Gaussian**")
+        parts.append(
+            _table(
+                ["map", "dataset", "network", "method", "the Gaussian's value", *_VALUES[2:]],
+                [
+                    [c["map"], c["dataset"], c["network"], c["method"], *_values(c, "")[1:]]
+                    for c in content["controls_by_map"]
                 ],
             )
         )
@@ -121,6 +149,17 @@ def study_tables(content: Mapping[str, Any]) -> str:
         )
     )
     return "\n\n".join(parts) + "\n"
+
+
+def outcomes_by_map(content: Mapping[str, Any], method: str) -> dict[str, Mapping[str, Any]]:
+    """A method's primary outcome by the name of the map that it was scored by, CAM of the final map first."""
+    primary = content["primary"]
+    found = {}
+    for o in content["outcomes"]:
+        name = o["outcome"].removeprefix(primary + OF_MAP)
+        if o["method"] == method and (o["outcome"] == primary or name != o["outcome"]):
+            found["cam" if o["outcome"] == primary else name] = o
+    return found
 
 
 def _headed(what: str, method: str, methods: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ from eval.study.cell_results import results_of_cell
 from eval.study.design import Design
 from eval.study.figures import write_figures
 from eval.study.jobs import Job
-from eval.study.markdown import label, study_tables
+from eval.study.markdown import label, outcomes_by_map, study_tables
 from eval.study.pooled import Cell, pool
 from eval.study.precision import standard_errors
 from eval.study.times import times
@@ -71,6 +71,7 @@ def write_results(design: Design, jobs: Sequence[Job], out: Path) -> Path:
     pooled = _adjusted(pooled, design.primary)
     content = _content(design, jobs, pooled, sides) | {
         "controls": [row for result in found for row in result.controls],
+        "controls_by_map": [row for result in found for row in result.controls_by_map],
         "controls_by_size": [row for result in found for row in result.controls_by_size],
         "sizes_left_out": [row for result in found for row in result.sizes_left_out],
         "times": times(jobs, out),
@@ -186,6 +187,17 @@ def study_page(content: dict[str, Any], figures: Sequence[Path]) -> str:
     style = resources.files("eval.report").joinpath("page.css").read_text(encoding="utf-8")
     pictures = {file.stem: "data:image/png;base64," + base64_of(file.read_bytes()) for file in figures}
     cells = list(dict.fromkeys((c["dataset"], c["network"]) for o in content["outcomes"] for c in o["cells"]))
+    maps = [
+        {"map": name, "method": method, **cell}
+        for method in dict.fromkeys(o["method"] for o in content["outcomes"])
+        for name, outcome in outcomes_by_map(content, method).items()
+        for cell in outcome["cells"]
+    ]
     return environment.from_string(template).render(
-        **content, cells=cells, style=Markup(style), comparisons=COMPARISONS, pictures=pictures
+        **{"controls_by_map": [], **content},
+        cells=cells,
+        maps=maps,
+        style=Markup(style),
+        comparisons=COMPARISONS,
+        pictures=pictures,
     )

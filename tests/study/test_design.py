@@ -119,7 +119,11 @@ def test_refused_with_the_place(changes: dict[str, object], said: str, tmp_path:
         ("top-1 accuracy", False, None),
         ("energy on object", True, None),
         ("energy on head", True, None),
-        ("energy on wing", True, "there are top-1 accuracy, energy on object, energy on body, energy on head, "),
+        (
+            "energy on wing",
+            True,
+            "there are top-1 accuracy, energy on object, energy on body, energy on head, ",
+        ),
         ("energy on object", False, "its test images do not all have a mask"),
     ],
 )

@@ -95,8 +95,16 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
         (method, control) for method in ("vanilla", "cutmix") for control in ("random", "center_gaussian")
     }
     assert "network with random weights" in page
-    assert page.count('src="data:image/png') == 3
-    assert page.count("<table") == 3  # outcomes, controls, times; one dataset needs no table by dataset
+    assert page.count('src="data:image/png') == 4
+    assert page.count("<table") == 5  # outcomes, controls, maps, maps' controls, times; none by dataset
+    by_layercam = next(o for o in content["outcomes"] if o["outcome"].endswith("_v2_transferred of layercam"))
+    values = {"vanilla": by_layercam["baseline"], "cutmix": by_layercam["other"]}
+    assert {(c["map"], c["control"]) for c in content["controls_by_map"]} == {("layercam", "center_gaussian")}
+    assert {c["method"]: c["other"] for c in content["controls_by_map"]} == values
+    row = (
+        f"| layercam | parts | small | cutmix | vanilla | {values['vanilla']:.1f} | {values['cutmix']:.1f} |"
+    )
+    assert row in (out / "study.md").read_text()
     primary = next(o for o in content["outcomes"] if o["role"] == "primary")
     row = f"| all | all | cutmix | vanilla | {primary['baseline']:.1f} | {primary['other']:.1f} |"
     assert row in (out / "study.md").read_text()
