@@ -9,6 +9,7 @@ from typing import Any
 
 from eval.comparison.controls import BESIDE
 from eval.comparison.terminal import beside, by_role, populations, signed, tested
+from eval.comparison.verdicts import in_points
 
 _COLUMNS = (
     "comparison",
@@ -146,7 +147,7 @@ def _latex_caption(content: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     said.append(f"Bold: higher or lower, {level}, the primary one alone, the others adjusted ({correction}).")
     if margin is not None:
         said.append(
-            rf"$\equiv$: the primary one is equivalent within {margin:g} points, which comes first: it is not bold, "
+            rf"$\equiv$: the primary one is equivalent within {in_points(margin)}, which comes first: it is not bold, "
             f"also where {level}."
         )
     return " ".join([*said, *map(latex_escape, populations(entry["protocols"]))])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from eval.comparison.controls import BESIDE, GAUSSIAN
+from eval.comparison.verdicts import in_points
 from eval.statistics.law import ALPHA
 from eval.terminal.tables import table_of
 from eval.terminal.text import print_table, print_text
@@ -132,7 +133,7 @@ def table_note(content: Mapping[str, Any]) -> str:
     )
     if not s["resamples"]:
         return f"{said}. Without resamples nothing was tested."
-    margin = f", equivalence within {primary['margin']:g} points" if primary["margin"] else ""
+    margin = f", equivalence within {in_points(primary['margin'])}" if primary["margin"] else ""
     return (
         f"{said}{margin}. The p that is printed decides: below {s['alpha']:g}, the primary one alone, the others "
         f"adjusted as one family ({s['correction']}). 'Could show' is the true difference that would get a verdict "
@@ -239,7 +240,7 @@ def answer_lines(entry: Mapping[str, Any]) -> list[str]:
             f"{seeds} seeds a side" if seeds else f"no number of seeds is enough on so few {plan['drawn']}"
         )
         lines.append(
-            f"Planning{rough}, {100 * plan['power']:.0f} % power for {plan['effect']:g} points by {plan['protocol']} "
+            f"Planning{rough}, {100 * plan['power']:.0f} % power for {in_points(plan['effect'])} by {plan['protocol']} "
             f"on {plan['images']:,} {plan['drawn']}: {needed}; detectable points by seeds a side: {detectable}."
         )
     found = entry["multiverse"]

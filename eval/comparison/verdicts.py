@@ -61,6 +61,14 @@ def few_seeds(baseline: Party, other: Party) -> str:
     return f"which needs three training seeds of each method (here {runs})"
 
 
+def in_points(size: float) -> str:
+    """
+    >>> in_points(1.0), in_points(2.5)
+    ('1 point', '2.5 points')
+    """
+    return f"{size:g} point" + ("" if size == 1 else "s")
+
+
 def points(difference: Difference) -> str:
     """'+2.2 points, 95 % interval +0.4 to +4.0'."""
     ci = difference.ci95
@@ -91,7 +99,8 @@ def sentence(
             "verdict (a verdict on methods needs three)"
         )
     elif verdict == "equivalent":
-        said = f"{b} and {a} are equivalent within {margin:g} points: {how}"
+        assert margin is not None  # nothing is equivalent without one
+        said = f"{b} and {a} are equivalent within {in_points(margin)}: {how}"
         if (difference.p_value or 0) < ALPHA:
             said += ", which is not 0 but smaller than the margin"
     elif verdict == "undecided":

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.comparison.planning import pilot_of
+from eval.comparison.verdicts import in_points
 from eval.statistics.components import METHODS_FROM
 from eval.statistics.planning import detectable, images_needed, power, runs_needed
 from eval.terminal.tables import table_of
@@ -66,13 +67,13 @@ def print_power(config: PowerConfig) -> None:
         print_table(console, [table])
         print_text(
             console,
-            f"Each cell: the power for {config.effect:g} points, and the true difference that is found with a power of "
-            f"{100 * config.power:.0f} %. Level 5 %, one outcome, by the law of eval.compare.",
+            f"Each cell: the power for {in_points(config.effect)}, and the true difference that is found with a power "
+            f"of {100 * config.power:.0f} %. Level 5 %, one outcome, by the law of eval.compare.",
         )
         for n in images:
             runs = runs_needed(pilot, config.effect, n, wanted=config.power)
             enough = f"{runs} seeds a side" if runs else "no number of seeds (up to 200) is enough"
-            print_text(console, f"{config.effect:g} points on {n:,} {drawn}: {enough}.")
+            print_text(console, f"{in_points(config.effect)} on {n:,} {drawn}: {enough}.")
         for r in config.seeds:
             fewest = images_needed(pilot, config.effect, r, wanted=config.power)
             enough = (
@@ -80,7 +81,7 @@ def print_power(config: PowerConfig) -> None:
                 if fewest
                 else f"no number of {drawn} is enough: the runs differ too much"
             )
-            print_text(console, f"{config.effect:g} points with {r} seeds a side: {enough}.")
+            print_text(console, f"{in_points(config.effect)} with {r} seeds a side: {enough}.")
 
 
 def pilots(file: Path) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from eval.comparison.verdicts import in_points
 from eval.pictures.figures import BLUE, GREY, ORANGE, new_figure, save_figure
 from eval.study.markdown import label, outcomes_by_map
 
@@ -74,7 +75,7 @@ def _intervals(
     figure = new_figure(7.2, 1.1 + 0.27 * len(rows))
     ax = figure.subplots()
     if margin is not None:
-        ax.axvspan(-margin, margin, color="#eeeeee", lw=0, label=f"within the margin of {margin:g} points")
+        ax.axvspan(-margin, margin, color="#eeeeee", lw=0, label=f"within the margin of {in_points(margin)}")
         _legend_below(figure)
     for y, (_, values, strong) in enumerate(rows):
         colour = "black" if strong else GREY

@@ -17,7 +17,7 @@ from eval.analysis.paired_statistics import Difference, adjusted
 from eval.comparison.run_pairs import Pairing
 from eval.comparison.sides import party_of
 from eval.comparison.terminal import probability
-from eval.comparison.verdicts import judge, population, sentence
+from eval.comparison.verdicts import in_points, judge, population, sentence
 from eval.report.embed import base64_of
 from eval.report.numbers import interval, minus, signed
 from eval.study.cell_results import results_of_cell
@@ -181,7 +181,12 @@ def study_page(content: dict[str, Any], figures: Sequence[Path]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        signed=signed, interval=interval, minus=minus, probability=probability, label=label(content)
+        signed=signed,
+        interval=interval,
+        minus=minus,
+        probability=probability,
+        label=label(content),
+        in_points=in_points,
     )
     template = resources.files("eval.study").joinpath("study.html.j2").read_text(encoding="utf-8")
     style = resources.files("eval.report").joinpath("page.css").read_text(encoding="utf-8")
