@@ -16,7 +16,7 @@ from eval.comparison.run_pairs import Pairing
 from eval.study.design import Design
 from eval.study.jobs import EVAL, RANDOM, Job, map_of
 from eval.study.markdown import OF_MAP
-from eval.study.measured import ENERGY, is_measured, measured_differences
+from eval.study.measured import ENERGY, TOP1, is_measured, measured_differences
 from eval.study.outcomes import outcomes_by_size, protocol_differences
 from eval.study.pooled import Cell
 from eval.study.precision import difference_of_a_pilot
@@ -61,17 +61,21 @@ def results_of_cell(design: Design, jobs: Sequence[Job], out: Path) -> CellResul
         if pilot is not None:
             pilots[design.primary, pairing.other_method] = Cell(dataset, network, pilot)
     runs = _by_method(comparison)
-    controls = _measured_controls if is_measured(design.primary) else _controls
+    controls = (
+        _measured_controls(comparison, jobs, design.primary)
+        if is_measured(design.primary)
+        else _controls(comparison, design.primary)
+    )
     return CellResults(
         comparison.pairings,
         outcomes,
         pilots,
-        [{**named, **row} for row in controls(comparison, jobs, design.primary)],
+        [{**named, **row} for row in controls],
         [
             {**named, "map": map_of(evaluation), **row}
             for evaluation, by_map in comparisons.items()
             if evaluation != EVAL
-            for row in _controls(by_map, jobs, design.primary)
+            for row in _controls(by_map, design.primary)
         ],
         [{**named, **row} for method, own in runs.items() for row in sized.against_gaussian(method, own)],
         [{**named, "images": size, "why": why} for size, why in sized.left_out.items()],
@@ -103,15 +107,15 @@ def _by_method(comparison: Comparison) -> dict[str, tuple[Evaluated, ...]]:
 
 
 def _outcome_of(name: str, evaluation: str, primary: str) -> str | None:
-    """An outcome's name in the study: of further maps, the primary protocol and the energies are kept."""
+    """An outcome's name in the study: of further maps, the primary outcome and the energies are kept."""
     if evaluation == EVAL:
         return name
-    if name == primary or name.startswith(ENERGY):
+    if name != TOP1 and (name == primary or name.startswith(ENERGY)):
         return f"{name}{OF_MAP}{map_of(evaluation)}"
     return None
 
 
-def _controls(comparison: Comparison, jobs: Sequence[Job], primary: str) -> list[dict[str, Any]]:
+def _controls(comparison: Comparison, primary: str) -> list[dict[str, Any]]:
     """Each method against each control by a protocol that decides, as the comparison has it."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for entry in comparison.content["comparisons"]:
@@ -131,7 +135,7 @@ def _measured_controls(comparison: Comparison, jobs: Sequence[Job], primary: str
 
     control = tuple(open_evaluated(j.folder / RANDOM) for j in jobs if j.control)
     return [
-        row(method, measured_differences(Pairing(control, own, by_seed=False))[primary])
+        row(method, measured_differences(Pairing(control, own, by_seed=False), primary)[primary])
         for method, own in _by_method(comparison).items()
         if control
     ]

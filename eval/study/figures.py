@@ -17,13 +17,13 @@ from eval.study.markdown import label, outcomes_by_map
 
 def write_figures(content: Mapping[str, Any], folder: Path) -> list[Path]:
     """`primary.png` (each dataset and network, and all together), `outcomes.png` (every pooled outcome) and
-    `controls.png` (methods and controls by the primary outcome) and `maps.png` (the methods' values by further maps),
-    each only where there are such. Returns the files."""
+    `controls.png` (methods and controls by the primary outcome) and `maps.png` (methods by every map), each only
+    where there are such. Returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = {"primary": _primary(content), "outcomes": _outcomes(content)}
     if content["controls"]:
         figures["controls"] = _controls(content)
-    if content.get("controls_by_map"):
+    if any(len(outcomes_by_map(content, o["method"])) > 1 for o in content["outcomes"]):
         figures["maps"] = _maps(content)
     return [file for name, f in figures.items() for file in save_figure(f, folder / name, [".png"])]
 
@@ -122,33 +122,32 @@ def _controls(content: Mapping[str, Any]) -> Figure:
 
 def _maps(content: Mapping[str, Any]) -> Figure:
     """A panel for each dataset and network: a row a map, a mark a method, and a line at the centre Gaussian."""
-    methods = list(dict.fromkeys(o["method"] for o in content["outcomes"]))
     baseline = content["outcomes"][0]["baseline_method"]
-    by_map = {method: outcomes_by_map(content, method) for method in methods}
-    maps = list(by_map[methods[0]])
-    cells = list(dict.fromkeys((c["dataset"], c["network"]) for c in content["controls"]))
-    figure = new_figure(7.2, 1.5 + 0.22 * len(maps))
-    panels = figure.subplots(1, len(cells), sharey=True, squeeze=False)[0]
-    for ax, cell in zip(panels, cells):
-        values: dict[str, list[tuple[float, int]]] = {}
-        for method, own in by_map.items():
-            for y, name in enumerate(maps):
-                for c in own[name]["cells"] if name in own else ():
-                    if (c["dataset"], c["network"]) == cell:
-                        values.setdefault(method, []).append((c["other"], y))
-                        if method == methods[0]:
-                            values.setdefault(baseline, []).append((c["baseline"], y))
+    methods = list(dict.fromkeys(o["method"] for o in content["outcomes"]))
+    values: dict[tuple[str, str], dict[str, dict[str, float]]] = {}  # by dataset and network, method, map
+    for method in methods:
+        for name, outcome in outcomes_by_map(content, method).items():
+            for c in outcome["cells"]:
+                own = values.setdefault((c["dataset"], c["network"]), {})
+                own.setdefault(method, {})[name] = c["other"]
+                own.setdefault(baseline, {})[name] = c["baseline"]
+    rows = list(dict.fromkeys(name for own in values.values() for found in own.values() for name in found))
+    figure = new_figure(7.2, 1.5 + 0.22 * len(rows))
+    panels = figure.subplots(1, len(values), sharey=True, squeeze=False)[0]
+    entries: dict[str, Any] = {}
+    for ax, (cell, own) in zip(panels, values.items()):
         for c in content["controls"]:
             if (c["dataset"], c["network"], c["control"]) == (*cell, "center_gaussian"):
-                ax.axvline(c["baseline"], color=GREY, lw=1.2, label=c["said"])
+                entries[c["said"]] = ax.axvline(c["baseline"], color=GREY, lw=1.2)
                 break
-        for i, name in enumerate(n for n in (*methods, baseline) if n in values):
-            ax.plot(*zip(*values[name]), _MARKS[i % 5], color=_colour(i), ms=5, ls="", label=name)
+        for i, method in enumerate((*methods, baseline)):
+            if method in own:
+                at = [(value, rows.index(name)) for name, value in own[method].items()]
+                (entries[method],) = ax.plot(*zip(*at), _MARKS[i % 5], color=_colour(i), ms=5, ls="")
         ax.set_xlabel("percent", fontsize=8.5)
-        _name_rows(ax, maps, "\n".join(cell))
-        ax.set_ylim(len(maps) - 0.5, -0.5)
-    handles, labels = panels[0].get_legend_handles_labels()
-    _legend_below(figure, handles, labels)
+        _name_rows(ax, rows, "\n".join(cell))
+        ax.set_ylim(len(rows) - 0.5, -0.5)
+    _legend_below(figure, list(entries.values()), list(entries))
     return figure
 
 

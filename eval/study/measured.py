@@ -44,13 +44,15 @@ def require_measured(outcome: str, manifest: Manifest) -> None:
         raise UserError(f"primary: no '{outcome}' on dataset '{manifest.dataset}': {why}")
 
 
-def measured_differences(pairing: Pairing) -> dict[str, Difference]:
-    """The difference in every outcome that was recorded: top-1 accuracy, without which a map says little, and, where
-    there are masks, the map's positive energy on the object and on each part."""
+def measured_differences(pairing: Pairing, only: str | None = None) -> dict[str, Difference]:
+    """The difference in every outcome that was recorded, or in `only` one: top-1 accuracy, without which a map says
+    little, and, where there are masks, the map's positive energy on the object and on each part."""
     index = pairing.baseline[0].store.index
     units = DEFAULT_BOOTSTRAP.units(index.num_images)
     found = {}
     for name, (array, column) in measured_outcomes(index.part_names).items():
+        if only not in (None, name):
+            continue
         a, b = (_means(runs, array, column) for runs in (pairing.baseline, pairing.other))
         if a is not None and b is not None:
             found[name] = paired_difference(a, b, by_seed=pairing.by_seed, units=units)

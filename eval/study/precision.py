@@ -32,7 +32,7 @@ def difference_of_a_pilot(
         return None
     first = replace(pairing, baseline=pairing.baseline[:PILOT_RUNS], other=pairing.other[:PILOT_RUNS])
     if is_measured(primary):
-        return measured_differences(first)[primary]
+        return measured_differences(first, primary)[primary]
     return protocol_differences(first, summaries)[primary]
 
 

@@ -25,6 +25,7 @@ from eval.study.design import Design
 from eval.study.figures import write_figures
 from eval.study.jobs import Job
 from eval.study.markdown import label, outcomes_by_map, study_tables
+from eval.study.measured import is_measured
 from eval.study.pooled import Cell, pool
 from eval.study.precision import standard_errors
 from eval.study.times import times
@@ -176,6 +177,9 @@ def _device(found: Mapping[str, Any]) -> str:
     return str(found["name"]) if found["type"] == "cuda" else f"{found['type'].upper()} ({found['name']})"
 
 
+_BY_A_PROTOCOL = " A comparison's own headline is by a protocol, which is secondary in this study."
+
+
 def study_page(content: dict[str, Any], figures: Sequence[Path]) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -192,16 +196,19 @@ def study_page(content: dict[str, Any], figures: Sequence[Path]) -> str:
     style = resources.files("eval.report").joinpath("page.css").read_text(encoding="utf-8")
     pictures = {file.stem: "data:image/png;base64," + base64_of(file.read_bytes()) for file in figures}
     cells = list(dict.fromkeys((c["dataset"], c["network"]) for o in content["outcomes"] for c in o["cells"]))
+    by_map = {m: outcomes_by_map(content, m) for m in dict.fromkeys(o["method"] for o in content["outcomes"])}
     maps = [
         {"map": name, "method": method, **cell}
-        for method in dict.fromkeys(o["method"] for o in content["outcomes"])
-        for name, outcome in outcomes_by_map(content, method).items()
+        for method, own in by_map.items()
+        for name, outcome in own.items()
         for cell in outcome["cells"]
+        if len(own) > 1
     ]
     return environment.from_string(template).render(
-        **{"controls_by_map": [], **content},
+        **content,
         cells=cells,
         maps=maps,
+        decided_by_a_protocol=_BY_A_PROTOCOL if is_measured(content["primary"]) else "",
         style=Markup(style),
         comparisons=COMPARISONS,
         pictures=pictures,

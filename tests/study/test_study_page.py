@@ -149,8 +149,41 @@ def test_a_legend_lies_below_the_axis_and_its_label(
     assert len(rows) == (1 if datasets == 1 else datasets + 1)  # that of all repeats the only one
 
 
+def test_maps_are_drawn_for_every_method_where_it_was_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method that some networks lack used to leave the baseline out of their panels."""
+    drawn: dict[str, Figure] = {}
+    monkeypatch.setattr(figures, "save_figure", lambda f, stem, _: drawn.setdefault(stem.name, f) and [])
+
+    def outcome(name: str, method: str, networks: str) -> dict[str, Any]:
+        cells = [
+            {"dataset": "d", "network": n, "baseline": 10.0, "other": 20.0, "difference": 10.0, "ci95": None}
+            for n in networks
+        ]
+        common = {**cells[0], "outcome": name, "method": method, "baseline_method": "vanilla", "cells": cells}
+        return {**common, "role": "primary" if name == "maxboxacc" else "secondary"}
+
+    methods = {"mixup": "a", "cutmix": "ab"}
+    names = ("maxboxacc", "maxboxacc of layercam")
+    content = {
+        "primary": "maxboxacc",
+        "margin": 1,
+        "controls": [],
+        "outcomes": [outcome(name, m, networks) for m, networks in methods.items() for name in names],
+    }
+    write_figures(content, tmp_path)
+    panels = drawn["maps"].axes
+    (legend,) = drawn["maps"].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["mixup", "cutmix", "vanilla"]
+    assert [[len(line.get_xdata()) for line in ax.get_lines()] for ax in panels] == [[2, 2, 2], [2, 2]]
+    assert [t.get_text() for t in panels[0].get_yticklabels()] == ["cam", "layercam"]
+    first, second = ([line.get_color() for line in ax.get_lines()] for ax in panels)
+    assert second == first[1:]
+
+
 def test_the_page_of_a_study_shows_sizes_and_standard_errors(tmp_path: Path) -> None:
-    content = RESULTS["photographs"]
+    content = {**RESULTS["photographs"], "controls_by_map": []}
     page = study_page(content, write_figures(content, tmp_path))
     text = " ".join(re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL).split())
     assert (
