@@ -14,7 +14,7 @@ from eval.comparison.config import CompareConfig
 from eval.comparison.controls import NAMES
 from eval.comparison.run_pairs import Pairing
 from eval.study.design import Design
-from eval.study.jobs import EVAL, RANDOM, Job, map_of
+from eval.study.jobs import EVAL, RANDOM, Job, control_of, map_of
 from eval.study.markdown import OF_MAP
 from eval.study.measured import ENERGY, TOP1, is_measured, measured_differences
 from eval.study.outcomes import outcomes_by_size, protocol_differences
@@ -86,7 +86,7 @@ def _compared(design: Design, jobs: Sequence[Job], evaluation: str, out: Path) -
     """The comparison of one dataset's and network's runs by one map; that by CAM is the study's own."""
     runs = [f"{j.method}={j.folder / evaluation}" for j in jobs]
     first = evaluation == EVAL
-    runs += [f"random={j.folder / RANDOM}" for j in jobs if j.control and first]
+    runs += [f"random={j.folder / control_of(evaluation)}" for j in jobs if j.control]
     by_protocol = not is_measured(
         design.primary
     )  # eval.compare decides by a protocol, its default where none is named

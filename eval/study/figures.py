@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from eval.comparison.controls import NAMES
 from eval.comparison.verdicts import in_points
 from eval.pictures.figures import BLUE, GREY, ORANGE, new_figure, save_figure
 from eval.study.markdown import label, outcomes_by_map
@@ -140,6 +141,13 @@ def _maps(content: Mapping[str, Any]) -> Figure:
             if (c["dataset"], c["network"], c["control"]) == (*cell, "center_gaussian"):
                 entries[c["said"]] = ax.axvline(c["baseline"], color=GREY, lw=1.2)
                 break
+        random = {
+            rows.index(c.get("map", rows[0])): c["baseline"]
+            for c in (*content["controls"], *content.get("controls_by_map", ()))
+            if (c["dataset"], c["network"], c["control"]) == (*cell, "random")
+        }
+        if random:
+            (entries[NAMES["random"]],) = ax.plot([*random.values()], [*random], "x", color=GREY, ms=4.5)
         for i, method in enumerate((*methods, baseline)):
             if method in own:
                 at = [(value, rows.index(name)) for name, value in own[method].items()]

@@ -23,6 +23,8 @@ EVAL = "eval"
 RANDOM = "eval-random"
 """Where `eval.localize RUN --random-weights` writes."""
 
+_ALIGNED = "--aligned"
+
 State = Literal["missing", "interrupted", "running", "trained", "scored"]
 
 
@@ -66,8 +68,9 @@ class Job:
         return "scored"
 
     def results(self) -> list[Path]:
-        """The results.json of every evaluation, the control's last."""
-        names = [*self.evaluations, *([RANDOM] if self.control else [])]
+        """The results.json of every evaluation, the controls' last."""
+        controls = [control_of(e) for e in self.evaluations] if self.control else []
+        names = [*self.evaluations, *controls]
         return [self.folder / name / RESULTS for name in names]
 
     def _check_recipe(self, recorded: Mapping[str, Any]) -> None:
@@ -91,7 +94,8 @@ class Job:
         if processes > 1:
             python += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
         localize = [*python, "eval.localize", str(self.folder), "--pictures", "0"]
-        score = [[*localize, *self.scoring], *([[*localize, "--random-weights"]] if self.control else [])]
+        untrained = [*localize, "--random-weights", *(a for a in self.scoring if a != _ALIGNED)]
+        score = [[*localize, *self.scoring], *([untrained] if self.control else [])]
         train = [*python, "train_cutmix"]
         if state == "missing":
             return [[*train, "--config", str(self.config_file), "--out", str(self.folder)], *score]
@@ -124,6 +128,11 @@ class Job:
         write_durably(self.config_file, yaml.safe_dump(wanted, sort_keys=False))
 
 
+def control_of(evaluation: str) -> str:
+    """The folder of the network with random weights, scored by the map of another evaluation."""
+    return RANDOM + evaluation.removeprefix(EVAL)
+
+
 def map_of(evaluation: str) -> str:
     """The map that an evaluation's folder is named after."""
     return CAM_OF_FINAL.label if evaluation == EVAL else evaluation.removeprefix(f"{EVAL}-")
@@ -131,7 +140,7 @@ def map_of(evaluation: str) -> str:
 
 def jobs_of(design: Design, out: Path) -> Iterator[Job]:
     """Every run of a study: seeds outermost, so that a study that is cut short holds whole comparisons."""
-    scoring = (*(["--aligned"] if design.aligned else []), *_map_arguments(design))
+    scoring = (*([_ALIGNED] if design.aligned else []), *_map_arguments(design))
     evaluations = tuple(EVAL if m == CAM_OF_FINAL else f"{EVAL}-{m.label}" for m in design.maps)
     most = max(len(design.seeds_for(m)) for m in design.methods)
     for turn in range(most):

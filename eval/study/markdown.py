@@ -78,12 +78,12 @@ def study_tables(content: Mapping[str, Any]) -> str:
             )
         )
     if content.get("controls_by_map"):
-        parts.append(f"**{content['primary']} of further maps against the centre Gaussian**")
+        parts.append(f"**{content['primary']} of further maps against controls**")
         parts.append(
             _table(
-                ["map", "dataset", "network", "method", "the Gaussian's value", *_VALUES[2:]],
+                ["map", "dataset", "network", "method", *_VALUES],
                 [
-                    [c["map"], c["dataset"], c["network"], c["method"], *_values(c, "")[1:]]
+                    [c["map"], c["dataset"], c["network"], c["method"], *_values(c, c["said"])]
                     for c in content["controls_by_map"]
                 ],
             )

@@ -84,7 +84,9 @@ def test_a_job_of_several_processes_and_maps(tmp_path: Path) -> None:
     assert train[1:6] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     assert score[-6:] == ["--map-method", "cam", "layercam", "--map-layer", "final", "layer3"]
     assert "--aligned" in score
-    assert random[-1] == "--random-weights"
+    assert "--random-weights" in random
+    assert random[-6:] == score[-6:]
+    assert "--aligned" not in random
     assert len(second.commands()) == 2  # the random network once for each dataset and network
 
 

@@ -99,7 +99,10 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
     assert page.count("<table") == 5  # outcomes, controls, maps, maps' controls, times; none by dataset
     by_layercam = next(o for o in content["outcomes"] if o["outcome"].endswith("_v2_transferred of layercam"))
     values = {"vanilla": by_layercam["baseline"], "cutmix": by_layercam["other"]}
-    assert {(c["map"], c["control"]) for c in content["controls_by_map"]} == {("layercam", "center_gaussian")}
+    assert {(c["map"], c["control"]) for c in content["controls_by_map"]} == {
+        ("layercam", "center_gaussian"),
+        ("layercam", "random"),
+    }
     assert {c["method"]: c["other"] for c in content["controls_by_map"]} == values
     row = (
         f"| layercam | parts | small | cutmix | vanilla | {values['vanilla']:.1f} | {values['cutmix']:.1f} |"
