@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from eval.analysis.evaluated import Evaluated, open_evaluated
-from eval.analysis.paired_statistics import Difference
 from eval.comparison.build import Comparison
 from eval.comparison.config import CompareConfig
 from eval.comparison.controls import NAMES
 from eval.comparison.run_pairs import Pairing
 from eval.study.design import Design
-from eval.study.jobs import EVAL, RANDOM, Job, control_of, map_of
+from eval.study.jobs import EVAL, Job, control_of, map_of
 from eval.study.markdown import OF_MAP
 from eval.study.measured import ENERGY, TOP1, is_measured, measured_differences
 from eval.study.outcomes import outcomes_by_size, protocol_differences
@@ -61,21 +60,16 @@ def results_of_cell(design: Design, jobs: Sequence[Job], out: Path) -> CellResul
         if pilot is not None:
             pilots[design.primary, pairing.other_method] = Cell(dataset, network, pilot)
     runs = _by_method(comparison)
-    controls = (
-        _measured_controls(comparison, jobs, design.primary)
-        if is_measured(design.primary)
-        else _controls(comparison, design.primary)
-    )
     return CellResults(
         comparison.pairings,
         outcomes,
         pilots,
-        [{**named, **row} for row in controls],
+        [{**named, **row} for row in _controls(comparison, jobs, EVAL, design.primary)],
         [
             {**named, "map": map_of(evaluation), **row}
             for evaluation, by_map in comparisons.items()
-            if evaluation != EVAL
-            for row in _controls(by_map, design.primary)
+            if evaluation != EVAL and design.primary != TOP1  # which knows no map
+            for row in _controls(by_map, jobs, evaluation, design.primary)
         ],
         [{**named, **row} for method, own in runs.items() for row in sized.against_gaussian(method, own)],
         [{**named, "images": size, "why": why} for size, why in sized.left_out.items()],
@@ -115,8 +109,13 @@ def _outcome_of(name: str, evaluation: str, primary: str) -> str | None:
     return None
 
 
-def _controls(comparison: Comparison, primary: str) -> list[dict[str, Any]]:
-    """Each method against each control by a protocol that decides, as the comparison has it."""
+def _controls(
+    comparison: Comparison, jobs: Sequence[Job], evaluation: str, primary: str
+) -> list[dict[str, Any]]:
+    """Each method against each control by the primary outcome. By one without a threshold that is the network with
+    random weights: the centre Gaussian is scored by boxes alone."""
+    if is_measured(primary):
+        return _measured_controls(comparison, jobs, evaluation, primary)
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for entry in comparison.content["comparisons"]:
         for control in entry["controls"]:
@@ -126,16 +125,15 @@ def _controls(comparison: Comparison, primary: str) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _measured_controls(comparison: Comparison, jobs: Sequence[Job], primary: str) -> list[dict[str, Any]]:
-    """Each method against the network with random weights by an outcome that reads no threshold; the centre Gaussian is
-    scored by boxes alone."""
-
-    def row(method: str, difference: Difference) -> dict[str, Any]:
-        return {"method": method, "control": "random", "said": NAMES["random"], **difference.as_json()}
-
-    control = tuple(open_evaluated(j.folder / RANDOM) for j in jobs if j.control)
+def _measured_controls(
+    comparison: Comparison, jobs: Sequence[Job], evaluation: str, primary: str
+) -> list[dict[str, Any]]:
+    control = tuple(open_evaluated(j.folder / control_of(evaluation)) for j in jobs if j.control)
+    if not control:
+        return []
+    named = {"control": "random", "said": NAMES["random"]}
     return [
-        row(method, measured_differences(Pairing(control, own, by_seed=False), primary)[primary])
+        {"method": method, **named, **measured_differences(pairing, primary)[primary].as_json()}
         for method, own in _by_method(comparison).items()
-        if control
+        for pairing in [Pairing(control, own, by_seed=False)]
     ]

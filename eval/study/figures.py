@@ -122,7 +122,8 @@ def _controls(content: Mapping[str, Any]) -> Figure:
 
 
 def _maps(content: Mapping[str, Any]) -> Figure:
-    """A panel for each dataset and network: a row a map, a mark a method, and a line at the centre Gaussian."""
+    """A panel for each dataset and network: a row a map, a mark a method and for random weights, and a line at the
+    centre Gaussian."""
     baseline = content["outcomes"][0]["baseline_method"]
     methods = list(dict.fromkeys(o["method"] for o in content["outcomes"]))
     values: dict[tuple[str, str], dict[str, dict[str, float]]] = {}  # by dataset and network, method, map
@@ -133,8 +134,12 @@ def _maps(content: Mapping[str, Any]) -> Figure:
                 own.setdefault(method, {})[name] = c["other"]
                 own.setdefault(baseline, {})[name] = c["baseline"]
     rows = list(dict.fromkeys(name for own in values.values() for found in own.values() for name in found))
-    figure = new_figure(7.2, 1.5 + 0.22 * len(rows))
-    panels = figure.subplots(1, len(values), sharey=True, squeeze=False)[0]
+    columns = min(_COLUMNS, len(values))
+    lines = math.ceil(len(values) / columns)
+    figure = new_figure(7.2, 0.5 + lines * (1 + 0.22 * len(rows)))
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
+    for unused in panels[len(values) :]:
+        unused.remove()
     entries: dict[str, Any] = {}
     for ax, (cell, own) in zip(panels, values.items()):
         for c in content["controls"]:
@@ -162,7 +167,7 @@ def _maps(content: Mapping[str, Any]) -> Figure:
 _LETTERS = 44
 """Of a line of a row's name."""
 _COLUMNS = 3
-"""Of a legend."""
+"""Of a legend, and of panels."""
 
 
 _MARKS = "osD^v"

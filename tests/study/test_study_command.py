@@ -143,6 +143,9 @@ def test_killed_continued_called_again_and_restored(tmp_path: Path, capsys) -> N
         ("vanilla", "random"),
         ("cutmix", "random"),
     }
+    assert {(c["map"], c["method"], c["control"]) for c in other["controls_by_map"]} == {
+        ("layercam", method, "random") for method in ("vanilla", "cutmix")
+    }
     assert next(c for c in other["controls"] if c["method"] == "cutmix")["other"] == as_before["other"]
 
     (out / "design.yaml").unlink()

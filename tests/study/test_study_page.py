@@ -183,7 +183,7 @@ def test_maps_are_drawn_for_every_method_where_it_was_trained(
 
 
 def test_the_page_of_a_study_shows_sizes_and_standard_errors(tmp_path: Path) -> None:
-    content = {**RESULTS["photographs"], "controls_by_map": []}
+    content = RESULTS["photographs"]
     page = study_page(content, write_figures(content, tmp_path))
     text = " ".join(re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL).split())
     assert (
