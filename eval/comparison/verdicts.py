@@ -62,7 +62,8 @@ def few_seeds(baseline: Party, other: Party) -> str:
 
 
 def in_points(size: float) -> str:
-    """
+    """A number of percentage points.
+
     >>> in_points(1.0), in_points(2.5)
     ('1 point', '2.5 points')
     """

@@ -15,7 +15,6 @@ from wsol.errors import UserError
 from wsol.manifest import Manifest
 
 ENERGY = "energy on "
-OBJECT = "object"
 TOP1 = "top-1 accuracy"
 
 
@@ -28,7 +27,7 @@ def measured_outcomes(part_names: Sequence[str]) -> Mapping[str, tuple[str, int 
     """The outcomes of a dataset with these parts, each with the array of the records that holds it and its column."""
     return {
         TOP1: ("top1", None),
-        f"{ENERGY}{OBJECT}": ("energy_object", None),
+        f"{ENERGY}object": ("energy_object", None),
         **{f"{ENERGY}{part}": ("energy_parts", k) for k, part in enumerate(part_names)},
     }
 

@@ -33,7 +33,8 @@ def difference_of_a_pilot(
     first = replace(pairing, baseline=pairing.baseline[:PILOT_RUNS], other=pairing.other[:PILOT_RUNS])
     if is_measured(primary):
         return measured_differences(first, primary)[primary]
-    return protocol_differences(first, summaries)[primary]
+    own = {folder: {primary: found[primary]} for folder, found in summaries.items() if primary in found}
+    return protocol_differences(first, own)[primary]
 
 
 def standard_errors(method: str, pilots: Sequence[Cell], cells: Sequence[Cell]) -> list[dict[str, Any]]:
